@@ -1,0 +1,212 @@
+"""What a report draws: the bracket and its swatches as SVG, inputs and their changes as PNG in data: URIs.
+
+Positions in the SVG are percentages and letters are in pixels, so that a picture is as wide as its place
+and its text is never shrunk. Fills are patterns of the style sheet's colours: no meaning hangs on colour.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+
+import torch
+from markupsafe import Markup
+from torch import Tensor
+
+from ironbound.auditing.report import wording
+from ironbound.auditing.report.schema import Audit, ClassFacts, Part
+
+PARTS: tuple[Part, ...] = (
+    "certified",
+    "undecided",
+    "broken",
+    "wrong",
+)  # from left to right: surely right to surely wrong
+TALL = 128  # the bracket's height in pixels
+BAR = (44, 46)  # the bar's top and height
+
+# Inside each tile: the ground, then marks of another colour. The first part is plain.
+TILES = {
+    "certified": '<rect width="8" height="8" class="g-certified"/>',
+    "undecided": '<rect width="8" height="8" class="g-undecided"/>'
+    '<path d="M-2,2 l4,-4 M0,8 l8,-8 M6,10 l4,-4" class="m-undecided"/>',
+    "broken": '<rect width="8" height="8" class="g-broken"/>'
+    '<circle cx="2" cy="2" r="1.1" class="m-broken"/><circle cx="6" cy="6" r="1.1" class="m-broken"/>',
+    "wrong": '<rect width="8" height="8" class="g-wrong"/><path d="M0,2 h8 M0,6 h8" class="m-wrong"/>',
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One sample of the gallery: the clean input and what the attack made of it."""
+
+    index: int
+    label: str
+    clean_answer: str
+    adversarial_answer: str
+    clean_confidence: float
+    adversarial_confidence: float
+    verdict: str
+    size: float
+    clean: Tensor  # (C, H, W) in [0, 1]
+    adversarial: Tensor  # (C, H, W) in [0, 1]
+
+
+def magnified(clean: Tensor, adversarial: Tensor) -> tuple[Tensor, float]:
+    """The signed change around mid-grey, magnified so that the largest one fills [0, 1], and the factor.
+
+    Where nothing changed at all, the picture is grey and the factor 1.
+    """
+    change = adversarial.detach().double() - clean.detach().double()
+    largest = float(change.abs().amax()) if change.numel() else 0.0
+    factor = 0.5 / largest if largest > 0 else 1.0
+    return (0.5 + factor * change).clamp(0, 1), factor
+
+
+def png(image: Tensor) -> str:
+    """An image (C, H, W) in [0, 1] as a data: URI; other than 1 or 3 channels are averaged to grey."""
+    from PIL import Image
+
+    channels = image.detach().cpu().double()
+    if channels.shape[0] not in (1, 3):
+        channels = channels.mean(dim=0, keepdim=True)
+    pixels = (channels.nan_to_num().clamp(0, 1) * 255).round().to(torch.uint8)
+    array = pixels[0].numpy() if len(pixels) == 1 else pixels.permute(1, 2, 0).contiguous().numpy()
+    file = io.BytesIO()
+    Image.fromarray(array).save(file, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
+
+
+def swatch(part: str, prefix: str) -> Markup:
+    """A small field with the pattern of one part, for a legend; the word stands beside it."""
+    return Markup(
+        '<svg class="swatch" width="22" height="14" aria-hidden="true" focusable="false">'
+        '<rect x="0.5" y="0.5" width="21" height="13" rx="2" class="edge" fill="url(#{}-{})"/></svg>'
+    ).format(prefix, part)
+
+
+def meter(fraction: float) -> Markup:
+    """A thin bar for a table; the figure stands beside it."""
+    width = f"{100 * min(max(fraction, 0.0), 1.0):.2f}%"
+    return Markup(
+        '<svg class="meter" width="72" height="6" aria-hidden="true" focusable="false">'
+        '<rect width="100%" height="6" rx="3" class="rail"/><rect width="{}" height="6" rx="3" class="level"/></svg>'
+    ).format(width)
+
+
+def strip(row: ClassFacts, prefix: str) -> Markup:
+    """One class by verdict as a thin bar, with the patterns of the bracket; the figures stand beside it."""
+    edges = {"certified": row["certified"], "undecided": row["attacked"], "broken": row["clean"], "wrong": 1.0}
+    drawn, start = Markup(""), 0.0
+    for part, edge in edges.items():
+        width = max(edge - start, 0.0)
+        if width:
+            drawn += Markup('<rect x="{}%" width="{}%" height="12" class="edge" fill="url(#{}-{})"/>').format(
+                f"{100 * start:.2f}", f"{100 * width:.2f}", prefix, part
+            )
+        start = max(edge, start)
+    return Markup('<svg class="strip" width="100%" height="12" aria-hidden="true" focusable="false">{}</svg>').format(
+        drawn
+    )
+
+
+def bracket(audit: Audit, prefix: str) -> Markup:
+    """The bracket on a bar from 0 to 100% of the samples, readable without colour and at any width."""
+    defs = Markup("").join(
+        Markup('<pattern id="{}-{}" width="8" height="8" patternUnits="userSpaceOnUse">{}</pattern>').format(
+            prefix, part, Markup(TILES[part])
+        )
+        for part in PARTS
+    )
+    return Markup(
+        '<svg class="bracket" width="100%" height="{}" role="img" aria-labelledby="{}-title {}-desc">'
+        '<title id="{}-title">{}</title><desc id="{}-desc">{}</desc><defs>{}</defs>{}{}{}</svg>'
+    ).format(
+        TALL, prefix, prefix,
+        prefix, f"The bracket: {wording.found(audit)}",
+        prefix, _described(audit),
+        defs, _whiskers(audit), _bar(audit, prefix), _axis(),
+    )  # fmt: skip
+
+
+def _shares(audit: Audit) -> list[tuple[str, float, float]]:
+    """Each part with its start and its width in percent of the samples."""
+    total = sum(audit["verdicts"][part] for part in PARTS)
+    start = 0.0
+    shares: list[tuple[str, float, float]] = []
+    for part in PARTS:
+        width = 100 * audit["verdicts"][part] / total if total else 0.0
+        shares.append((part, start, width))
+        start += width
+    return shares
+
+
+def _described(audit: Audit) -> str:
+    """The picture in words, for those who hear it."""
+    parts = ", ".join(f"{part} {wording.percent(width / 100)}" for part, _, width in _shares(audit))
+    return f"A bar of all samples from left to right: {parts}. {wording.sentence(audit)}"
+
+
+def _text(x: float, y: float, label: str, anchor: str, style: str, dx: int = 0) -> Markup:
+    """One line of text at a percentage of the width."""
+    return Markup('<text x="{}%" y="{}" dx="{}" text-anchor="{}" class="{}">{}</text>').format(
+        f"{x:.3f}", f"{y:g}", dx, anchor, style, label
+    )
+
+
+def _line(x1: float, x2: float, y1: float, y2: float, style: str) -> Markup:
+    """One line between two percentages of the width."""
+    return Markup('<line x1="{}%" x2="{}%" y1="{}" y2="{}" class="{}"/>').format(
+        f"{x1:.3f}", f"{x2:.3f}", f"{y1:g}", f"{y2:g}", style
+    )
+
+
+def _whiskers(audit: Audit) -> Markup:
+    """Above the bar: the bracket as a thick stroke, its 95% ends as a thin one with caps and figures."""
+    low, high = 100 * audit["bracket"]["low"], 100 * audit["bracket"]["high"]
+    start, end = (100 * value for value in audit["bracket"]["interval"])
+    first, last = wording.ends(*audit["bracket"]["interval"])
+    y = 30.0
+    drawn = _line(start, end, y, y, "whisker") + _line(low, high, y, y, "reach")
+    drawn += _line(start, start, y - 5, y + 5, "whisker") + _line(end, end, y - 5, y + 5, "whisker")
+    drawn += _line(low, low, y, BAR[0], "drop") + _line(high, high, y, BAR[0], "drop")
+    if start >= 14 and end <= 86:  # beside the caps, where there is room
+        labels = _text(start, y + 4, first, "end", "end", -7) + _text(end, y + 4, last, "start", "end", 7)
+    elif end <= 55:
+        labels = _text(end, y + 4, f"95%: {first} to {last}", "start", "end", 7)
+    elif start >= 45:
+        labels = _text(start, y + 4, f"95%: {first} to {last}", "end", "end", -7)
+    else:  # a wide one: above the caps
+        labels = _text(start, y - 12, first, "start", "end") + _text(end, y - 12, last, "end", "end")
+    return drawn + labels
+
+
+def _bar(audit: Audit, prefix: str) -> Markup:
+    """The samples by verdict; a part names itself where it is wide enough, the legend names it always."""
+    top, height = BAR
+    drawn = Markup("")
+    for part, start, width in _shares(audit):
+        if width == 0:
+            continue
+        drawn += Markup('<rect x="{}%" y="{}" width="{}%" height="{}" class="edge" fill="url(#{}-{})"/>').format(
+            f"{start:.3f}", top, f"{width:.3f}", height, prefix, part
+        )
+        middle, figure = start + width / 2, wording.percent(width / 100)
+        if width >= 22:
+            drawn += _text(middle, top + 19, part, "middle", f"part t-{part}")
+            drawn += _text(middle, top + 36, figure, "middle", f"part t-{part}")
+        elif width >= 14:
+            drawn += _text(middle, top + 28, figure, "middle", f"part t-{part}")
+    return drawn
+
+
+def _axis() -> Markup:
+    """The scale below the bar."""
+    bottom = BAR[0] + BAR[1]
+    drawn = Markup("")
+    for tick in (0, 25, 50, 75, 100):
+        anchor = {0: "start", 100: "end"}.get(tick, "middle")
+        drawn += _line(tick, tick, bottom, bottom + 6, "tick")
+        drawn += _text(tick, bottom + 21, f"{tick}%", anchor, "scale")
+    return drawn

@@ -1,0 +1,146 @@
+"""From audits and pictures to one self-contained HTML document."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from ironbound.auditing.report import pictures, wording
+from ironbound.auditing.report.pictures import Picture
+from ironbound.auditing.report.schema import Audit, Check, ClassFacts
+
+IMAGE_BYTES = 4_000_000  # for all pictures of a document, encoded; what does not fit is left out and counted
+FEW_CLASSES = 20  # above that, the worst ones stand first and the full table can be opened
+
+RESULTS = ("fail", "cannot tell", "pass", "not applicable")
+SEVERITIES = ("red", "amber", "info")
+MEANINGS = {
+    "certified": "proven to stay right for every change that the threat allows",
+    "undecided": "no attack that was run breaks it, and no proof was found",
+    "broken": "right when clean, wrong for a change that was found and can be checked again",
+    "wrong": "wrong before any change",
+}
+
+
+def render(audit: Audit, gallery: Sequence[Picture]) -> str:
+    """One audit as one HTML document: inline style, inline SVG, images inside, no network, no script."""
+    return render_many(audit["title"], [(audit["model"]["name"], audit, gallery)])
+
+
+def render_many(title: str, audits: Sequence[tuple[str, Audit, Sequence[Picture]]]) -> str:
+    """Several audits as one HTML document: their brackets side by side first, then a section for each."""
+    if not audits:
+        raise ValueError("Got no audit, expected at least one: render_many(title, [(name, audit, pictures)]).")
+    room = IMAGE_BYTES // len(audits)
+    views = [_view(f"a{i}", name, audit, shown, room) for i, (name, audit, shown) in enumerate(audits, start=1)]
+    alone = len(views) == 1
+    first = audits[0][1]
+    lead = wording.sentence(first) if alone else wording.comparison([(name, audit) for name, audit, _ in audits])
+    template = _environment().get_template("report.html.j2")
+    return template.render(title=title, lead=lead, views=views, alone=alone, first=first)
+
+
+def _environment() -> Environment:
+    """Jinja with escaping on for everything; only our own SVG is marked as safe."""
+    environment = Environment(
+        loader=PackageLoader("ironbound.auditing.report", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        count=wording.count,
+        percent=wording.percent,
+        number=wording.number,
+        duration=wording.duration,
+    )
+    environment.globals.update(
+        meanings=MEANINGS,
+        meter=pictures.meter,
+        plural=wording.plural,
+        span=wording.span,
+        strip=pictures.strip,
+        swatch=pictures.swatch,
+    )
+    return environment
+
+
+def _view(prefix: str, name: str, audit: Audit, gallery: Sequence[Picture], room: int) -> dict[str, Any]:
+    """All that the template shows of one audit."""
+    shown = list(_figures(gallery, room))
+    rows = _class_rows(audit["classes"])
+    ranked = sorted(rows, key=_weakness)
+    return {
+        "id": prefix,
+        "name": name,
+        "audit": audit,
+        "sentence": wording.sentence(audit),
+        "found": wording.found(audit),
+        "threat": wording.threat(audit),
+        "context": wording.context(audit),
+        "accuracy": wording.accuracy(audit),
+        "doubted": wording.doubted(audit),
+        "decided": audit["verdicts"]["undecided"] == 0,
+        "state": wording.checks_state(audit),
+        "bracket": pictures.bracket(audit, prefix),
+        "summary": pictures.bracket(audit, f"{prefix}s"),
+        "parts": pictures.PARTS,
+        "total": sum(audit["verdicts"][part] for part in pictures.PARTS),
+        "figures": shown,
+        "left_out": len(gallery) - len(shown),
+        "classes": rows if len(rows) <= FEW_CLASSES else ranked[:FEW_CLASSES],
+        "more_classes": ranked[FEW_CLASSES:],
+        "checks": _grouped(audit["checks"]),
+    }
+
+
+def _figures(gallery: Sequence[Picture], room: int) -> Iterator[dict[str, Any]]:
+    """The pictures with their images encoded, until the room is used up."""
+    for picture in gallery:
+        change, factor = pictures.magnified(picture.clean, picture.adversarial)
+        images = [pictures.png(image) for image in (picture.clean, picture.adversarial, change)]
+        room -= sum(map(len, images))
+        if room < 0:
+            return
+        found = "witness" if picture.verdict == "broken" else "closest try"
+        unchanged = bool((picture.clean == picture.adversarial).all())
+        yield {"picture": picture, "images": images, "factor": factor, "found": found, "unchanged": unchanged}
+
+
+def _class_rows(classes: Sequence[ClassFacts]) -> list[dict[str, Any]]:
+    """Every class with the intervals of its fractions; the worst one is marked where there are several."""
+    rows = [{**facts, "worst": False, "intervals": _intervals(facts)} for facts in classes]
+    filled = [row for row in rows if row["total"]]
+    if len(filled) > 1:
+        min(filled, key=_weakness)["worst"] = True
+    return rows
+
+
+def _weakness(row: dict[str, Any]) -> tuple[bool, float, float]:
+    """Sorts the class first that holds least under attack; empty classes come last."""
+    return (False, row["attacked"], row["certified"]) if row["total"] else (True, 0.0, 0.0)
+
+
+def _intervals(facts: ClassFacts) -> dict[str, tuple[float, float]]:
+    """Clopper-Pearson intervals (95%) of a class's three fractions."""
+    fractions = {"clean": facts["clean"], "attacked": facts["attacked"], "certified": facts["certified"]}
+    return {key: _clopper_pearson(value, facts["total"]) for key, value in fractions.items()} if facts["total"] else {}
+
+
+def _clopper_pearson(fraction: float, total: int) -> tuple[float, float]:
+    """The exact 95% interval of a fraction of `total` samples."""
+    from scipy.special import betaincinv
+
+    hits = round(fraction * total)
+    low = float(betaincinv(hits, total - hits + 1, 0.025)) if hits else 0.0
+    high = float(betaincinv(hits + 1, total - hits, 0.975)) if hits < total else 1.0
+    return low, high
+
+
+def _grouped(checks: Sequence[Check]) -> dict[str, list[Check]]:
+    """The checks by result, failed ones first, and the more severe ones first within each."""
+    ordered = sorted(checks, key=lambda check: (SEVERITIES.index(check["severity"]), check["number"]))
+    return {result: [check for check in ordered if check["result"] == result] for result in RESULTS}

@@ -1,0 +1,154 @@
+"""What an audit says, as it stands in its JSON file: the one thing that a report is made of.
+
+Every fraction comes with its count, its total and the ends of its 95% interval, so that no figure
+can be printed without them.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypedDict
+
+Result = Literal["pass", "fail", "cannot tell", "not applicable"]
+Severity = Literal["red", "amber", "info"]
+Grade = Literal["high", "moderate", "low", "none"]
+Kind = Literal["clean", "bound", "attack"]
+Part = Literal["wrong", "broken", "certified", "undecided"]
+
+
+class ModelFacts(TypedDict):
+    """The model that was audited."""
+
+    name: str
+    fingerprint: str
+    parameters: int
+    outputs: str
+    range: list[float] | None
+
+
+class DataFacts(TypedDict):
+    """The data set: how many rows it has, and how many samples of it were audited."""
+
+    name: str
+    fingerprint: str
+    rows: int
+    samples: int
+    classes: list[str]
+
+
+class ThreatFacts(TypedDict):
+    """What the attacker may do."""
+
+    spec: str
+    norm: str
+    radius: float
+    text: str
+
+
+class PlanFacts(TypedDict):
+    """Which stages were planned, in order."""
+
+    name: str
+    stages: list[str]
+
+
+class Share(TypedDict):
+    """A fraction of the samples, with its exact (Clopper-Pearson) 95% interval."""
+
+    count: int
+    total: int
+    fraction: float
+    low: float
+    high: float
+
+
+class Bracket(TypedDict):
+    """Certified and attacked fraction, and the outer ends of their intervals."""
+
+    low: float
+    high: float
+    interval: list[float]
+
+
+class Verdicts(TypedDict):
+    """How many samples ended as what."""
+
+    wrong: int
+    broken: int
+    certified: int
+    undecided: int
+
+
+class Stage(TypedDict):
+    """One stage: how many samples it saw, how many it decided, and what that cost."""
+
+    name: str
+    kind: Kind
+    entered: int
+    decided: int
+    forward: int
+    backward: int
+    seconds: float
+
+
+class ClassFacts(TypedDict):
+    """One class: its samples and the three fractions of them."""
+
+    name: str
+    total: int
+    clean: float
+    attacked: float
+    certified: float
+
+
+class Check(TypedDict):
+    """One question about the evaluation itself, with its answer and what to do next."""
+
+    number: int
+    name: str
+    question: str
+    result: Result
+    severity: Severity
+    evidence: str
+    meaning: str
+    next: str
+
+
+class Confidence(TypedDict):
+    """How far the evaluation can be believed."""
+
+    grade: Grade
+    text: str
+
+
+class Cost(TypedDict):
+    """What the whole audit cost, its checks included."""
+
+    forward: int
+    backward: int
+    seconds: float
+
+
+class Audit(TypedDict):
+    """Everything that a report needs to know."""
+
+    schema: int
+    ironbound: str
+    created: str
+    title: str
+    model: ModelFacts
+    data: DataFacts
+    threat: ThreatFacts
+    plan: PlanFacts
+    clean: Share
+    attacked: Share
+    certified: Share
+    bracket: Bracket
+    verdicts: Verdicts
+    stages: list[Stage]
+    classes: list[ClassFacts]
+    checks: list[Check]
+    confidence: Confidence
+    cost: Cost
+    seed: int
+    environment: dict[str, str]
+    fingerprints: dict[str, str]

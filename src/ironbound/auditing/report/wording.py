@@ -1,0 +1,139 @@
+"""An audit in words: numbers as people read them, and the sentences that a report opens with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil, floor, isfinite
+
+from ironbound.auditing.report.schema import Audit, Check
+
+NORMS = {"linf": "L-inf", "l2": "L2", "l1": "L1", "l0": "L0"}
+
+
+def count(value: int) -> str:
+    """A whole number with thousands separators."""
+    return f"{value:,}"
+
+
+def percent(fraction: float) -> str:
+    """A share with one decimal; neither "0.0%" nor "100.0%" is said of a share that is not exactly that."""
+    if not isfinite(fraction):
+        return "\N{EN DASH}"
+    if 0 < fraction < 0.0005:
+        return "<0.1%"
+    if 0.9995 <= fraction < 1:
+        return ">99.9%"
+    return f"{100 * fraction:.1f}%"
+
+
+def ends(low: float, high: float) -> tuple[str, str]:
+    """The two ends of an interval with one decimal, rounded outwards: what is printed is never narrower."""
+    down, up = floor(1000 * low + 1e-9), ceil(1000 * high - 1e-9)
+    return f"{down / 10:.1f}%", f"{up / 10:.1f}%"
+
+
+def span(low: float, high: float) -> str:
+    """An interval as "58.1% to 73.0%"."""
+    return " to ".join(ends(low, high))
+
+
+def number(value: float) -> str:
+    """A real number with at most six digits."""
+    return f"{value:,.6g}"
+
+
+def duration(seconds: float) -> str:
+    """A time in the two units that matter."""
+    if seconds < 1:
+        return f"{seconds:.2f} s"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600:,} h {whole % 3600 // 60:02d} min"
+
+
+def plural(value: int, noun: str) -> str:
+    """A number with its noun: "1 sample", "1,000 samples"."""
+    return f"{value:,} {noun}" if value == 1 else f"{value:,} {noun}s"
+
+
+def threat(audit: Audit) -> str:
+    """The threat in short, as "L-inf 8/255"; a threat that is no plain ball keeps its own spelling."""
+    spec, norm = audit["threat"]["spec"], NORMS.get(audit["threat"]["norm"].lower())
+    name, colon, radius = spec.partition(":")
+    if norm is None or name.lower() not in NORMS:
+        return spec
+    return f"{norm} {radius.strip() if colon else number(audit['threat']['radius'])}"
+
+
+def doubted(audit: Audit) -> bool:
+    """Whether a red check failed: then the attacked share is only a figure so far."""
+    return any(check["result"] == "fail" and check["severity"] == "red" for check in audit["checks"])
+
+
+def accuracy(audit: Audit) -> str:
+    """What the upper end of the bracket may be called."""
+    return "attacked so far" if doubted(audit) else "robust accuracy"
+
+
+def applicable(checks: Sequence[Check]) -> int:
+    """How many of the checks apply at all."""
+    return sum(check["result"] != "not applicable" for check in checks)
+
+
+def checks_state(audit: Audit) -> str:
+    """The state of the checks, as "2 of 12 checks could not tell"."""
+    total = applicable(audit["checks"])
+    if total == 0:
+        return "no checks were made"
+    failed = sum(check["result"] == "fail" for check in audit["checks"])
+    unclear = sum(check["result"] == "cannot tell" for check in audit["checks"])
+    if not failed and not unclear:
+        return "the one check passed" if total == 1 else f"all {total} checks passed"
+    first, verb = (failed, "failed") if failed else (unclear, "could not tell")
+    if total == 1:
+        return f"the one check {verb}"
+    state = f"{first} of {plural(total, 'check')} {verb}"
+    return f"{state} and {unclear} could not tell" if failed and unclear else state
+
+
+def found(audit: Audit) -> str:
+    """What stays right, without threat, n or interval."""
+    low, high = percent(audit["bracket"]["low"]), percent(audit["bracket"]["high"])
+    if doubted(audit):
+        return f"{low} certified and {high} still right, attacked so far"
+    if audit["verdicts"]["undecided"] == 0:
+        return f"{high} stay right, with no sample undecided"
+    return f"between {low} and {high} stay right"
+
+
+def sentence(audit: Audit) -> str:
+    """The finding in one sentence, with threat, n, interval and the state of the checks."""
+    samples = plural(audit["attacked"]["total"], "test sample")
+    interval = span(*audit["bracket"]["interval"])
+    return f"Of {samples} under {threat(audit)}: {found(audit)} (95% interval {interval}); {checks_state(audit)}."
+
+
+def context(audit: Audit) -> str:
+    """Threat, n, interval and the state of the checks: what stands beside every figure."""
+    samples = plural(audit["attacked"]["total"], "sample")
+    interval = span(*audit["bracket"]["interval"])
+    return f"{threat(audit)}, {samples}, 95% interval {interval}, {checks_state(audit)}"
+
+
+def comparison(audits: Sequence[tuple[str, Audit]]) -> str:
+    """One sentence for several audits, each with its own interval and state of the checks."""
+    scopes = {(threat(audit), audit["attacked"]["total"]) for _, audit in audits}
+    alone = len(scopes) == 1
+    parts = []
+    for name, audit in audits:
+        scope = "" if alone else f"of {plural(audit['attacked']['total'], 'test sample')} under {threat(audit)} "
+        interval = span(*audit["bracket"]["interval"])
+        parts.append(f"{name}: {scope}{found(audit)} (95% interval {interval}; {checks_state(audit)})")
+    opening = f"{plural(len(audits), 'model')} audited."
+    if alone and audits:
+        threatened, total = next(iter(scopes))
+        opening = f"{plural(len(audits), 'model')}, each on {plural(total, 'test sample')} under {threatened}."
+    return f"{opening[:-1]} \N{EN DASH} {'; '.join(parts)}."

@@ -1,0 +1,220 @@
+"""Certificates: for which inputs the prediction at every point of P(x) is the label, and up to what radius."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from ironbound.certification.graph import Graph, trace
+from ironbound.certification.margins import Margins
+from ironbound.core.errors import InputError, ModelError, UsageError
+from ironbound.core.protocols import PerturbationSet
+from ironbound.core.rows import flat
+from ironbound.models.model import Model
+
+TAU = 1e-4
+"""A margin counts only beyond this share of the largest absolute logit bound, so that no float32 pass can cross it
+(batch size, order of summation, device move logits by some 1e-6 of their scale). Attacks are judged by this rule too."""
+SLACK = 1e-2
+"""Rows whose float32 margin is within this share of zero go to float64 too, so that the screen loses no certificate."""
+ROWS = 256
+STEPS = 12
+"""Halvings in the search for a radius: to 1/4096 of the set's own; twice as many where that is infinite."""
+
+
+class Method(Protocol):
+    """A way to bound margins from below (Ibp)."""
+
+    @property
+    def name(self) -> str:
+        """What certificates name as their proof."""
+        ...
+
+    def margins(self, graph: Graph, lo: Tensor, hi: Tensor, y: Tensor, dtype: torch.dtype | None = None) -> Margins:
+        """Lower bounds of z_y - z_j over the boxes [lo, hi], computed in `dtype`, with the logits' scale."""
+        ...
+
+
+@runtime_checkable
+class Boxed(Protocol):
+    """A region that lies in a box of inputs: what bounds start from. Also needed: take, scaled."""
+
+    lo: Tensor
+    hi: Tensor
+    radius: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Certificates:
+    """One row an input; made by `prove`."""
+
+    certified: Bool[Tensor, " n"]
+    """Whether the prediction at every point of the set around x, within the model's box, is y."""
+    radius: Float[Tensor, " n"]
+    """Up to what radius that is proved, float64, in the set's unit: the set's own where certified; 0 where nothing is
+    (or, with radii=False, was sought)."""
+    method: list[str]
+    """By what it is proved; "" where it is not."""
+    margin: Float[Tensor, " n"]
+    """The least lower bound of z_y - z_j over the set, float64 for all rows that were near to being certified."""
+
+    def __len__(self) -> int:
+        return len(self.certified)
+
+    def take(self, index: Int[Tensor, " r"]) -> Certificates:
+        """The certificates of some rows."""
+        method = [self.method[i] for i in index.tolist()]
+        return Certificates(self.certified[index], self.radius[index], method, self.margin[index])
+
+    def to(self, device: torch.device | str) -> Certificates:
+        """The same on another device."""
+        return Certificates(
+            self.certified.to(device), self.radius.to(device), list(self.method), self.margin.to(device)
+        )
+
+
+@torch.no_grad()
+def prove(
+    method: Method,
+    model: Model,
+    x: Float[Tensor, "n ..."],
+    y: Int[Tensor, " n"],
+    set_: PerturbationSet,
+    *,
+    rows: int | None = None,
+    radii: bool = True,
+    graph: Graph | None = None,
+) -> Certificates:
+    """Try to prove, for each input, that no point of the set around it changes the prediction from its label.
+
+    Parameters
+    ----------
+    rows: inputs a pass, 256 by default; it changes no verdict.
+    radii: for rows that are not certified, find by bisection the largest radius below the set's that is.
+    graph: the trace of `model.module`, where the caller has one; weights are read from the model in any case.
+
+    A row is certified if its margin in float64, over the region around x in float64, exceeds TAU times the largest
+    absolute logit bound. A pass in float32 merely screens. NaN, and inputs outside of the model's box, never certify.
+    What is proved is about the model in exact arithmetic, with that tolerance for rounding; see docs/architecture.md.
+
+    Raises UsageError for sets that have no box, InputError, UnsupportedOperation.
+    """
+    _checked(model, x, y, rows)
+    if not len(x):
+        nothing = torch.zeros(0, dtype=torch.float64, device=x.device)
+        return Certificates(nothing.bool(), nothing, [], nothing)
+    model.settle(x[:15].to(model.device, model.dtype))
+    if model.outputs == "decisions":
+        raise ModelError("the model answers with decisions alone; bounds need its logits. Certify it by smoothing.")
+    graph = graph or trace(model.module, x[:1].to(model.device, model.dtype))
+    _labelled(graph, x, y)
+    prover = _Prover(method, model, set_, graph, graph.fixed(torch.float64, model.device))
+    size = rows or ROWS
+    parts = [prover.chunk(x[at : at + size], y[at : at + size], radii) for at in range(0, len(x), size)]
+    joined = {name: torch.cat([getattr(part, name) for part in parts]) for name in ("certified", "radius", "margin")}
+    return Certificates(method=[name for part in parts for name in part.method], **joined).to(x.device)
+
+
+@dataclass(frozen=True, eq=False)
+class _Prover:
+    """What all chunks share; `exact` is the graph with float64 weights."""
+
+    method: Method
+    model: Model
+    set_: PerturbationSet
+    graph: Graph
+    exact: Graph
+
+    def chunk(self, x: Tensor, y: Tensor, radii: bool) -> Certificates:
+        x, y = x.to(self.model.device), y.to(self.model.device)
+        margin, scale = self._screened(x, y)
+        near = (~(margin < -SLACK * scale)).nonzero()[:, 0]  # NaN is near: float64 may know
+        region = self._region(x.double())
+        if len(near):
+            found, wide = self._bounded(self.exact, region.take(near), y[near], torch.float64)
+            margin, scale = margin.index_copy(0, near, found), scale.index_copy(0, near, wide)
+        certified = torch.zeros_like(margin, dtype=torch.bool)
+        certified[near] = (margin > TAU * scale)[near]
+        radius = torch.where(certified, region.radius, 0.0)
+        rest = (~certified).nonzero()[:, 0]
+        if radii and len(rest):
+            radius[rest] = self._largest(region.take(rest), y[rest])
+        return Certificates(certified, radius, [self.method.name if yes else "" for yes in certified.tolist()], margin)
+
+    def _screened(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Margins and scales by a float32 pass; none, which screens nothing, for models of higher precision."""
+        if self.model.dtype == torch.float64:
+            unknown = torch.full((len(x),), math.nan, dtype=torch.float64, device=x.device)
+            return unknown, unknown.clone()
+        return self._bounded(self.graph, self._region(x.float()), y, torch.float32)
+
+    def _bounded(self, graph: Graph, region: Any, y: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """The least margin and the logits' scale a row, as float64; -inf where the region is empty."""
+        answer = self.method.margins(graph, region.lo, region.hi, y, dtype)
+        empty = flat(region.lo > region.hi).any(1)
+        return answer.least.amin(1).double().masked_fill(empty, -math.inf), answer.scale.double()
+
+    def _largest(self, region: Any, y: Tensor) -> Tensor:
+        """The largest radius, below that of the region, that float64 proves; 0 where the clean prediction is not y."""
+        most = self._ceiling(region)
+        least = torch.zeros_like(most)
+        open_ = self._holds(region.scaled(least), y).nonzero()[:, 0]
+        for _ in range(STEPS if bool(region.radius.isfinite().all()) else 2 * STEPS):
+            if not len(open_):
+                break
+            middle = (least[open_] + most[open_]) / 2
+            holds = self._holds(region.take(open_).scaled(middle), y[open_])
+            least[open_], most[open_] = (
+                torch.where(holds, middle, least[open_]),
+                torch.where(holds, most[open_], middle),
+            )
+        return least
+
+    def _holds(self, region: Any, y: Tensor) -> Tensor:
+        margin, scale = self._bounded(self.exact, region, y, torch.float64)
+        return margin > TAU * scale
+
+    def _ceiling(self, region: Any) -> Tensor:
+        """The radius, or where that is infinite the diagonal of the model's box, beyond which the set does not grow."""
+        if bool(region.radius.isfinite().all()):
+            return region.radius.clone()
+        if self.model.box is None:
+            raise UsageError(
+                "a certified radius is sought below an infinite one, for a model without a range; give eps a number."
+            )
+        low, high = self.model.box
+        return region.radius.clamp_max((high - low) * math.sqrt(flat(region.lo).shape[1]))
+
+    def _region(self, x: Tensor) -> Any:
+        region = self.set_.at(x, self.model.box)
+        if not isinstance(region, Boxed):
+            raise UsageError(
+                f"{type(self.set_).__name__} has no box around its points, which bounds need; Linf and L2 have. "
+                "Finite sets can be listed, others certified by smoothing."
+            )
+        return region
+
+
+def _checked(model: Model, x: Any, y: Any, rows: int | None) -> None:
+    if model.random:
+        raise UsageError("bounds are of deterministic models, and this one is random=True. Certify it by smoothing.")
+    if rows is not None and rows < 1:
+        raise UsageError(f"rows is the number of inputs a pass, >= 1; got {rows}.")
+    if not isinstance(x, Tensor) or not x.is_floating_point():
+        raise InputError(
+            f"x must be a tensor of floats (n, ...); got {x.dtype if isinstance(x, Tensor) else type(x).__name__}."
+        )
+    if not isinstance(y, Tensor) or y.dtype != torch.int64 or tuple(y.shape) != (len(x),):
+        got = f"{y.dtype} {tuple(y.shape)}" if isinstance(y, Tensor) else type(y).__name__
+        raise InputError(f"y must be int64 labels of shape ({len(x)},), one an input; got {got}.")
+
+
+def _labelled(graph: Graph, x: Tensor, y: Tensor) -> None:
+    graph.checked(x, "x")
+    if len(graph.out_shape) == 1 and bool(((y < 0) | (y >= graph.out_shape[0])).any()):
+        raise InputError(f"labels must be classes 0 to {graph.out_shape[0] - 1}; got {int(y.min())} to {int(y.max())}.")

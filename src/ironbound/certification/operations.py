@@ -1,0 +1,178 @@
+"""The registry: for each operation of core ATen what bounds do with it, and what of it they refuse.
+
+A new operation is one line here and, unless it is monotone, one rule in intervals.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ironbound.certification import intervals as rules
+from ironbound.certification.graph import RESHAPES, Node, Ref
+
+Check = Callable[[Node], str]
+"""Why this use of an operation is refused, "" where it is not."""
+
+SHAPE_ONLY = frozenset(
+    {"sym_size.int"}
+    | {f"{name}.default" for name in ["full_like", "zeros_like", "ones_like", "new_zeros", "new_ones", "new_full"]}
+)
+"""Operations that read of their arguments only the shape, so that their values are constants."""
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What bounds know of one operation; None is a rule that is not there (yet)."""
+
+    interval: Callable[..., Any]
+    checks: tuple[Check, ...] = ()
+    relax: Callable[..., Any] | None = None
+    """Linear lower and upper bounds of an element-wise operation (CROWN)."""
+    backward: Callable[..., Any] | None = None
+    """Linear coefficients through an affine operation (CROWN)."""
+
+    def refuses(self, node: Node) -> str:
+        """Why this node is refused, "" where it is not."""
+        return next((reason for check in self.checks if (reason := check(node))), "")
+
+
+def supported() -> str:
+    """The operations with bounds, without overloads, for messages."""
+    return ", ".join(sorted({name.split(".")[0] for name in OPERATIONS}))
+
+
+def argument(node: Node, at: int, default: Any = None) -> Any:
+    """An argument by position, where the export left out trailing defaults."""
+    return node.args[at] if at < len(node.args) else default
+
+
+# ------------------------------------------------------------------------------------------------------------ checks
+def _only(*places: int) -> Check:
+    """Only these arguments may depend on the input."""
+
+    def check(node: Node) -> str:
+        varying = [at for at, arg in enumerate(node.args) if isinstance(arg, Ref) and arg.varies and at not in places]
+        varying += [name for name, arg in node.kwargs.items() if isinstance(arg, Ref) and arg.varies]  # type: ignore[misc]
+        return f"its argument {varying[0]} depends on the input and must be a constant" if varying else ""
+
+    return check
+
+
+def _rows(at: int) -> Check:
+    """The dimensions named by this argument do not include the batch."""
+
+    def check(node: Node) -> str:
+        dims = argument(node, at, 0 if node.op.startswith(("cat", "split")) else None)
+        dims = [dims] if isinstance(dims, int) else dims
+        parts = node.args[0] if isinstance(node.args[0], list) else [node.args[0]]
+        ndim = next(len(part.shape) for part in parts if part.shape is not None)
+        if not dims or any(dim % ndim == 0 for dim in dims):
+            return "it works along dimension 0, and so would mix the rows of a batch"
+        return ""
+
+    return check
+
+
+def _permutes(node: Node) -> str:
+    dims = node.args[1]
+    return "" if dims[0] % len(dims) == 0 else "it moves dimension 0, that of the batch"
+
+
+def _slices(node: Node) -> str:
+    start, stop = argument(node, 2, 0), argument(node, 3)
+    if argument(node, 1, 0) % len(node.args[0].shape) or ((start or 0) == 0 and (stop is None or stop >= 2**62)):
+        return ""
+    return "it picks rows of the batch"
+
+
+def _repeats(node: Node) -> str:
+    return "" if node.args[1][0] == 1 else "it repeats rows of the batch"
+
+
+def _indexes(node: Node) -> str:
+    first, *others = node.args[1]
+    varying = any(isinstance(index, Ref) and index.varies for index in others)
+    return "its indices depend on the input" if varying else "" if first is None else "it picks rows of the batch"
+
+
+def _rises(at: int, default: float, what: str) -> Check:
+    """A number that must not be negative for the operation to be monotone."""
+
+    def check(node: Node) -> str:
+        value = argument(node, at, default)
+        return (
+            "" if value is None or (isinstance(value, (int, float)) and value >= 0) else f"{what} = {value} is negative"
+        )
+
+    return check
+
+
+def _plain(*names: str) -> Check:
+    """Scalars given by keyword that bounds know only as 1 (beta, alpha of addmm)."""
+
+    def check(node: Node) -> str:
+        return next((f"{name} = {node.kwargs[name]}" for name in names if node.kwargs.get(name, 1) != 1), "")
+
+    return check
+
+
+def _step(node: Node) -> str:
+    alpha = node.kwargs.get("alpha", 1)
+    return "" if isinstance(alpha, (int, float)) and alpha >= 0 else f"alpha = {alpha} is not a number >= 0"
+
+
+def _wide(node: Node) -> str:
+    kind = node.kwargs.get("dtype")
+    return "" if kind in (None, torch.float32, torch.float64) else f"rounding to {kind} inside the model is not bounded"
+
+
+# ---------------------------------------------------------------------------------------------------------- registry
+RISING = (
+    "relu sigmoid tanh exp log log1p hardtanh clamp clamp_min clamp_max alias constant_pad_nd max_pool2d_with_indices "
+    "max_pool3d_with_indices adaptive_max_pool2d _adaptive_avg_pool2d _adaptive_avg_pool3d"
+)
+"""Operations of one varying argument that rise with it, whatever their other arguments are."""
+
+
+def _table() -> dict[str, Operation]:
+    rising, joint = Operation(rules.monotone, (_only(0),)), Operation(rules.monotone)
+    along = Operation(rules.monotone, (_rows(1),))
+    average = Operation(rules.monotone, (_only(0), _rises(6, 1, "divisor_override")))
+    table = {f"{name}.default": rising for name in RISING.split()} | dict.fromkeys(RESHAPES, Operation(rules.reshape))
+    for names, operation in (
+        ("clamp.Tensor upsample_nearest2d.vec", rising),
+        ("maximum.default minimum.default expand.default", joint),
+        ("clone.default detach.default", Operation(rules.same)),
+        ("_to_copy.default", Operation(rules.same, (_wide,))),
+        ("neg.default", Operation(rules.negative)),
+        ("add.Tensor add.Scalar", Operation(rules.monotone, (_step,))),
+        ("sub.Tensor sub.Scalar", Operation(rules.subtract, (_step,))),
+        ("mul.Tensor mul.Scalar", Operation(rules.multiply)),
+        ("div.Tensor div.Scalar", Operation(rules.divide, (_only(0),))),
+        ("leaky_relu.default", Operation(rules.monotone, (_only(0), _rises(1, 0.01, "negative_slope")))),
+        (
+            "elu.default",
+            Operation(rules.monotone, (_rises(1, 1, "alpha"), _rises(2, 1, "scale"), _rises(3, 1, "slope"))),
+        ),
+        ("mm.default", Operation(rules.matrix, (_only(0),))),
+        ("addmm.default", Operation(rules.affine, (_only(1), _plain("beta", "alpha")))),
+        ("convolution.default", Operation(rules.convolve, (_only(0),))),
+        ("_native_batch_norm_legit_no_training.default", Operation(rules.normalise, (_only(0),))),
+        ("avg_pool1d.default avg_pool2d.default avg_pool3d.default", average),
+        ("sum.dim_IntList mean.dim amax.default amin.default select.int flip.default cat.default", along),
+        ("split_with_sizes.default", Operation(rules.monotone, (_rows(2),))),
+        ("slice.Tensor", Operation(rules.monotone, (_slices,))),
+        ("index.Tensor", Operation(rules.monotone, (_indexes,))),
+        ("repeat.default", Operation(rules.monotone, (_repeats,))),
+        ("permute.default", Operation(rules.monotone, (_permutes,))),
+        ("getitem", Operation(rules.piece)),
+    ):
+        table |= dict.fromkeys(names.split(), operation)
+    return table
+
+
+OPERATIONS: dict[str, Operation] = _table()

@@ -1,0 +1,58 @@
+"""The door: the only place where a model is called. It counts rows, checks prices and keeps lone rows company."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ironbound.core import rows
+from ironbound.core.errors import CompositionError
+from ironbound.core.ledger import Ledger
+from ironbound.core.protocols import Counted, Model, Oracle
+from ironbound.core.rng import Rng
+
+
+class Door:
+    """Calls one model for the problems of one run.
+
+    `pad` fixes the number of rows of every pass (for results that are equal to the last bit at every batch size where
+    the kernels' rounding depends on it); None runs what is asked.
+    """
+
+    def __init__(self, model: Model, ledger: Ledger, cheap: bool, pad: int | None) -> None:
+        self.model, self.ledger, self.cheap, self.pad = model, ledger, cheap, pad
+        self._exact: Counted
+        self._cheap: Counted
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """The user's module is in evaluation mode inside and as it was outside."""
+        with ExitStack() as stack:
+            self._exact = stack.enter_context(self.model.opened())
+            self._cheap = stack.enter_context(self.model.opened(cheap=True)) if self.cheap else self._exact
+            yield
+
+    def seen(self, oracle: Oracle, problem: Tensor, backward: int) -> Counted:
+        """The model through an oracle, on account of these problems (one entry a row asked)."""
+        return oracle.bind(lambda x, rng: self.rows(x, rng, problem, backward, oracle.cost))
+
+    def rows(self, x: Any, rng: Rng, problem: Tensor, backward: int, allowed: int = 1) -> Any:
+        """Run x for the problems given, of which an oracle may have made up to `allowed` rows each, and charge them."""
+        asked, ran = len(problem), rows.count(x)
+        each = ran // asked
+        if each * asked != ran or each > allowed:
+            raise CompositionError(
+                f"an oracle ran {ran} model rows for {asked} asked; its cost says at most {allowed} each. "
+                "Declare the true `cost`, or budgets would not hold."
+            )
+        self.ledger.charge(problem, each, backward)
+        model = self._cheap if backward else self._exact
+        total = max(ran, self.pad or 0, 2)  # kernels for one row differ in the last bits from those for many
+        if total == ran:
+            return model(x, rng)
+        index = torch.arange(total, device=problem.device).clamp_max(ran - 1)
+        return rows.part(model(rows.take(x, index), rng.take(index)), slice(0, ran))

@@ -1,0 +1,340 @@
+"""The one attack loop: ask; reserve and grant; chunk and pad; oracle; counted model; judge the claims; answer.
+
+Budgets, restarts, early dropping, determinism, judging and progress live here, once; an attack is only its mathematics.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ironbound.core import rows
+from ironbound.core.attack import Attack, Options
+from ironbound.core.door import Door
+from ironbound.core.errors import CompositionError
+from ironbound.core.incumbents import Incumbents
+from ironbound.core.judge import SLACK, convincing, ranks, threshold, wins_beyond_chance
+from ironbound.core.ledger import PLENTY, Ledger
+from ironbound.core.memory import Chunks
+from ironbound.core.pairing import Pairing, Pairs
+from ironbound.core.passes import Chunk, Heard, hear, per_row, points_of
+from ironbound.core.progress import Event, Listener
+from ironbound.core.protocols import Answer, Ask, Model, Rows, Status, Want
+from ironbound.core.rng import Rng
+from ironbound.core.task import Task
+
+IDLE = 1000  # asks in a row that nobody could pay: then the search will not find out by itself that it is over
+
+
+class Run:
+    """One attack on one set of problems."""
+
+    def __init__(self, attack: Attack, model: Model, x: Any, y: Any, rng: Rng, options: Options) -> None:
+        self.attack, self.y, self.rng, self.options = attack, y, rng, options
+        self.region = attack.set.at(x, model.box)
+        self.n, self.device = len(self.region), model.device
+        self.collective = self.region.items is not None
+        self.random = model.random
+        self.compaction = options.compaction
+        if self.collective:
+            self.pairing = Pairing(self.region.items, self.n)
+        self.ledger = Ledger(self.n, attack.budget, self.device)
+        self.door = Door(model, self.ledger, attack.cheap, options.pad)
+        self.chunks = Chunks(options.rows, self.device)
+        self.closed, self.closed_count = torch.zeros(self.n, dtype=torch.bool, device=self.device), 0
+        self.starved, self.broken_down = torch.zeros_like(self.closed), torch.zeros_like(self.closed)
+        self.best = Incumbents(attack.want, self.region, self.device)
+        self.wins = wins_beyond_chance(attack.votes)
+        self._all = torch.ones(self.n, dtype=torch.bool, device=self.device)
+        self._like: Any = None
+
+    def finish(self) -> None:
+        """Run the attack with all its restarts."""
+        with self.door.opened():
+            for restart in range(self.attack.restarts):
+                if self.closed_count < self.n:
+                    self._search(self.rng.fold("restart").fold(restart))
+
+    def status(self) -> Tensor:
+        """How each problem ended, see Status; to be asked when the run has finished."""
+        status = torch.full((self.n,), int(Status.NOT_FOUND), device=self.device)
+        status[self.broken_down] = int(Status.NON_FINITE)
+        status[self.starved] = int(Status.BUDGET)
+        status[self.best.found] = int(Status.FOUND)
+        status[self.best.found & (self.region.size(self.best.points) == 0)] = int(Status.ALREADY_WRONG)
+        return status
+
+    def _search(self, rng: Rng) -> None:
+        task = Task(self, (~self.closed).nonzero()[:, 0], rng)
+        asks, answer, idle = self.attack.search.run(task), None, 0
+        last: tuple[Ask, Heard, Tensor, Tensor | None] | None = None
+        while self.closed_count < self.n and idle < IDLE:
+            try:
+                ask = asks.send(answer)  # type: ignore[arg-type]  # a generator is started with None
+            except StopIteration:
+                break
+            answer, last = self._answer(task, ask)
+            idle = 0 if last is not None else idle + 1
+        asks.close()
+        if last is not None and self.closed_count < self.n:
+            self._keep_last(task, *last)
+
+    # ------------------------------------------------------------------------------------------------ the cycle
+    def _answer(self, task: Task, ask: Ask) -> tuple[Answer, tuple[Ask, Heard, Tensor, Tensor | None] | None]:
+        """Grant, run pass by pass, judge the claims, scatter back; and what `_keep_last` may want of it."""
+        count = ask.points.count if isinstance(ask.points, Rows) else rows.count(ask.points)
+        if ask.owner is None and count != task.n:
+            raise CompositionError(
+                f"{type(self.attack.search).__name__} asks {count} points for {task.n} open problems without saying whose "
+                "they are. Give Ask.owner, or call task.compact() before the points are made and keep them in task.state."
+            )
+        problem = task.problems if ask.owner is None else task.problems[ask.owner]
+        pairs = self.pairing.of(problem, ask.items) if self.collective else None
+        rank = None if ask.owner is None else ranks(problem, self.n)
+        granted, index = self._grant(task, ask, problem, rank, pairs)
+        if index is not None and len(index) == 0:
+            return self._refusal(ask, count, granted), None
+        if pairs is not None and index is not None:
+            pairs = self.pairing.of(problem[index], None if ask.items is None else ask.items[index])
+        pairwise = self._passes(task, ask, problem, rank, pairs, index)
+        heard, rate, enough = (pairwise, None, None) if pairs is None else per_row(pairwise, pairs, self.attack.share)
+        if pairs is None or ask.items is None:  # on part of the data set it is an estimate, never a claim
+            self._claims(task, ask, pairwise, heard, enough, problem, pairs, index)
+        self.ledger.asked[problem if index is None else problem[index]] += 1  # once a problem, however many rows
+        self._like = heard.outputs[:1] if isinstance(heard.outputs, Tensor) else None
+        return self._scattered(heard, rate, enough, granted, index, count), (ask, heard, problem, index)
+
+    def _grant(
+        self, task: Task, ask: Ask, problem: Tensor, rank: Tensor | None, pairs: Pairs | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Which rows are run, and their numbers (None: all): those of open problems that can pay for all they ask.
+
+        Prices are the oracle's; the judge's rows are kept back.
+        """
+        if self.ledger.unlimited and task.seen == self.closed_count and ask.owner is None:
+            return self._all[: len(problem)], None
+        granted = ~self.closed[problem]
+        if not self.ledger.unlimited:
+            affordable = self._affordable(ask, problem, pairs)
+            if ask.partial:
+                granted &= (0 if rank is None else rank) < affordable[problem]
+            else:
+                granted &= (torch.bincount(problem, minlength=self.n) <= affordable)[problem]
+            granted &= ~self.closed[problem]
+        index = granted.nonzero()[:, 0]
+        return granted, None if len(index) == len(granted) else index
+
+    def _affordable(self, ask: Ask, problem: Tensor, pairs: Pairs | None) -> Tensor:
+        """How many rows of this ask each problem can pay; those that can pay not even one are closed."""
+        cost, items = self.attack.oracle.cost, self.pairing.sizes if self.collective else 1
+        price: Any = cost
+        if pairs is not None:
+            price = torch.ones_like(self.ledger.forward).index_put((problem,), pairs.counts) * cost
+        back = price * ((0 if ask.jac is None else ask.jac.shape[1]) + int(ask.grad))
+        judge = items * self.attack.votes
+        kept = 0 if self._free(ask) else judge
+        self._starve(self.ledger.poor(cost + (0 if self.attack.oracle.exact and not self.random else judge)))
+        if isinstance(back, int) and back == 0 and self.attack.budget.forward is None:
+            return torch.full_like(self.ledger.forward, PLENTY)
+        return self.ledger.affordable(price, back, kept)
+
+    def _starve(self, poor: Tensor) -> None:
+        poor = poor & ~self.closed
+        self.starved |= poor
+        self._close(poor)
+
+    def _free(self, ask: Ask) -> bool:
+        """Whether the search's own pass is as good as the judge's: the model itself, no draws, full precision."""
+        cheap = self.attack.cheap and (ask.grad or ask.jac is not None)
+        return self.attack.oracle.exact and not self.random and not cheap
+
+    def _passes(
+        self, task: Task, ask: Ask, problem: Tensor, rank: Tensor | None, pairs: Pairs | None, index: Tensor | None
+    ) -> Heard:
+        """Run the granted rows, as many at a time as memory allows. What a row hears does not depend on the chunks."""
+        total = len(pairs) if pairs is not None else len(problem) if index is None else len(index)
+        sums: list[Any] = []
+
+        def job(at: slice) -> Heard:
+            heard = hear(self.attack, self.door, ask, self._chunk(task, ask, problem, rank, pairs, index, at, total))
+            self.ledger.settle()
+            if pairs is not None:
+                sums[:] = [
+                    _added(new, old, pairs, at)
+                    for new, old in zip((heard.grad, heard.jac), sums or (None, None), strict=True)
+                ]
+                heard.grad = heard.jac = None
+            self.options.progress(Event(self.options.stage, self.closed_count, self.n, total))
+            return heard
+
+        heard = Heard.joined(self._run_chunks(total, job, self.attack.oracle.cost))
+        if pairs is not None:
+            mean = lambda v: rows.each(lambda s: s / pairs.counts.double().view(-1, *[1] * (s.ndim - 1)), v)
+            heard.grad, heard.jac = (None if v is None else _typed(mean(v), self.region) for v in sums)
+        return heard
+
+    def _run_chunks(self, total: int, job: Any, price: int) -> list[Any]:
+        def clean(at: slice) -> Any:
+            self.ledger.forget()  # of a chunk that broke off for want of memory
+            return job(at)
+
+        return self.chunks.run(total, clean, price)
+
+    def _chunk(
+        self, task: Task, ask: Ask, problem: Tensor, rank: Tensor | None, pairs: Pairs | None,
+        index: Tensor | None, at: slice, total: int,
+    ) -> Chunk:  # fmt: skip
+        """The rows (or pairs) of one slice with everything that belongs to them, nothing copied where all are there."""
+        whole = index is None and at == slice(0, total) and pairs is None
+        item = None if pairs is None else pairs.item[at]
+        place = (
+            None if whole else torch.arange(at.start, at.stop, device=self.device) if pairs is None else pairs.row[at]
+        )
+        row = place if index is None or place is None else index[place]  # among the rows of the ask
+        whose = problem if row is None else problem[row]
+        owner = row if ask.owner is None else ask.owner if row is None else ask.owner[row]
+        region = task.region if owner is None else task.region.take(owner)
+        y = rows.take(self.y, item) if item is not None else task.y if owner is None else rows.take(task.y, owner)
+        pick = lambda table: table if row is None else rows.take(table, row)
+        draws = self._draws(whose, None if rank is None else pick(rank), item)
+        jac = None if ask.jac is None else pick(ask.jac)
+        return Chunk(region, y, points_of(ask, row), draws, whose, item, jac, tuple(pick(arg) for arg in ask.args))
+
+    def _draws(self, problem: Tensor, rank: Tensor | None, item: Tensor | None) -> Rng:
+        """The oracle's streams: keyed by the problem, its own count of asks, the row's rank in this ask and the item."""
+        draws = self.rng.take(problem)
+        if self.attack.oracle.exact and not self.random:
+            return draws
+        draws = draws.fold("oracle").fold(self.ledger.asked[problem]).fold(0 if rank is None else rank)
+        return draws if item is None else draws.fold(item)
+
+    # ------------------------------------------------------------------------------------------------ claims
+    def _claims(
+        self, task: Task, ask: Ask, pairwise: Heard, heard: Heard, enough: Tensor | None, problem: Tensor,
+        pairs: Pairs | None, index: Tensor | None,
+    ) -> None:  # fmt: skip
+        """At most one point a problem and ask goes to the judge: the best contained one that would be the incumbent."""
+        free = self._free(ask)
+        claimed = heard.margin > 0 if enough is None else enough
+        strongest = self.attack.want is Want.STRONGEST
+        if free and not strongest and not bool(claimed.any()):
+            return
+        hopes = convincing(pairwise.margin, pairwise.outputs) if free else pairwise.margin > -SLACK * self.attack.cheap
+        hopeful = hopes if pairs is None else pairs.mean(hopes.double()) >= self.attack.share
+        place = torch.arange(len(claimed), device=self.device) if strongest else (claimed | hopeful).nonzero()[:, 0]
+        if len(place) == 0:
+            return
+        row = place if index is None else index[place]
+        region = task.region.take(row if ask.owner is None else ask.owner[row])
+        whose, points = problem[row], points_of(ask, row)
+        table = self.best.candidates(
+            region, whose, points, heard.margin[place], heard.value[place], claimed[place], hopeful[place]
+        )
+        self.ledger.refused[table.lost] += 1  # won by too little
+        if table.whose is not None:
+            won = table.hopeful if free else self._judged(table)
+            self.best.accept(table, won)
+            if self.attack.want is Want.FIRST:
+                closing = torch.zeros_like(self.closed)
+                closing[table.whose[won]] = True
+                self._close(closing)
+
+    def _judged(self, table: Any) -> Tensor:
+        """Which hopeful candidates win before the judge; claims that do not are counted as refused."""
+        won = torch.zeros_like(table.hopeful)
+        at = table.hopeful.nonzero()[:, 0]
+        if len(at):
+            won[at] = self._judge(table.whose[at], rows.take(table.points, at))
+        self.ledger.refused[table.whose[table.claimed & ~won]] += 1
+        return won
+
+    def _judge(self, problem: Tensor, points: Any) -> Tensor:
+        """The model itself, in full precision, on the points as stored, on fresh draws where it draws, on every item."""
+        votes, oracle_free = self.attack.votes, self.rng.take(problem).fold("judge").fold(self.ledger.tried[problem])
+        pairs = self.pairing.of(problem, None) if self.collective else None
+        each = torch.arange(len(problem), device=self.device) if pairs is None else pairs.row
+        owner, vote = each.repeat_interleave(votes), torch.arange(votes, device=self.device).repeat(len(each))
+        item = None if pairs is None else pairs.item.repeat_interleave(votes)
+
+        def job(at: slice) -> Tensor:
+            row, here = owner[at], None if item is None else item[at]
+            draws = oracle_free.take(row).fold(vote[at])
+            draws = draws if here is None else draws.fold(here)
+            inputs = self.region.take(problem[row]).apply(rows.take(points, row), draws, here)
+            out = self.door.rows(inputs, draws, problem[row], 0)
+            margin = self.attack.goal.margin(out, rows.take(self.y, problem[row] if here is None else here))
+            self.ledger.settle()
+            return (margin >= (0.0 if self.random else threshold(out))) & (margin > 0)
+
+        with torch.no_grad():
+            ok = torch.cat(self._run_chunks(len(owner), job, 1))
+        self.ledger.tried[problem] += 1
+        self.ledger.judged.index_add_(0, problem, torch.bincount(owner, minlength=len(problem)))
+        wins = ok.view(-1, votes).sum(1) >= self.wins
+        return wins if pairs is None else pairs.mean(wins.double()) >= self.attack.share
+
+    def _close(self, which: Tensor) -> None:
+        self.closed |= which
+        self.closed_count = int(self.closed.sum())
+
+    def _keep_last(self, task: Task, ask: Ask, heard: Heard, problem: Tensor, index: Tensor | None) -> None:
+        """A problem without a witness answers with the search's last point, where that is inside; and NaN is noticed."""
+        row = torch.arange(len(problem), device=self.device) if index is None else index
+        open_ = (~self.closed & ~self.best.found)[problem[row]]
+        self.broken_down[problem[row][open_ & heard.margin.isnan()]] = True
+        if self.attack.want is Want.STRONGEST or (self.collective and ask.items is not None):
+            return
+        at = (open_ & ~heard.margin.isnan()).nonzero()[:, 0]
+        if len(at):
+            row = row[at]
+            region = task.region.take(row if ask.owner is None else ask.owner[row])
+            self.best.keep_failures(region, problem[row], points_of(ask, row), heard.margin[at])
+
+    # ------------------------------------------------------------------------------------------------ the way back
+    def _scattered(
+        self,
+        heard: Heard,
+        rate: Tensor | None,
+        enough: Tensor | None,
+        granted: Tensor,
+        index: Tensor | None,
+        count: int,
+    ) -> Answer:
+        back = lambda v, fill: rows.spread(v, index, count, fill)
+        success = heard.margin > 0 if enough is None else enough
+        return Answer(
+            back(heard.outputs, 0), back(heard.value, -torch.inf), back(success, False), granted,
+            back(rate, 0), back(heard.loss, -torch.inf), back(heard.grad, 0), back(heard.jac, 0),
+        )  # fmt: skip
+
+    def _refusal(self, ask: Ask, count: int, granted: Tensor) -> Answer:
+        """Nothing was granted: -inf, False and zeros in the right shapes."""
+        zeros = lambda *middle: rows.each(
+            lambda p: p.new_zeros(count, *middle, *p.shape[1:]), self.region.leaf(self.region.identity())
+        )
+        none = torch.zeros(0, dtype=torch.long, device=self.device)
+        return Answer(
+            outputs=None if self._like is None else rows.spread(self._like[:0], none, count, 0),
+            value=torch.full((count,), -torch.inf, device=self.device),
+            success=torch.zeros(count, dtype=torch.bool, device=self.device),
+            granted=granted,
+            grad=zeros() if ask.grad else None,
+            jac=zeros(ask.jac.shape[1]) if ask.jac is not None else None,
+        )
+
+
+def _added(new: Any, old: Any, pairs: Pairs, at: slice) -> Any:
+    """Gradients of a slice of pairs added to the sums of their rows, float64, in the pairs' order."""
+    if new is None:
+        return None
+    if old is None:
+        old = rows.each(
+            lambda g: torch.zeros(len(pairs.counts), *g.shape[1:], dtype=torch.float64, device=g.device), new
+        )
+    return rows.each(lambda total, g: total.index_add_(0, pairs.row[at], g.double()), old, new)
+
+
+def _typed(sums: Any, region: Any) -> Any:
+    return rows.each(lambda s, p: s.to(p.dtype), sums, region.leaf(region.identity()))

@@ -1,0 +1,81 @@
+"""The best point of each problem so far. Only points inside the set may become one, ties go to the earlier."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ironbound.core import rows
+from ironbound.core.judge import one_each
+from ironbound.core.protocols import Want
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """At most one point a problem that would become the incumbent; and whose claims were too weak even for that."""
+
+    lost: Tensor
+    whose: Tensor | None = None
+    points: Any = None
+    key: Any = None
+    margin: Any = None
+    claimed: Any = None
+    hopeful: Any = None
+
+
+class Incumbents:
+    """What the answer of a run would be now."""
+
+    def __init__(self, want: Want, region: Any, device: torch.device) -> None:
+        self.want, self.points = want, region.identity()
+        start = torch.full((len(region),), -torch.inf, dtype=torch.float64, device=device)
+        self.key, self.margin = start, start.clone()
+        self.found = torch.zeros_like(start, dtype=torch.bool)
+
+    def candidates(
+        self, region: Any, whose: Tensor, points: Any, margin: Tensor, value: Tensor, claimed: Tensor, hopeful: Tensor
+    ) -> Candidates:
+        """Of these rows, the best contained one of each problem that beats its incumbent.
+
+        A failure never replaces a success; a hopeful point always beats a failure.
+        """
+        key = self._key(region, points, margin, value)
+        better, found = key > self.key[whose], self.found[whose]
+        worth = (better | (hopeful & ~found)) & (hopeful | ~found)
+        lost = whose[claimed & ~hopeful & (~found | better)]
+        at = worth.nonzero()[:, 0]
+        at = at[region.take(at).contains(rows.take(points, at))] if len(at) else at
+        if len(at) == 0:
+            return Candidates(lost)
+        at = at[one_each(whose[at], key[at], hopeful[at], claimed[at])]
+        return Candidates(lost, whose[at], rows.take(points, at), key[at], margin[at], claimed[at], hopeful[at])
+
+    def accept(self, table: Candidates, won: Tensor) -> None:
+        """Take over the candidates that won; where the strongest is wanted, also failures while there is no success."""
+        whose = table.whose
+        assert whose is not None  # noqa: S101 - the caller has looked
+        kept = won if self.want is not Want.STRONGEST else won | ~self.found[whose]
+        at = kept.nonzero()[:, 0]
+        self._put(whose[at], rows.take(table.points, at), table.key[at], table.margin[at])
+        self.found[whose[won]] = True
+
+    def keep_failures(self, region: Any, whose: Tensor, points: Any, margin: Tensor) -> None:
+        """The best contained point of each problem without a witness, by margin."""
+        inside = region.contains(points) & (margin > self.margin[whose])
+        at = inside.nonzero()[:, 0]
+        if len(at):
+            yes = torch.ones(len(at), dtype=torch.bool, device=whose.device)
+            at = at[one_each(whose[at], margin[at], yes, yes)]
+            self._put(whose[at], rows.take(points, at), self.key[whose[at]], margin[at])
+
+    def _put(self, whose: Tensor, points: Any, key: Tensor, margin: Tensor) -> None:
+        self.points = rows.put(self.points, whose, points)
+        self.key[whose], self.margin[whose] = key, margin.double()
+
+    def _key(self, region: Any, points: Any, margin: Tensor, value: Tensor) -> Tensor:
+        if self.want is Want.SMALLEST:
+            return -region.size(points)
+        return (margin if self.want is Want.FIRST else value).double()

@@ -1,0 +1,65 @@
+"""The judge: what counts as a success, and which point of an ask would become the answer.
+
+A claim is judged when it is made, in the model's full precision, on the point as stored, inside P(x) exactly, with a
+margin of at least tau; where the model draws, by the majority of fresh draws beyond chance.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+TAU = 1e-4  # of the logits' scale: the size of the batch alone moves logits by 1e-6 of it
+SLACK = 0.05  # logits: a cheap pass this close to the boundary may have missed a success
+DOUBT = 0.01  # how often chance alone may win the vote over a random model
+
+
+def threshold(out: Any) -> Tensor | float:
+    """The margin that a claim must reach, row by row: tau times the largest logit; 0 for bare decisions."""
+    scores = isinstance(out, Tensor) and out.is_floating_point()
+    return TAU * out.abs().flatten(1).amax(1) if scores else 0.0
+
+
+def convincing(margin: Tensor, out: Any) -> Tensor:
+    """Whether each margin is beyond what rounding can explain: at least tau, and above zero."""
+    return (margin >= threshold(out)) & (margin > 0)
+
+
+def wins_beyond_chance(votes: int) -> int:
+    """The fewest wins of `votes` draws that a fair coin reaches with probability DOUBT at most; 1 where there is but one.
+
+    Raises ValueError where even all votes do not suffice.
+    """
+    if votes == 1:
+        return 1
+    chance = 0.0
+    for wins in range(votes, -1, -1):
+        chance += math.comb(votes, wins) / 2**votes
+        if chance > DOUBT:
+            if wins == votes:
+                raise ValueError(f"{votes} votes cannot tell a majority from chance at {DOUBT}; use 7 or more")
+            return wins + 1
+    return 0
+
+
+def one_each(whose: Tensor, key: Tensor, hopeful: Tensor, claimed: Tensor) -> Tensor:
+    """One row a problem, in ascending order: claims before near misses, then the highest key, then the earliest."""
+    order = torch.arange(len(whose), device=whose.device)
+    for criterion in (-key, -(hopeful.long() + claimed.long()), whose):  # the last sorted by counts most
+        order = order[criterion[order].argsort(stable=True)]
+    mine = whose[order]
+    first = torch.ones_like(mine, dtype=torch.bool)
+    first[1:] = mine[1:] != mine[:-1]
+    return order[first].sort().values
+
+
+def ranks(problem: Tensor, problems: int) -> Tensor:
+    """Each row's number among the rows of its own problem, in the order asked."""
+    order = problem.argsort(stable=True)
+    counts = torch.bincount(problem, minlength=problems)
+    rank = torch.empty_like(problem)
+    rank[order] = torch.arange(len(problem), device=problem.device) - (counts.cumsum(0) - counts)[problem[order]]
+    return rank

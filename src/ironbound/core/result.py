@@ -1,0 +1,97 @@
+"""What an attack found: one row a problem, in the order given; self-describing, saved and loaded without pickle."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from ironbound.core import rows
+from ironbound.core.errors import DataError
+from ironbound.core.protocols import Inputs, Points, Status
+from ironbound.core.store import read_tensors, write_tensors
+
+if TYPE_CHECKING:
+    from ironbound.core.engine import Run
+
+
+@dataclass(frozen=True)
+class Result:
+    """One row a problem.
+
+    `adversarial` is what the model was fed: the witness where `success`, else the best point that was kept. `size` is its
+    size in the set's own unit, re-measured in float64 (0 where nothing was found and the input stands). `margin` is the
+    goal's margin at it, in logits, -inf where none was heard.
+    """
+
+    points: Points
+    adversarial: Inputs
+    success: Bool[Tensor, " n"]
+    size: Float[Tensor, " n"]
+    margin: Float[Tensor, " n"]
+    status: Int[Tensor, " n"]
+    forward: Int[Tensor, " n"]
+    backward: Int[Tensor, " n"]
+    refused: Int[Tensor, " n"]
+    """Claims that the judge turned down: many are a sign of masking."""
+    judged: Int[Tensor, " n"]
+    """Forward rows spent on the judge, a part of `forward`."""
+    config: dict[str, Any] = field(default_factory=dict)
+
+    @staticmethod
+    def of(run: Run, seed: int) -> Result:
+        """The result of a finished run, every witness measured and checked once more in float64."""
+        region, best, ledger = run.region, run.best, run.ledger
+        inside = region.contains(best.points)
+        best.found &= inside
+        every = torch.arange(len(region.items), device=run.device) if run.collective else None
+        points = best.points if every is None else rows.take(best.points, region.items)
+        return Result(
+            points=best.points,
+            adversarial=region.apply(points, run.rng if every is None else run.rng.take(region.items), every),
+            success=best.found, size=region.size(best.points), margin=best.margin, status=run.status(),
+            forward=ledger.forward, backward=ledger.backward, refused=ledger.refused, judged=ledger.judged,
+            config={"attack": run.attack.describe(), "seed": seed},
+        )  # fmt: skip
+
+    def __len__(self) -> int:
+        return len(self.success)
+
+    @property
+    def status_names(self) -> list[str]:
+        """The status of each row in words."""
+        return [Status(int(code)).name.lower().replace("_", " ") for code in self.status]
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same rows on another device."""
+        return self._each(lambda table: rows.to(table, device))
+
+    def take(self, index: Tensor) -> Self:
+        """Some rows. (Of ordinary problems: those of collective ones have other numbers than their inputs.)"""
+        return self._each(lambda table: rows.take(table, index))
+
+    def _each(self, function: Any) -> Self:
+        return replace(self, **{f.name: function(getattr(self, f.name)) for f in fields(self) if f.name != "config"})
+
+    def save(self, path: str | Path) -> None:
+        """Write a safetensors file that holds everything, the configuration too."""
+        tables = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "config"}
+        write_tensors(Path(path), tables, {"config": json.dumps(self.config)})
+
+    @staticmethod
+    def load(path: str | Path) -> Result:
+        """Read what `save` wrote. Raises DataError where the file is something else."""
+        tables, notes = read_tensors(Path(path))
+        try:
+            return Result(**tables, config=json.loads(notes["config"]))
+        except (TypeError, KeyError, ValueError) as error:
+            raise DataError(f"{path} holds tensors, but not a result of an attack ({error}).") from None
+
+    def __repr__(self) -> str:
+        found = int(self.success.sum())
+        return f"Result({found} of {len(self)} found, {int(self.forward.sum())} rows forward, {int(self.backward.sum())} backward)"

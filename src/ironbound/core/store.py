@@ -1,0 +1,123 @@
+"""Files that are either whole or absent, and trees of rows in them without pickle."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ironbound.core.errors import DataError, RunError
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write under a temporary name, fsync, rename: a crash leaves the old file or the new one, never half of one.
+
+    Raises RunError where the folder cannot be written or the disk is full; the temporary file is removed.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True) if path.parent.is_dir() else None
+        raise RunError(_explained(path, error)) from error
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON, readable by people."""
+    write_bytes(path, (json.dumps(content, indent=2, ensure_ascii=False, sort_keys=False) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON. Raises RunError where there is none or it is damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"{path} is missing: {path.parent} is no run folder, or an incomplete one.") from None
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        raise RunError(f"{path} cannot be read as JSON ({error}). It was altered or damaged.") from None
+
+
+def write_tensors(path: Path, tables: dict[str, Any], notes: dict[str, str] | None = None) -> None:
+    """Write tables of rows (tensors, lists, trees of them) as one safetensors file with notes."""
+    from safetensors.torch import save
+
+    tensors: dict[str, Tensor] = {}
+    shape = {name: _flattened(name, table, tensors) for name, table in tables.items()}
+    write_bytes(path, save(tensors, {"ironbound.tables": json.dumps(shape), **(notes or {})}))
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """Read what `write_tensors` wrote. Raises DataError where the file is damaged or something else."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            notes = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+        shape = json.loads(notes.pop("ironbound.tables"))
+        return {name: _rebuilt(name, layout, tensors) for name, layout in shape.items()}, notes
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing.") from None
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise DataError(
+            f"{path} cannot be read as tables of rows ({error}). It was altered, damaged or is something else."
+        ) from None
+
+
+def _flattened(name: str, table: Any, tensors: dict[str, Tensor]) -> Any:
+    """The layout of a table as JSON; its tensors are collected under names with paths."""
+    if isinstance(table, Tensor):
+        tensors[name] = table.detach().cpu().contiguous()
+        return "tensor"
+    if isinstance(table, dict):
+        return {"dict": {key: _flattened(f"{name}/{key}", branch, tensors) for key, branch in table.items()}}
+    if isinstance(table, tuple):
+        return {"tuple": [_flattened(f"{name}/{i}", branch, tensors) for i, branch in enumerate(table)]}
+    if isinstance(table, list) and table and isinstance(table[0], Tensor):
+        return {"list": [_flattened(f"{name}/{i}", row, tensors) for i, row in enumerate(table)]}
+    return {"plain": table, "rows": "tuple" if table and isinstance(table[0], tuple) else "object"}
+
+
+def _rebuilt(name: str, layout: Any, tensors: dict[str, Tensor]) -> Any:
+    if layout == "tensor":
+        return tensors[name]
+    if "dict" in layout:
+        return {key: _rebuilt(f"{name}/{key}", branch, tensors) for key, branch in layout["dict"].items()}
+    if "tuple" in layout or "list" in layout:
+        kind, branches = next(iter(layout.items()))
+        parts = [_rebuilt(f"{name}/{i}", branch, tensors) for i, branch in enumerate(branches)]
+        return tuple(parts) if kind == "tuple" else parts
+    return [tuple(row) for row in layout["plain"]] if layout["rows"] == "tuple" else layout["plain"]
+
+
+def _sync_folder(folder: Path) -> None:
+    """The renaming itself must survive a crash, where the system can promise that."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    handle = os.open(folder, os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _explained(path: Path, error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return (
+            f"the disk is full: {path} could not be written. What was finished before is kept; free space and resume."
+        )
+    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        return f"{path.parent} cannot be a folder: a file stands in its place. Give another --out."
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{path} cannot be written ({error.strerror}). Give an --out where you may write."
+    return f"{path} could not be written ({error})."

@@ -1,0 +1,74 @@
+"""What a search holds: the problems that are still open, and its own tables of rows, which shrink with them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from ironbound.core import rows
+from ironbound.core.rng import Rng
+
+if TYPE_CHECKING:
+    from ironbound.core.engine import Run
+
+WORTH = 16  # compaction copies all state: it pays once a sixteenth of the rows are dead weight
+
+
+class State:
+    """The search's tables, one row a problem, as attributes."""
+
+    def __init__(self, tables: dict[str, Any]) -> None:
+        self.__dict__.update(tables)
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"the search keeps no table {name!r} in its state")
+
+    def keep(self, index: Tensor) -> None:
+        """Only these rows stay."""
+        self.__dict__.update({name: rows.take(table, index) for name, table in self.__dict__.items()})
+
+
+class Task:
+    """The problems that were open when the search last looked; row numbers in asks are rows of this."""
+
+    def __init__(self, run: Run, problems: Tensor, rng: Rng) -> None:
+        self._run, self._states = run, list[State]()
+        self.seen = run.closed_count
+        self.problems = problems
+        self.region, self.rng = run.region.take(problems), rng.take(problems)
+        self.y = run.y if run.collective else rows.take(run.y, problems)
+
+    @property
+    def n(self) -> int:
+        """How many problems are in the task."""
+        return len(self.problems)
+
+    @property
+    def fresh(self) -> Rng:
+        """Streams that change with every ask that the problem itself was granted."""
+        return self.rng.fold("fresh").fold(self._run.ledger.asked.index_select(0, self.problems))
+
+    def members(self, row: int) -> Tensor:
+        """The inputs that belong to one (collective) problem of the task."""
+        return self._run.pairing.members(int(self.problems[row]))
+
+    def state(self, **tables: Any) -> Any:
+        """Keep these tables of rows: they shrink with the task."""
+        self._states.append(State(tables))
+        return self._states[-1]
+
+    def compact(self) -> None:
+        """Finished problems leave, where that pays."""
+        gone = self._run.closed_count - self.seen
+        if gone == 0 or self._run.compaction == "never":
+            return
+        if self._run.compaction == "auto" and gone * WORTH < self.n:
+            return
+        self.seen = self._run.closed_count
+        index = (~self._run.closed[self.problems]).nonzero()[:, 0]
+        self.problems, self.region, self.rng = self.problems[index], self.region.take(index), self.rng.take(index)
+        if not self._run.collective:
+            self.y = rows.take(self.y, index)
+        for state in self._states:
+            state.keep(index)

@@ -1,0 +1,121 @@
+"""What comes through the model's door: inputs and labels checked once, with messages that carry the user's own numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ironbound.core import rows
+from ironbound.core.errors import InputError
+from ironbound.core.protocols import Box
+
+# Normalisations that people apply in front of a model, to name the likely one: mean and std a channel.
+_KNOWN = {
+    "ImageNet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "CIFAR-10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+    "MNIST": ((0.1307,), (0.3081,)),
+    "[-1, 1]": ((0.5,), (0.5,)),
+}
+
+
+def admitted_inputs(x: Any, box: Box, device: torch.device, dtype: torch.dtype) -> Any:
+    """Inputs on the device and in the model's type, finite and within the box. Raises InputError."""
+    x = _as_tensors(x)
+    if rows.count(x) == 0:
+        raise InputError("there are no inputs: the batch or data set is empty.")
+    if not isinstance(x, Tensor) or box is None:
+        return rows.each(lambda leaf: leaf.to(device, dtype if leaf.is_floating_point() else None), x)
+    if x.is_complex() or x.dtype == torch.bool:
+        raise InputError(f"inputs are real numbers in {list(box)}; got {x.dtype}.")
+    whole, was = not x.is_floating_point(), x.dtype
+    x = x.detach().to(device, dtype)
+    if not bool(torch.isfinite(x).all()):
+        bad = (~torch.isfinite(rows.flat(x)).all(1)).nonzero()[:, 0]
+        raise InputError(
+            f"{len(bad)} of {len(x)} inputs hold NaN or infinity, first rows {bad[:5].tolist()}. Clean the data first."
+        )
+    low, high = float(x.min()), float(x.max())
+    if low < box[0] or high > box[1]:
+        raise InputError(_out_of_range(x, low, high, box))
+    if whole and box[1] - box[0] < 2:
+        raise InputError(
+            f"inputs are {was} in [{low:g}, {high:g}], but the model takes real numbers in {list(box)}. "
+            "Images of integers belong to ironbound.Model(net, range=(0, 255)), or divide them by 255."
+        )
+    return x
+
+
+def admitted_labels(y: Any, count: int, classes: int | None, device: torch.device) -> Any:
+    """Labels as int64 (n,), one an input, each a class of the model; trees and None pass. Raises InputError."""
+    if y is None or isinstance(y, dict):
+        return rows.to(y, device) if y is not None else None
+    try:
+        y = torch.as_tensor(np.asarray(y) if isinstance(y, (list, tuple)) else y)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"labels are integers, one an input; got {type(y).__name__} ({error}).") from None
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.ndim != 1 or len(y) != count:
+        hint = " One-hot labels become classes by y.argmax(1)." if y.ndim == 2 and len(y) == count else ""
+        raise InputError(f"labels have shape ({count},), one an input; got {tuple(y.shape)}.{hint}")
+    if y.is_floating_point() and not bool((y == y.round()).all()):
+        raise InputError(
+            f"labels are whole numbers; got {y.dtype} with values such as {float(y[y != y.round()][0]):g}."
+        )
+    y = y.to(device, torch.int64)
+    worst = (y < 0) if classes is None else (y < 0) | (y >= classes)
+    if bool(worst.any()):
+        row = int(worst.nonzero()[0, 0])
+        known = "0, 1, 2, ..." if classes is None else f"0 to {classes - 1} (the model has {classes} outputs)"
+        raise InputError(f"label {int(y[row])} in row {row}; classes are {known}.")
+    return y
+
+
+def _as_tensors(x: Any) -> Any:
+    if isinstance(x, np.ndarray):
+        if x.dtype == object:
+            raise InputError(
+                "inputs are an array of Python objects; pass a list, one object a row, or an array of numbers."
+            )
+        return torch.as_tensor(x)
+    if isinstance(x, dict):
+        return {name: _as_tensors(branch) for name, branch in x.items()}
+    if not isinstance(x, (Tensor, list, tuple, dict)):
+        raise InputError(f"inputs are a tensor, an array, a list or a tree of them; got {type(x).__name__}.")
+    return x
+
+
+def _out_of_range(x: Tensor, low: float, high: float, box: tuple[float, float]) -> str:
+    got = f"inputs lie in [{low:.4g}, {high:.4g}], but the model takes {list(box)}. "
+    if low >= 0 and 1 < high <= 255 and box == (0.0, 1.0):
+        return got + "If they are images of integers, divide them by 255, or say ironbound.Model(net, range=(0, 255))."
+    if box == (0.0, 1.0) and low < 0:
+        name, mean, std = _likely_normalisation(x)
+        return (
+            got
+            + "They look normalised outside the model, where a radius has no unit. Pass them as they were before, in "
+            f"[0, 1], and put the normalisation{name} inside: ironbound.Model(net, range=(0, 1), mean={mean}, std={std}). "
+            f"To undo it: x * std + mean. If they were never in [0, 1]: ironbound.Model(net, range=({low:.4g}, {high:.4g}))."
+        )
+    return got + (
+        f"Say ironbound.Model(net, range=({min(low, box[0]):.4g}, {max(high, box[1]):.4g})) if such values are valid, "
+        "else clamp or rescale them."
+    )
+
+
+def _likely_normalisation(x: Tensor) -> tuple[str, tuple[float, ...], tuple[float, ...]]:
+    """Mean and std a channel that would have brought [0, 1] to these values; a well-known pair where one fits."""
+    channels = x.transpose(0, 1).reshape(x.shape[1], -1) if x.ndim > 2 else x.reshape(1, -1)
+    low, high = channels.amin(1).double(), channels.amax(1).double()
+    for name, (mean, std) in _KNOWN.items():
+        m, s = torch.tensor(mean).double(), torch.tensor(std).double()
+        if len(m) in (1, len(low)) and bool(((low * s + m) > -0.02).all() and ((high * s + m) < 1.02).all()):
+            if bool((((high - low) * s) > 0.8).all()):
+                return f" (they fit that of {name})", mean, std
+    std = 1 / (high - low).clamp_min(1e-12)
+    mean = -low * std
+    rounded = lambda values: tuple(round(float(v), 3) for v in values)
+    return "", rounded(mean), rounded(std)

@@ -1,0 +1,209 @@
+"""The user's model with what belongs to it: input range, preprocessing, kind of output, device, dtype."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from ironbound.core import rows
+from ironbound.core.errors import ModelError, UsageError
+from ironbound.core.protocols import WHITE_BOX, Box, Can, Counted
+from ironbound.core.rng import Rng, forked
+from ironbound.models.admission import admitted_inputs, admitted_labels
+from ironbound.models.held import held
+from ironbound.models.outputs import KINDS, LogitsOf, kind_of, probes
+
+
+class Model:
+    """A PyTorch module as Ironbound attacks, certifies and trains it: inputs in `range` in, logits out.
+
+    Parameters
+    ----------
+    net: the user's module. It is never copied; mode, buffers, `requires_grad` and `.grad` are as before after every call.
+    range: the lowest and highest valid input value, (0, 1) by default; None where inputs have none (text, tokens).
+    mean, std: a normalisation that belongs in front of the net, one number or one a channel (dimension 1 of a batch).
+        Perturbations are measured before it, in `range`.
+    outputs: "logits", "probabilities", "logit" or "probability" (of class 1, one column), "decisions" (integers);
+        "auto" finds out from inputs of its own, see outputs.py.
+    random: whether two passes of one input may differ (dropout at inference, smoothing). A module whose `forward` takes
+        `rng` draws from it and is reproducible row by row; another draws from torch's global generator, which is
+        seeded for the pass and restored.
+
+    >>> Model(nn.Linear(4, 3), range=(0, 255)).box
+    (0.0, 255.0)
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        *,
+        range: tuple[float, float] | None = (0.0, 1.0),  # noqa: A002 - the field's own word
+        mean: float | Sequence[float] | None = None,
+        std: float | Sequence[float] | None = None,
+        outputs: str = "auto",
+        random: bool = False,
+        name: str | None = None,
+    ) -> None:
+        if not isinstance(net, nn.Module):
+            raise UsageError(f"Model wraps a torch.nn.Module; got {type(net).__name__}.")
+        if outputs not in ("auto", *KINDS):
+            raise UsageError(f"outputs is one of auto, {', '.join(KINDS)}; got {outputs!r}.")
+        self.net, self.box, self.random = net, _checked_range(range), random
+        self.name = name or type(net).__name__
+        self.device, self.dtype = _home(net)
+        self.classes: int | None = None
+        self._settled: torch.Size | None = None
+        self.module = Wrapped(net, mean, std, outputs, self.device, self.dtype)
+        self._keyed = random and "rng" in inspect.signature(net.forward).parameters
+
+    @staticmethod
+    def of(model: Any) -> Model:
+        """What a user passes as a model: a Model as it is, a module wrapped with the range [0, 1]."""
+        return model if isinstance(model, Model) else Model(model)
+
+    @property
+    def outputs(self) -> str:
+        """The kind of output: "auto" until `settle` has found out."""
+        return self.module.kind
+
+    @property
+    def gives(self) -> Can:
+        """What the model can tell an attacker."""
+        return Can.DECISIONS if self.outputs == "decisions" else WHITE_BOX
+
+    def admit(self, x: Any, y: Any = None) -> tuple[Any, Any]:
+        """Inputs and labels checked, on the model's device and in its type.
+
+        Raises InputError for inputs outside the range (the message carries the line that mends it), NaN, integers,
+        labels of other classes; ModelError where the model cannot take inputs of this shape.
+        """
+        x = admitted_inputs(x, self.box, self.device, self.dtype)
+        self.settle(x)
+        return x, admitted_labels(y, rows.count(x), self.classes, self.device)
+
+    def settle(self, example: Any) -> None:
+        """Find out kind and number of outputs with inputs of the example's shape (none of the data), once a shape."""
+        if not isinstance(example, Tensor) or self.box is None or example.shape[1:] == self._settled:
+            return
+        with torch.no_grad(), held(self.net), self._drawing(0):
+            out = self._answer_to(probes(example, self.box))
+            if self.outputs == "auto":
+                self.module.kind = kind_of(out)
+            out = self.module.logits_of(out)
+        if out.is_floating_point() and not bool(torch.isfinite(out).any()):
+            raise ModelError("the model answers NaN or infinity to every input of its range that was tried.")
+        self.classes = out.shape[1] if out.ndim == 2 else None
+        self._settled = example.shape[1:]
+
+    def _answer_to(self, x: Tensor) -> Any:
+        streams = (Rng.of(0, torch.arange(len(x), device=x.device)),) if self._keyed else ()
+        try:
+            return self.module.raw(x, *streams)
+        except (RuntimeError, ValueError, IndexError, TypeError) as error:
+            first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise ModelError(
+                f"the model {self.name} fails on inputs of shape {tuple(x.shape)} ({self.dtype}): {first}. "
+                "Rows are samples: check channels, height and width, and whether a batch dimension is missing."
+            ) from error
+
+    @contextmanager
+    def opened(self, cheap: bool = False) -> Iterator[Counted]:
+        """The model as a function of (inputs, rng), in evaluation mode, with parameters out of the graph.
+
+        `cheap` runs in bfloat16 with channels-last weights, and answers in the model's own type.
+        """
+        with held(self.net):
+            weights = _channels_last(self.module) if cheap else None
+
+            def answer(x: Any, rng: Rng) -> Any:
+                with self._drawing(rng), self._autocast(cheap):
+                    args = (x, rng) if self._keyed else (x,)
+                    out = self.module(*args) if weights is None else functional_call(self.module, weights, args)
+                return out.to(self.dtype) if cheap and isinstance(out, Tensor) and out.is_floating_point() else out
+
+            yield answer
+
+    def _autocast(self, cheap: bool) -> Any:
+        return torch.autocast(self.device.type, torch.bfloat16) if cheap else nullcontext()
+
+    def _drawing(self, rng: Rng | int) -> Any:
+        """A random module that knows no streams: seed the global generator for this pass, and give it back after."""
+        if not self.random or self._keyed:
+            return nullcontext()
+        return forked(rng if isinstance(rng, int) else int(rng.keys[0]), self.device)
+
+    def __repr__(self) -> str:
+        return f"Model({self.name}, range={self.box}, outputs={self.outputs!r}, device={self.device})"
+
+
+class Wrapped(nn.Module):
+    """Normalisation, net and output adapter as one module: what is called, and what is traced for bounds."""
+
+    mean: Tensor | None
+    std: Tensor | None
+
+    def __init__(self, net: nn.Module, mean: Any, std: Any, kind: str, device: Any, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.net, self.kind = net, kind
+        self.training = net.training  # and not train(), which would write into the net
+        for name, value in (("mean", mean), ("std", std)):
+            numbers = None if value is None else torch.as_tensor(value, dtype=dtype, device=device).flatten()
+            self.register_buffer(name, numbers, persistent=False)
+        if self.std is not None and not bool((self.std > 0).all()):
+            raise UsageError(f"std must be positive in every channel; got {std!r}.")
+
+    def forward(self, x: Any, *rng: Rng) -> Any:
+        """Logits (n, classes) for inputs x in the model's range."""
+        return self.logits_of(self.raw(x, *rng))
+
+    @property
+    def logits_of(self) -> LogitsOf:
+        """The adapter from the net's own answers."""
+        return LogitsOf(self.kind)
+
+    def raw(self, x: Any, *rng: Rng) -> Any:
+        """The net's own answer."""
+        if self.mean is not None:
+            x = x - _channelwise(self.mean, x)
+        if self.std is not None:
+            x = x / _channelwise(self.std, x)
+        return self.net(x, *rng)
+
+
+def _channelwise(numbers: Tensor, x: Tensor) -> Tensor:
+    if len(numbers) not in (1, x.shape[1]):
+        raise ModelError(
+            f"mean and std have {len(numbers)} channels, but inputs of shape {tuple(x.shape)} have {x.shape[1]} (dimension 1)."
+        )
+    return numbers.view(-1, *[1] * (x.ndim - 2))
+
+
+def _checked_range(limits: tuple[float, float] | None) -> Box:
+    if limits is None:
+        return None
+    low, high = float(limits[0]), float(limits[1])
+    if not low < high:
+        raise UsageError(f"range is (lowest, highest) valid input value; got {limits!r}.")
+    return low, high
+
+
+def _home(net: nn.Module) -> tuple[torch.device, torch.dtype]:
+    """Where the net lives: the device and type of its first floating-point parameter or buffer."""
+    for tensor in (*net.parameters(), *net.buffers()):
+        if tensor.is_floating_point():
+            return tensor.device, tensor.dtype
+    return torch.device("cpu"), torch.float32
+
+
+def _channels_last(module: nn.Module) -> dict[str, Tensor]:
+    """The weights with those of convolutions laid out as bfloat16 kernels like them."""
+    tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    return {
+        n: t.detach().to(memory_format=torch.channels_last) if t.ndim == 4 else t.detach() for n, t in tensors.items()
+    }

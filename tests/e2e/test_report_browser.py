@@ -1,0 +1,98 @@
+"""The report in a real browser: it opens alone, says what it should, and fits a phone."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from html import unescape
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from ironbound.auditing.report import wording
+from ironbound.auditing.report.render import render, render_many
+from report_samples import audit, check, picture
+
+pytestmark = pytest.mark.browser
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+]
+PROBE = """<!DOCTYPE html><html><head><title>waiting</title></head><body style="margin:0">
+<iframe id="page" style="border:0;width:{width}px;height:800px" srcdoc="{page}"></iframe>
+<script>addEventListener("load", () => {{
+  const root = document.getElementById("page").contentDocument.documentElement;
+  document.title = root.clientWidth + " " + root.scrollWidth;
+}});</script></body></html>"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> str:
+    for name in NAMES:
+        found = shutil.which(name)
+        if found:
+            return found
+    pytest.skip(f"no browser: none of {', '.join(NAMES)} is on the path")
+
+
+def _run(browser: str, page: Path, *flags: str) -> str:
+    command = [browser, *FLAGS, f"--user-data-dir={page.parent / 'profile'}", *flags, page.as_uri()]
+    done = subprocess.run(command, capture_output=True, timeout=90, check=True)
+    return done.stdout.decode()
+
+
+def _wide() -> str:
+    """A report with everything that could be too wide: long names, long figures, a failed check, three audits."""
+    long = "an_unbroken_name_" * 12
+    sample = audit(
+        231, 4_469, 3_003, 2_297, names=[long, "b"], checks=[check(1, "fail", "red", name=long, evidence=long)]
+    )
+    sample["model"]["name"] = sample["data"]["name"] = sample["threat"]["text"] = sample["stages"][0]["name"] = long
+    sample["cost"]["forward"] = sample["stages"][1]["forward"] = 123_456_789_012
+    shown = picture(label=long, clean_answer=long, adversarial_answer=long)
+    return render_many(
+        long, [(long, sample, [shown]), ("plain", audit(), [picture(1)]), ("all", audit(5, 95, 0, 0), [])]
+    )
+
+
+def test_opens_alone_and_says_what_was_found(browser: str, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    page.write_text(render(audit(), [picture()]), encoding="utf-8")
+    seen = _run(browser, page, "--dump-dom")
+    assert wording.sentence(audit()) in unescape(seen)
+    assert '<svg class="bracket"' in seen
+    assert re.findall(r"""\ssrc\s*=\s*["'](?!data:image/png;base64,)""", seen) == []
+    assert re.findall(r"""\shref\s*=\s*["'](?!#)""", seen) == []
+
+
+def test_the_picture_is_drawn(browser: str, tmp_path: Path) -> None:
+    page, shot = tmp_path / "report.html", tmp_path / "shot.png"
+    page.write_text(render(audit(), [picture()]), encoding="utf-8")
+    _run(browser, page, f"--screenshot={shot}", "--window-size=1000,900")
+    image = Image.open(shot).convert("RGB")
+    colours = {colour for _, colour in image.getcolors(maxcolors=1 << 24)}
+    assert image.size == (1000, 900)
+    assert {(0x1D, 0x4E, 0x74), (0xDF, 0xEA, 0xF3), (0xF0, 0xB6, 0x7C), (0xFD, 0xFC, 0xFA)} <= colours
+
+
+@pytest.mark.parametrize("width", [390, 1200])
+def test_nothing_overflows_sideways(browser: str, tmp_path: Path, width: int) -> None:
+    page = tmp_path / "probe.html"  # a copy in a frame of that width, as some browsers refuse a narrow window
+    quoted = _wide().replace("&", "&amp;").replace('"', "&quot;")
+    quoted = re.sub(r"&lt;meta http-equiv=[^&]*|<meta http-equiv=[^>]*>", "", quoted)
+    page.write_text(PROBE.format(width=width, page=quoted), encoding="utf-8")
+    seen = _run(browser, page, "--dump-dom", "--window-size=1300,900")
+    title = re.search(r"<title>(\d+) (\d+)</title>", seen)
+    assert title is not None
+    assert [int(part) for part in title.groups()] == [width, width]
