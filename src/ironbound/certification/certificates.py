@@ -19,7 +19,7 @@ from ironbound.models.model import Model
 
 TAU = 1e-4
 """A margin counts only beyond this share of the largest absolute logit bound, so that no float32 pass can cross it
-(batch size, order of summation, device move logits by some 1e-6 of their scale). Attacks are judged by this rule too."""
+(batch size, order of summation, device move logits by some 1e-6 of their scale). Attacks are judged likewise."""
 SLACK = 1e-2
 """Rows whose float32 margin is within this share of zero go to float64 too, so that the screen loses no certificate."""
 ROWS = 256
@@ -56,8 +56,8 @@ class Certificates:
     certified: Bool[Tensor, " n"]
     """Whether the prediction at every point of the set around x, within the model's box, is y."""
     radius: Float[Tensor, " n"]
-    """Up to what radius that is proved, float64, in the set's unit: the set's own where certified; 0 where nothing is
-    (or, with radii=False, was sought)."""
+    """Up to what radius that is proved, float64, in the set's unit: the set's own where certified, else the largest found
+    by bisection; 0 where there is none, or with radii=False."""
     method: list[str]
     """By what it is proved; "" where it is not."""
     margin: Float[Tensor, " n"]
@@ -111,6 +111,8 @@ def prove(
     model.settle(x[:15].to(model.device, model.dtype))
     if model.outputs == "decisions":
         raise ModelError("the model answers with decisions alone; bounds need its logits. Certify it by smoothing.")
+    if graph is not None and graph.module is not model.module:
+        raise UsageError("graph is the trace of another module; pass trace(model.module, x) of this model, or none.")
     graph = graph or trace(model.module, x[:1].to(model.device, model.dtype))
     _labelled(graph, x, y)
     prover = _Prover(method, model, set_, graph, graph.fixed(torch.float64, model.device))
@@ -185,7 +187,7 @@ class _Prover:
             return region.radius.clone()
         if self.model.box is None:
             raise UsageError(
-                "a certified radius is sought below an infinite one, for a model without a range; give eps a number."
+                "the set and the model's range are both infinite, and bounds need an end. Give the set an eps."
             )
         low, high = self.model.box
         return region.radius.clamp_max((high - low) * math.sqrt(flat(region.lo).shape[1]))
@@ -203,6 +205,10 @@ class _Prover:
 def _checked(model: Model, x: Any, y: Any, rows: int | None) -> None:
     if model.random:
         raise UsageError("bounds are of deterministic models, and this one is random=True. Certify it by smoothing.")
+    if model.dtype not in (torch.float32, torch.float64):
+        raise UsageError(
+            f"the tolerance for rounding covers float32 and float64; the model is {model.dtype}. Convert it."
+        )
     if rows is not None and rows < 1:
         raise UsageError(f"rows is the number of inputs a pass, >= 1; got {rows}.")
     if not isinstance(x, Tensor) or not x.is_floating_point():

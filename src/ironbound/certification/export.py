@@ -159,6 +159,8 @@ def _compared(graph: Graph, example: Tensor) -> None:
     """The graph must answer what the module answers: a forward() with a memory or a coin would not."""
     with torch.no_grad():
         expected, got = graph.module(example.clone()), evaluate(graph, example)
+    if not isinstance(expected, Tensor):
+        raise ModelError(f"the model answers with {type(expected).__name__}; one tensor of logits is expected.")
     scale = expected.abs().amax().clamp_min(1.0) if expected.numel() else torch.ones(())
     if expected.shape != got.shape or not bool(
         ((expected - got).abs() <= 1e-3 * scale).logical_or(~expected.isfinite()).all()

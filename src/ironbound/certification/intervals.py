@@ -134,5 +134,26 @@ def normalise(
     return (Interval(scaled.lower + shift, scaled.upper + shift),)
 
 
+def softmax(node: Node, x: Interval, *dim: Any) -> Interval:
+    """Each share is least where its own logit is least and all others are greatest."""
+    logs = log_softmax(node, x, *dim)
+    return Interval(logs.lower.exp(), logs.upper.exp())
+
+
+def log_softmax(node: Node, x: Interval, dim: int, *_: Any) -> Interval:
+    """log p_i = -log(1 + sum of exp(x_j - x_i) over j != i), which rises with x_i and falls with every other."""
+    return Interval(_log_share(x.lower, x.upper, dim), _log_share(x.upper, x.lower, dim))
+
+
+def _log_share(own: Tensor, others: Tensor, dim: int) -> Tensor:
+    """log of exp(own_i) / (exp(own_i) + sum of exp(others_j) over j != i), shape (..., classes)."""
+    own, others = own.movedim(dim, -1), others.movedim(dim, -1)
+    nothing = torch.full_like(others[..., :1], -torch.inf)
+    before = torch.cat([nothing, others.logcumsumexp(-1)[..., :-1]], -1)
+    after = torch.cat([others.flip(-1).logcumsumexp(-1).flip(-1)[..., 1:], nothing], -1)
+    rest = torch.logaddexp(before, after)
+    return (own - torch.logaddexp(own, rest)).movedim(-1, dim)
+
+
 def _ends(value: Any) -> list[Any]:
     return [value.lower, value.upper] if isinstance(value, Interval) else [value]

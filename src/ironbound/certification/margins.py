@@ -56,12 +56,14 @@ def margins_of(passed: Propagation, y: Int[Tensor, " n"]) -> Float[Tensor, "n cl
     Where the logits are an affine map W a + b of earlier values a (a linear layer, and constants added or multiplied
     after it), z_y - z_j is bounded over the box of a by (W_y - W_j) c - |W_y - W_j| r, which never is below the
     difference of the logits' own bounds: on a linear model it is exact. Other logits: lower(z_y) - upper(z_j).
+    A log-softmax (or the log of a softmax) at the end changes no difference of logits, and is left out.
 
     Paper: Gowal et al. 2018 (arXiv 1810.12715), section 3, "elision of the last layer".
     """
     _checked(passed, y)
-    found = _last_affine(passed)
-    least = _apart(passed.output, y) if found is None else _folded(*found, y)
+    logits = _before_softmax(passed.graph)
+    found = _last_affine(passed, logits)
+    least = _apart(passed.values[logits], y) if found is None else _folded(*found, y)
     return least.scatter(1, y[:, None], math.inf)
 
 
@@ -81,10 +83,29 @@ def _folded(a: Interval, weight: Tensor, bias: Tensor, y: Tensor) -> Tensor:
     return least - spread
 
 
-def _last_affine(passed: Propagation) -> tuple[Interval, Tensor, Tensor] | None:
+def _before_softmax(graph: Graph) -> str:
+    """The value of which the output is the log-softmax; the output itself where it is none."""
+    nodes = {node.name: node for node in graph.nodes}
+    found = []
+    node = nodes.get(graph.output)
+    while node is not None and node.op in ("log.default", "clamp.default", "clamp_min.default", *_NOTHING):
+        found.append(node)
+        node = nodes.get(node.args[0].name)
+    clamps = [part for part in found if part.op.startswith("clamp")]
+    logs = sum(part.op == "log.default" for part in found)
+    known = node is not None and {"_log_softmax.default": 0, "_softmax.default": 1}.get(node.op) == logs
+    harmless = all(len(part.args) == 2 and isinstance(part.args[1], float) and part.args[1] < 1e-30 for part in clamps)
+    if node is None or not known or not harmless or len(clamps) > logs:
+        return graph.output
+    # A row of classes throughout: (1, classes) keeps its places whatever it passed through.
+    rowwise = all(part.shape == (1, *graph.out_shape) for part in (*found, node)) and len(graph.out_shape) == 1
+    return str(node.args[0].name) if rowwise else graph.output
+
+
+def _last_affine(passed: Propagation, logits: str) -> tuple[Interval, Tensor, Tensor] | None:
     """(a, W, b) with logits a W + b, W (d, classes), b (classes,); None where the logits are not of that form."""
     nodes = {node.name: node for node in passed.graph.nodes}
-    node, after = nodes.get(passed.graph.output), []
+    node, after = nodes.get(logits), []
     while node is not None and node.op in _SCALAR | _NOTHING and node.varies:
         varying = [arg for arg in node.args if isinstance(arg, Ref) and arg.varies]
         if len(varying) != 1 or varying[0].shape != node.shape or node.kwargs:
@@ -133,7 +154,8 @@ def _checked(passed: Propagation, y: Tensor) -> None:
     shape, n = passed.graph.out_shape, len(passed.output.lower)
     if len(shape) != 1 or shape[0] < 2:
         raise ModelError(
-            f"margins are between logits of two or more classes; the model answers (n, {', '.join(map(str, shape))})."
+            f"margins are between logits of two or more classes; the model answers (n, {', '.join(map(str, shape))}). "
+            'For one logit a row say Model(..., outputs="logit").'
         )
     if y.dtype != torch.int64 or tuple(y.shape) != (n,):
         raise InputError(f"y must be int64 labels of shape ({n},), one a row; got {y.dtype} {tuple(y.shape)}.")

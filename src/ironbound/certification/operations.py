@@ -17,10 +17,8 @@ from ironbound.certification.graph import RESHAPES, Node, Ref
 Check = Callable[[Node], str]
 """Why this use of an operation is refused, "" where it is not."""
 
-SHAPE_ONLY = frozenset(
-    {"sym_size.int"}
-    | {f"{name}.default" for name in ["full_like", "zeros_like", "ones_like", "new_zeros", "new_ones", "new_full"]}
-)
+_MADE = ("full_like", "zeros_like", "ones_like", "new_zeros", "new_ones", "new_full")
+SHAPE_ONLY = frozenset({"sym_size.int"} | {f"{name}.default" for name in _MADE})
 """Operations that read of their arguments only the shape, so that their values are constants."""
 
 
@@ -125,6 +123,10 @@ def _step(node: Node) -> str:
     return "" if isinstance(alpha, (int, float)) and alpha >= 0 else f"alpha = {alpha} is not a number >= 0"
 
 
+def _last(node: Node) -> str:
+    return "it rounds to another type" if argument(node, 2, False) else ""
+
+
 def _wide(node: Node) -> str:
     kind = node.kwargs.get("dtype")
     return "" if kind in (None, torch.float32, torch.float64) else f"rounding to {kind} inside the model is not bounded"
@@ -170,6 +172,8 @@ def _table() -> dict[str, Operation]:
         ("repeat.default", Operation(rules.monotone, (_repeats,))),
         ("permute.default", Operation(rules.monotone, (_permutes,))),
         ("getitem", Operation(rules.piece)),
+        ("_softmax.default", Operation(rules.softmax, (_rows(1), _last))),
+        ("_log_softmax.default", Operation(rules.log_softmax, (_rows(1), _last))),
     ):
         table |= dict.fromkeys(names.split(), operation)
     return table

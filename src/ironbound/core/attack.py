@@ -139,7 +139,7 @@ class Attack:
         Raises InputError for data that the model cannot take, CompositionError where model and attack do not fit.
         """
         x, y = self._admitted(model, x, y)
-        from ironbound.core.engine import Run  # noqa: PLC0415 - the engine knows attacks; the other way round only here
+        from ironbound.core.engine import Run
 
         own = content_keys(x, y) if keys is None else keys
         options = Options(rows or (PADDED if reproducible else None), (rows or PADDED) if reproducible else None,

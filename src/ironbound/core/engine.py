@@ -20,7 +20,7 @@ from ironbound.core.ledger import PLENTY, Ledger
 from ironbound.core.memory import Chunks
 from ironbound.core.pairing import Pairing, Pairs
 from ironbound.core.passes import Chunk, Heard, hear, per_row, points_of
-from ironbound.core.progress import Event, Listener
+from ironbound.core.progress import Event
 from ironbound.core.protocols import Answer, Ask, Model, Rows, Status, Want
 from ironbound.core.rng import Rng
 from ironbound.core.task import Task

@@ -56,7 +56,7 @@ class Incumbents:
     def accept(self, table: Candidates, won: Tensor) -> None:
         """Take over the candidates that won; where the strongest is wanted, also failures while there is no success."""
         whose = table.whose
-        assert whose is not None  # noqa: S101 - the caller has looked
+        assert whose is not None
         kept = won if self.want is not Want.STRONGEST else won | ~self.found[whose]
         at = kept.nonzero()[:, 0]
         self._put(whose[at], rows.take(table.points, at), table.key[at], table.margin[at])

@@ -23,5 +23,5 @@ class Event:
 Listener = Callable[[Event], None]
 
 
-def silent(event: Event) -> None:  # noqa: ARG001
+def silent(event: Event) -> None:
     """Listens to nothing."""

@@ -75,6 +75,20 @@ class Result:
         """Some rows. (Of ordinary problems: those of collective ones have other numbers than their inputs.)"""
         return self._each(lambda table: rows.take(table, index))
 
+    def with_rows(self, index: Tensor, other: Result) -> Self:
+        """These rows replaced by those of another result; passes are added up."""
+        merged = {}
+        for name in (f.name for f in fields(self) if f.name != "config"):
+            mine, theirs = getattr(self, name), getattr(other, name)
+            if name in ("forward", "backward", "refused", "judged"):
+                theirs = theirs + mine[index]
+            merged[name] = rows.put(mine, index, theirs)
+        return replace(self, **merged)
+
+    def numpy(self) -> Self:
+        """The same with NumPy arrays instead of tensors."""
+        return self._each(lambda table: rows.each(lambda leaf: leaf.cpu().numpy(), table))
+
     def _each(self, function: Any) -> Self:
         return replace(self, **{f.name: function(getattr(self, f.name)) for f in fields(self) if f.name != "config"})
 
@@ -94,4 +108,5 @@ class Result:
 
     def __repr__(self) -> str:
         found = int(self.success.sum())
-        return f"Result({found} of {len(self)} found, {int(self.forward.sum())} rows forward, {int(self.backward.sum())} backward)"
+        forward, backward = int(self.forward.sum()), int(self.backward.sum())
+        return f"Result({found} of {len(self)} found, {forward} rows forward, {backward} backward)"

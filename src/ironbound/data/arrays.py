@@ -78,6 +78,8 @@ def of_array(values: Any) -> Any:
             f"expected an array of numbers or text; got {type(values).__name__} of dtype {array.dtype}. "
             "Convert it to numbers first, or put objects into a list, one a row."
         )
+    if array.dtype == np.uint64 and array.size and int(array.max()) >= 1 << 63:
+        raise InputError(f"expected integers below 2**63; got {int(array.max())}. Pass such numbers as float64.")
     wider = {"u2": "i4", "u4": "i8", "u8": "i8", "f16": "f8"}.get(f"{array.dtype.kind}{array.dtype.itemsize}")
     array = array.astype(wider or array.dtype.newbyteorder("="), copy=False)
     return torch.from_numpy(array if array.flags.writeable and _forward(array) else array.copy())

@@ -165,6 +165,8 @@ def _counted(x: Any, name: str) -> int:
     if not isinstance(x, Tensor) or x.ndim == 0:
         got = "a tensor without dimensions" if isinstance(x, Tensor) else type(x).__name__
         raise InputError(f"{name}: x is a tensor (n, ...), a list, or a dict or tuple of them; got {got}.")
+    if x.layout != torch.strided:
+        raise InputError(f"{name}: x is a tensor with all its values; got {x.layout}. Pass x.to_dense().")
     return len(x)
 
 

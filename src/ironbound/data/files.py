@@ -19,8 +19,14 @@ def from_path(source: str | Path, request: Request) -> Data:
     """Data of a file, a folder or a bundled name. Raises DataError naming the path and what to do."""
     if isinstance(source, str) and source.partition(":")[0] == "digits":
         return _digits(source, request)
-    path = Path(source).expanduser()
-    if not path.exists():
+    if not str(source).strip():
+        raise DataError(f"the path is empty; expected {EXPECTED}, or 'digits'.")
+    try:
+        path = Path(source).expanduser()
+        there = path.exists()
+    except (OSError, RuntimeError, ValueError) as error:  # a name too long, a user without a home, a null byte
+        raise DataError(f"{str(source)[:200]!r} is no path here: {str(error)[:200]}. Expected {EXPECTED}.") from error
+    if not there:
         raise DataError(_nowhere(path))
     if path.is_dir():
         return _folder(path, request)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ironbound.core.errors import DataError, InputError
-from ironbound.core.rng import forked
+from ironbound.core.rng import Rng, forked
 from ironbound.data.arrays import row, stacked
 from ironbound.data.dataset import Data, draws
 from ironbound.data.request import Request, numbered
@@ -34,8 +34,8 @@ class Indexed(Protocol):
 def from_items(source: Indexed, request: Request) -> Data:
     """Data of a map-style data set; only the items of the subset are fetched. Raises InputError for other items."""
     name, numbers = type(source).__name__, request.rows(_length(source))
-    with forked(request.seed):  # transforms may draw
-        items = [_item(source, number, name) for number in numbers.tolist()]
+    keys = Rng.of(request.seed, numbers).keys.tolist()
+    items = [_item(source, number, key, name) for number, key in zip(numbers.tolist(), keys, strict=True)]
     return _of_items(items, numbers, source, request)
 
 
@@ -71,9 +71,11 @@ def _length(source: Indexed) -> int:
         ) from error
 
 
-def _item(source: Indexed, number: int, name: str) -> Any:
+def _item(source: Indexed, number: int, key: int, name: str) -> Any:
+    """One item; what its transforms draw from torch's global generator depends on the seed and its number alone."""
     try:
-        return source[number]
+        with forked(key):
+            return source[number]
     except Exception as error:  # a user's code
         raise InputError(
             f"{name}[{number}] raised {type(error).__name__}: {error}. Items are fetched by number, 0 to len - 1; "

@@ -67,5 +67,5 @@ def load(
         return from_items(source, request)
     raise InputError(
         f"data is a pair (x, y), a data set with len and [i], a DataLoader, a path or 'digits'; got "
-        f"{type(source).__name__}. Put inputs and labels into a pair; wrap a data set that can only be iterated into a DataLoader."
+        f"{type(source).__name__}. Put inputs and labels into a pair; put what can only be iterated into a DataLoader."
     )

@@ -98,7 +98,8 @@ def _inputs(schema: Any, label: str, request: Request, where: str) -> list[str]:
         return named
     if named:
         raise DataError(
-            f"{where}: column {named[0]!r} holds {schema.field(named[0]).type}; expected pictures, text, lists or numbers."
+            f"{where}: column {named[0]!r} holds {schema.field(named[0]).type}; expected pictures, text, lists or "
+            "numbers. Name another column with input=..."
         )
     found = known(
         INPUTS, [name for name in schema.names if name != label and kinds[name] in ("picture", "text", "list")]

@@ -111,11 +111,16 @@ def _likely_normalisation(x: Tensor) -> tuple[str, tuple[float, ...], tuple[floa
     channels = x.transpose(0, 1).reshape(x.shape[1], -1) if x.ndim > 2 else x.reshape(1, -1)
     low, high = channels.amin(1).double(), channels.amax(1).double()
     for name, (mean, std) in _KNOWN.items():
-        m, s = torch.tensor(mean).double(), torch.tensor(std).double()
-        if len(m) in (1, len(low)) and bool(((low * s + m) > -0.02).all() and ((high * s + m) < 1.02).all()):
-            if bool((((high - low) * s) > 0.8).all()):
-                return f" (they fit that of {name})", mean, std
-    std = 1 / (high - low).clamp_min(1e-12)
-    mean = -low * std
+        if len(mean) in (1, len(low)) and _undone_by(
+            low, high, torch.tensor(mean).double(), torch.tensor(std).double()
+        ):
+            return f" (they fit that of {name})", mean, std
+    scale = 1 / (high - low).clamp_min(1e-12)
     rounded = lambda values: tuple(round(float(v), 3) for v in values)
-    return "", rounded(mean), rounded(std)
+    return "", rounded(-low * scale), rounded(scale)
+
+
+def _undone_by(low: Tensor, high: Tensor, mean: Tensor, std: Tensor) -> bool:
+    """Whether values in [low, high] a channel, brought back by this pair, fill most of [0, 1] and no more."""
+    inside = (low * std + mean > -0.02) & (high * std + mean < 1.02)
+    return bool(inside.all()) and bool(((high - low) * std > 0.8).all())

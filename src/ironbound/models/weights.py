@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ironbound.core.errors import DataError, ModelError
+from ironbound.core.store import write_bytes
 
 INSIDE = ("state_dict", "model", "model_state_dict", "net")
 PREFIXES = ("module.", "_orig_mod.")
@@ -28,7 +29,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     """The tensors of a file by name, on the CPU.
 
     Of a checkpoint its `state_dict` or `model` is taken; the prefix that DataParallel or compiling puts before every
-    name is taken off. Raises DataError where the file is damaged, holds no weights, or would have to run code to be read.
+    name is taken off. Raises DataError where the file is damaged, holds no weights, or would run code if it were read.
     """
     file = _file(path)
     if file.suffix == ".safetensors":
@@ -100,15 +101,15 @@ def _restricted(file: Path) -> Any:
             return torch.load(file, weights_only=True, map_location="cpu")
     except Exception as error:  # UnpicklingError, RuntimeError, EOFError, KeyError and others
         said = str(error)
-        if type(error).__name__ == "UnpicklingError" or "TorchScript" in said:
-            names = re.search(r"(?:GLOBAL|type|function) ([\w.]+\.[\w.]+)", said)
-            what = f" (it names {names[1]})" if names else ""
+        named = re.search(r"(?:GLOBAL|type|function) ([\w.]+\.[\w.]+)", said)
+        if "TorchScript" in said or (named and "Weights only" in said):
+            what = f" (it names {named[1]})" if named else ""
             raise DataError(
                 f"{file}: refused, because it holds more than plain weights{what} and reading it would run code. {HOW}"
             ) from error
-        reason = said.split("\n")[0].split(". ")[0][:200] or type(error).__name__
+        reason = "not plain weights" if "Weights only" in said else said.split("\n")[0].split(". ")[0][:200]
         raise DataError(
-            f"{file}: cannot be read as weights: {reason}. It seems damaged; fetch or save it again."
+            f"{file}: cannot be read as weights: {reason or type(error).__name__}. Fetch or save it again. {HOW}"
         ) from error
 
 
@@ -132,3 +133,11 @@ def _plain(file: Path, content: Any) -> dict[str, Tensor]:
 
 def _first(names: list[str]) -> str:
     return (", ".join(names[:5]) or "nothing") + (", ..." if len(names) > 5 else "")
+
+
+def save_weights(net: nn.Module, path: Path) -> None:
+    """Write the state of a network as safetensors, whole or not at all; tied weights are written under each name."""
+    from safetensors.torch import save
+
+    state = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in net.state_dict().items()}
+    write_bytes(path, save(state))

@@ -77,6 +77,9 @@ class Apgd:
     Paper: Croce, Hein 2020, Reliable Evaluation of Adversarial Robustness with an Ensemble of Diverse Parameter-free
     Attacks, arXiv 2003.01690, algorithm 1 and section 3.2. What all problems share (the checkpoints) depends on the
     step alone; the rest is state, one row a problem.
+    Differs: steps equal those of the authors' code but for two things. Its first window compares the first step's loss
+    with 0 instead of the start's. Its L2 projection shrinks onto the ball and then clamps to the box, which leaves part
+    of the radius unused at the box's edge; ours goes to the nearest point of both.
     """
 
     rho: float = 0.75

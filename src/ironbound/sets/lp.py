@@ -100,7 +100,7 @@ class BallRegion(ABC):
     def leaf(self, p: Tensor) -> Tensor:
         return p
 
-    def apply(self, p: Tensor, rng: Rng, items: Int[Tensor, " m"] | None = None) -> Tensor:  # noqa: ARG002
+    def apply(self, p: Tensor, rng: Rng, items: Int[Tensor, " m"] | None = None) -> Tensor:
         return p
 
     def scaled(self, radius: Float[Tensor, " n"]) -> Self:

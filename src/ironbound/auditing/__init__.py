@@ -1,0 +1,1 @@
+"""Auditing: plan, run folder, checks, report, verification."""

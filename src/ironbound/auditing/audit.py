@@ -1,0 +1,220 @@
+"""What an audit found: the bracket, a verdict per sample, the checks, the report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ironbound.auditing.checks.check import Evidence, grade, run_checks
+from ironbound.auditing.folder import RunFolder
+from ironbound.auditing.gallery import keep_gallery, pictures
+from ironbound.auditing.plan import Plan
+from ironbound.auditing.table import VERDICTS
+from ironbound.auditing.verdicts import Verdicts
+from ironbound.core.errors import RunError, SoundnessAlarm
+from ironbound.core.progress import Listener, silent
+from ironbound.core.protocols import PerturbationSet
+from ironbound.core.store import read_json, write_bytes, write_json
+from ironbound.data.dataset import Data
+from ironbound.models.model import Model
+
+
+@dataclass(frozen=True, eq=False)
+class Audit:
+    """The outcome of a finished run. Fractions are of all samples; wrong when clean counts as attacked.
+
+    `certified_accuracy` <= true robust accuracy <= `attacked_accuracy`.
+    """
+
+    folder: Path
+    facts: dict[str, Any]
+    """Everything the report says, as plain data: what `to_json` writes."""
+
+    @staticmethod
+    def load(folder: str | Path) -> Audit:
+        """A finished run from its folder. Raises RunError where it is none or not finished."""
+        run = RunFolder.open(folder)
+        if not (run.path / "audit.json").exists():
+            raise RunError(f"{run.path} is not finished: go on with it by --resume.")
+        facts = read_json(run.path / "audit.json")
+        if not isinstance(facts, dict) or facts.get("schema") != 1:
+            raise RunError(f"{run.path / 'audit.json'} is not what an audit of this version wrote.")
+        return Audit(run.path, facts)
+
+    @property
+    def clean_accuracy(self) -> float:
+        """The fraction that is right when clean."""
+        return float(self.facts["clean"]["fraction"])
+
+    @property
+    def attacked_accuracy(self) -> float:
+        """The fraction that is right and was not broken: an upper bound."""
+        return float(self.facts["attacked"]["fraction"])
+
+    @property
+    def certified_accuracy(self) -> float:
+        """The fraction that is right and certified: a lower bound."""
+        return float(self.facts["certified"]["fraction"])
+
+    @cached_property
+    def details(self) -> Verdicts:
+        """All results, sample by sample and stage by stage."""
+        return Verdicts.of(RunFolder.open(self.folder))
+
+    @property
+    def verdicts(self) -> list[str]:
+        """wrong, broken, certified or undecided for each sample, in the order of the data."""
+        return list(self.details.verdict)
+
+    @property
+    def checks(self) -> list[dict[str, Any]]:
+        """What each check found."""
+        return list(self.facts["checks"])
+
+    @property
+    def pictures(self) -> list[Any]:
+        """The gallery of the report."""
+        return pictures(self.folder, self.facts)
+
+    def witnesses(self) -> tuple[Tensor, Any]:
+        """Row numbers of all broken samples in the data source, and their adversarial inputs."""
+        from ironbound.core import rows
+
+        run = RunFolder.open(self.folder)
+        tables = [table for number in run.finished() if (table := run.witnesses(number))]
+        if not tables:
+            return torch.zeros(0, dtype=torch.long), []
+        return torch.cat([t["index"] for t in tables]), rows.join([t["adversarial"] for t in tables])
+
+    def to_json(self) -> str:
+        """The facts as JSON."""
+        return json.dumps(self.facts, indent=2, ensure_ascii=False)
+
+    def to_html(self) -> str:
+        """The report as one self-contained page."""
+        from ironbound.auditing.report.render import render
+
+        return render(self.facts, self.pictures)  # type: ignore[arg-type]
+
+    def __str__(self) -> str:
+        from ironbound.auditing.report.wording import sentence
+
+        return sentence(self.facts)  # type: ignore[arg-type]
+
+    def __repr__(self) -> str:
+        return f"Audit({str(self.folder)!r}: {self})"
+
+
+def finish(
+    folder: RunFolder, model: Model, data: Data, threat: PerturbationSet, plan: Plan,
+    *, seed: int = 0, rows: int | None = None, progress: Listener | None = None,
+) -> Audit:  # fmt: skip
+    """Check a run whose pools are all there, and write audit.json and report.html.
+
+    Raises SoundnessAlarm, after writing, where a certified sample could be broken.
+    """
+    verdicts = Verdicts.of(folder)
+    if len(verdicts) != len(data):
+        raise RunError(f"{folder.path} has {len(verdicts)} of {len(data)} samples: go on with it by --resume.")
+    evidence = Evidence(
+        model,
+        data,
+        threat,
+        plan.against(threat),
+        verdicts,
+        _witness_reader(folder, verdicts),
+        seed,
+        rows,
+        folder.manifest,
+    )
+    checks = run_checks(evidence, progress or silent)
+    facts = facts_of(folder, verdicts, checks)
+    keep_gallery(folder.path, evidence)
+    write_json(folder.path / "audit.json", facts)
+    audit = Audit(folder.path, facts)
+    write_bytes(folder.path / "report.html", audit.to_html().encode())
+    if any(c["number"] == 28 and c["result"] == "fail" for c in checks):
+        raise SoundnessAlarm(
+            f"certified samples were broken: no certificate of {folder.path} can be believed. The run is kept as evidence; "
+            "please report it with the folder."
+        )
+    return audit
+
+
+def facts_of(folder: RunFolder, verdicts: Verdicts, checks: Sequence[Any]) -> dict[str, Any]:
+    """Everything a report says, as plain data (see report/schema.py)."""
+    manifest = folder.manifest
+    clean, attacked, certified = verdicts.clean, verdicts.attacked, verdicts.certified
+    stages = [_stage(folder, verdicts, name) for name in manifest["plan"]["stages"]]
+    named = manifest["data"]["classes"]
+    return {
+        "schema": 1, "ironbound": manifest["ironbound"], "created": manifest["created"],
+        "title": f"{manifest['model']['name']} on {manifest['data']['name']}",
+        "model": {
+            "name": manifest["model"]["name"], "fingerprint": manifest["fingerprints"]["model"],
+            "parameters": manifest["model"]["parameters"], "outputs": manifest["model"]["outputs"],
+            "range": manifest["model"]["range"],
+        },
+        "data": {
+            "name": manifest["data"]["name"], "fingerprint": manifest["fingerprints"]["data"],
+            "rows": manifest["data"]["rows"], "samples": len(verdicts), "classes": named,
+        },
+        "threat": manifest["threat"], "plan": manifest["plan"],
+        "clean": clean.as_dict(), "attacked": attacked.as_dict(), "certified": certified.as_dict(),
+        "bracket": {"low": certified.fraction, "high": attacked.fraction, "interval": [certified.low, attacked.high]},
+        "verdicts": {name: verdicts.count(name) for name in VERDICTS},
+        "stages": stages, "classes": _classes(verdicts, named), "checks": list(checks),
+        "confidence": grade(list(checks)), "notes": manifest.get("notes", []),
+        "cost": {key: sum(stage[key] for stage in stages) for key in ("forward", "backward", "seconds")},
+        "seed": manifest["seed"], "environment": manifest["environment"], "fingerprints": manifest["fingerprints"],
+    }  # fmt: skip
+
+
+def _stage(folder: RunFolder, verdicts: Verdicts, name: str) -> dict[str, Any]:
+    costs, kind = verdicts.stage_costs(name), folder.manifest["kinds"][name]
+    whole = {key: int(costs[key]) for key in ("entered", "decided", "forward", "backward")}
+    return {"name": name, "kind": kind, **whole, "seconds": costs["seconds"]}
+
+
+def _classes(verdicts: Verdicts, named: Sequence[str]) -> list[dict[str, Any]]:
+    """Per class of the label: how many, and the three fractions."""
+    found = []
+    for label in np.unique(verdicts.label).tolist():
+        mine = verdicts.verdict[verdicts.label == label]
+        share = lambda *kinds, mine=mine: float(np.isin(mine, kinds).mean())
+        found.append({
+            "name": named[label] if label < len(named) else str(label), "total": len(mine),
+            "clean": share("broken", "certified", "undecided"), "attacked": share("certified", "undecided"),
+            "certified": share("certified"),
+        })  # fmt: skip
+    return found
+
+
+def _witness_reader(folder: RunFolder, verdicts: Verdicts) -> Any:
+    """From a sample's place to its adversarial input, reading each part once."""
+    from ironbound.core import rows
+
+    where: dict[int, tuple[int, int]] = {}
+    parts: dict[int, Any] = {}
+    for number in folder.finished():
+        part = folder.witnesses(number)
+        if part:
+            parts[number] = part["adversarial"]
+            where.update({int(index): (number, row) for row, index in enumerate(part["index"])})
+
+    def witness(place: int) -> Any:
+        index = int(verdicts.index[place])
+        if index not in where:
+            raise RunError(f"{folder.path} has no witness of sample {index}, which it says is broken.")
+        number, row = where[index]
+        return rows.take(parts[number], torch.tensor([row]))
+
+    return witness

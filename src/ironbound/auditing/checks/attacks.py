@@ -1,0 +1,110 @@
+"""Checks of the attacks: do weaker ones find what strong ones missed, does accuracy fall with the radius?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from ironbound import recipes
+from ironbound.auditing.checks.check import FEW, CheckResult, Evidence, check, percent
+from ironbound.auditing.plan import Attacking
+from ironbound.core.protocols import Can
+
+
+@check(
+    8, "no silent success", "Is every success that an attack reported kept?", "amber",
+    "An attack that returns its last point instead of its best one reports robustness that is not there.",
+)  # fmt: skip
+def no_silent_success(evidence: Evidence) -> CheckResult:
+    """The engine keeps the first witness; what the judge refused, for want of margin, is counted here."""
+    lost, entered = set[int](), set[int]()
+    undecided = set(evidence.verdicts.index[evidence.verdicts.verdict == "undecided"].tolist())
+    for stage in evidence.attacks:
+        rows = evidence.verdicts.stage_rows(stage.name)
+        entered |= set(rows["index"].tolist())
+        lost |= {int(i) for i, refused in zip(rows["index"], rows["refused"], strict=True) if refused > 0}
+    if not entered:
+        return CheckResult("not applicable", "No attack was run.")
+    stayed = len(lost & undecided)
+    text = (
+        f"Witnesses are kept when they are found. {percent(stayed, len(entered))} attacked samples stayed undecided although "
+        "an attack came within rounding error of the boundary."
+    )
+    if stayed <= 0.01 * len(entered):
+        return CheckResult("pass", text)
+    return CheckResult("fail", text, "Run with a slightly larger radius: these samples lie on the edge.")
+
+
+@check(
+    12, "falls with the radius", "Does accuracy fall as the radius grows, up to twice the one reported?", "amber",
+    "If doubling the radius breaks nothing more, the attack is stuck rather than the model robust.",
+)  # fmt: skip
+def falls_with_radius(evidence: Evidence) -> CheckResult:
+    """A short PGD at a quarter, a half, once and twice the radius; a sample broken at one stays broken at larger ones."""
+    if not evidence.differentiable() or Can.SCALE not in evidence.threat.can or not hasattr(evidence.threat, "eps"):
+        return CheckResult("not applicable", "The threat has no radius, or the model no gradients.")
+    places = evidence.verdicts.places("broken", "certified", "undecided", most=FEW)
+    if len(places) == 0:
+        return CheckResult("cannot tell", "No sample is right when clean.")
+    decided = evidence.verdicts.verdict[places.numpy()]
+    standing = torch.ones(len(places), dtype=torch.bool)
+    curve = {0.0: 1.0}
+    for factor in (0.25, 0.5, 1.0, 2.0):
+        if factor == 1.0:  # what the audit itself found
+            standing &= torch.from_numpy(decided != "broken")
+        else:  # below the radius only broken samples can fall: the verdicts of the others are the audit's
+            open_ = standing if factor > 1 else standing & torch.from_numpy(decided == "broken")
+            at = open_.nonzero()[:, 0]
+            if len(at):
+                wider = replace(evidence.threat, eps=evidence.threat.eps * factor)  # type: ignore[type-var]
+                found = evidence.attack(recipes.pgd(steps=20), places[at], wider).success.cpu()
+                standing[at[found]] = False
+        curve[factor] = float(standing.double().mean())
+    return _judged(curve, len(places))
+
+
+def _judged(curve: dict[float, float], count: int) -> CheckResult:
+    said = ", ".join(f"{100 * share:.0f}% at {factor:g} x" for factor, share in curve.items())
+    text = f"Of {count} samples that are right when clean: {said} the radius."
+    if curve[1.0] == 0 or curve[2.0] < curve[1.0]:
+        return CheckResult("pass", text)
+    if curve[1.0] * count < 5:
+        return CheckResult("cannot tell", f"{text} Too few survive to see a fall.", "Audit more samples.")
+    return CheckResult("fail", text, "Look for masking: attack without gradients, or with more steps and restarts.")
+
+
+@check(
+    13, "iterative beats single step", "Are the iterative attacks at least as strong as a single step?", "red",
+    "If FGSM breaks what PGD and APGD left, these were misled: a sign of masked gradients.",
+)  # fmt: skip
+def beats_single_step(evidence: Evidence) -> CheckResult:
+    """FGSM on every survivor of the iterative attacks."""
+    return _witness(evidence, "fgsm", "a single gradient step")
+
+
+@check(
+    16, "beats noise", "Are the attacks at least as strong as random noise?", "red",
+    "If random points of the set break what the attacks left, the attacks do not work on this model.",
+)  # fmt: skip
+def beats_noise(evidence: Evidence) -> CheckResult:
+    """Random draws on every survivor."""
+    return _witness(evidence, "noise", "random noise")
+
+
+def _witness(evidence: Evidence, name: str, what: str) -> CheckResult:
+    planned = [s for s in evidence.plan.stages if isinstance(s, Attacking) and s.witness and s.name == name]
+    if not planned:
+        return CheckResult("not applicable", f"The plan has no {name} as a witness.")
+    costs = evidence.verdicts.stage_costs(name)
+    broken, entered = int(costs["decided"]), int(costs["entered"])
+    if entered == 0:
+        return CheckResult("pass", f"Nothing was left for {what} to break.")
+    text = f"Of {entered} samples that the other attacks left, {what} broke {broken}."
+    if broken == 0:
+        return CheckResult("pass", text)
+    return CheckResult(
+        "fail",
+        f"{text} They count as broken.",
+        "Use more steps, restarts and other objectives, or an attack without gradients.",
+    )

@@ -1,0 +1,158 @@
+"""What a check is, what it may look at, and the grade of confidence that all of them give together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ironbound.auditing.plan import Attacking, Plan
+from ironbound.auditing.pools import GOAL
+from ironbound.auditing.report.schema import Check as CheckFacts
+from ironbound.auditing.report.schema import Result, Severity
+from ironbound.auditing.verdicts import Verdicts
+from ironbound.core import rows as rows_
+from ironbound.core.attack import Attack
+from ironbound.core.progress import Event, Listener, silent
+from ironbound.core.protocols import PerturbationSet
+from ironbound.core.result import Result as Attacked
+from ironbound.core.rng import content_keys
+from ironbound.data.dataset import Data
+from ironbound.models.model import Model
+from ironbound.recipes.draws import fitted
+
+FEW = 64
+"""Samples that costly checks look at: those with the smallest keys."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What checks may look at: the model, the data, the finished verdicts and the witnesses."""
+
+    model: Model
+    data: Data
+    threat: PerturbationSet
+    plan: Plan
+    verdicts: Verdicts
+    witness: Callable[[int], Any]
+    """The adversarial input of the sample at a place."""
+    seed: int = 0
+    rows: int | None = None
+    manifest: dict[str, Any] | None = None
+
+    def samples(self, places: Tensor) -> tuple[Any, Tensor]:
+        """Inputs and labels of some samples, as the model takes them."""
+        return self.model.admit(rows_.take(self.data.x, places), self.data.y[places])
+
+    def witnesses(self, places: Tensor) -> Any:
+        """The adversarial inputs of broken samples, on the model's device."""
+        return rows_.to(rows_.join([self.witness(int(i)) for i in places]), self.model.device)
+
+    def attack(self, attack: Attack, places: Tensor, threat: PerturbationSet | None = None) -> Attacked:
+        """Run an attack on some samples, with another set than the audit's where one is given."""
+        x, y = self.samples(places)
+        ready = fitted(attack.replace(set=threat or self.threat), self.model)
+        return ready(self.model, x, y, seed=self.seed, keys=content_keys(x, y), rows=self.rows)
+
+    @property
+    def attacks(self) -> list[Attacking]:
+        """The plan's attacks that are no mere witnesses."""
+        return [s for s in self.plan.stages if isinstance(s, Attacking) and not s.witness]
+
+    def differentiable(self) -> bool:
+        """Whether gradients of the inputs can be asked for."""
+        return isinstance(self.data.x, Tensor) and self.model.outputs != "decisions"
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What a check found."""
+
+    result: Result
+    evidence: str
+    next: str = ""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One question, its severity where the answer is no, and what it means."""
+
+    number: int
+    name: str
+    question: str
+    severity: Severity
+    meaning: str
+    look: Callable[[Evidence], CheckResult]
+
+    def facts(self, found: CheckResult) -> CheckFacts:
+        """The check and what it found, as the report wants them."""
+        return {
+            "number": self.number, "name": self.name, "question": self.question, "result": found.result,
+            "severity": self.severity, "evidence": found.evidence, "meaning": self.meaning, "next": found.next,
+        }  # fmt: skip
+
+
+CHECKS: dict[int, Check] = {}
+
+
+def check(number: int, name: str, question: str, severity: Severity, meaning: str) -> Callable[[Any], Any]:
+    """Register a check. Numbers and sources are those of docs/checks.md."""
+
+    def register(look: Callable[[Evidence], CheckResult]) -> Callable[[Evidence], CheckResult]:
+        CHECKS[number] = Check(number, name, question, severity, meaning, look)
+        return look
+
+    return register
+
+
+def run_checks(evidence: Evidence, progress: Listener = silent) -> list[CheckFacts]:
+    """All checks, in the order of their numbers."""
+    found = []
+    for done, number in enumerate(sorted(CHECKS)):
+        found.append(CHECKS[number].facts(CHECKS[number].look(evidence)))
+        progress(Event("checks", done + 1, len(CHECKS)))
+    return found
+
+
+def grade(checks: list[CheckFacts]) -> dict[str, str]:
+    """How far the evaluation can be believed, in one word and one sentence."""
+    failed = [c for c in checks if c["result"] == "fail"]
+    unsure = [c for c in checks if c["result"] == "cannot tell"]
+    red = [c for c in failed if c["severity"] == "red"]
+    names = lambda some: ", ".join(c["name"] for c in some)
+    if red:
+        return {
+            "grade": "low",
+            "text": f"A check that matters failed ({names(red)}): the figures are attacked so far, no more.",
+        }
+    if failed:
+        return {"grade": "moderate", "text": f"Nothing speaks against the figures, but look at: {names(failed)}."}
+    if unsure:
+        return {
+            "grade": "moderate",
+            "text": f"Nothing speaks against the figures; some checks could not tell: {names(unsure)}.",
+        }
+    return {"grade": "high", "text": "Every check that applies passed. That is evidence for the figures, not a proof."}
+
+
+def margins(evidence: Evidence, x: Any, y: Tensor, model: Model | None = None, rows: int | None = None) -> Tensor:
+    """The goal's margin at inputs that are already admitted."""
+    from ironbound.core.predict import predict
+    from ironbound.core.rng import Rng
+
+    model = model or evidence.model
+    out = predict(model, x, Rng.of(evidence.seed, content_keys(x, y).to(model.device)), rows=rows or evidence.rows)
+    return GOAL.margin(out, y)
+
+
+def percent(count: int | float, total: int) -> str:
+    """A share for a sentence."""
+    return f"{count} of {total} ({100 * count / total:.1f}%)" if total else "0 of 0"
+
+
+def several(x: Any) -> bool:
+    """Whether rows are tensors of numbers."""
+    return isinstance(x, torch.Tensor) and x.is_floating_point()

@@ -1,0 +1,165 @@
+"""Checks of the model itself: does it draw, what does it answer, are its gradients alive, is its range right?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ironbound.auditing.checks.check import FEW, CheckResult, Evidence, check, percent
+from ironbound.core.attack import Attack
+from ironbound.core.predict import predict
+from ironbound.core.protocols import Answer, Ask, Can, Task, Want
+from ironbound.core.rng import Rng, content_keys
+from ironbound.core.rows import flat
+from ironbound.goals import Untargeted
+from ironbound.objectives import Margin
+from ironbound.oracles import Direct
+
+DEAD = 0.1
+"""Share of samples without a usable gradient from which on the evaluation is suspect."""
+
+
+@check(
+    1, "deterministic", "Do five passes of the same inputs agree?", "red",
+    "A model that draws needs averaged gradients and votes; a single lucky draw is no witness.",
+)  # fmt: skip
+def deterministic(evidence: Evidence) -> CheckResult:
+    """Five forward passes agree to 1e-4 of the logits' scale (Croce, Hein 2020)."""
+    model = evidence.model
+    if model.random:
+        return CheckResult(
+            "not applicable", "The model is declared random; witnesses were judged by votes over fresh draws."
+        )
+    x, y = evidence.samples(evidence.verdicts.places("wrong", "broken", "certified", "undecided", most=FEW))
+    rng = Rng.of(evidence.seed, content_keys(x, y).to(model.device))
+    first, *others = [predict(model, x, rng, rows=evidence.rows).double() for _ in range(5)]
+    scale = first.abs().amax().clamp_min(1e-12)
+    worst = max(float((other - first).abs().amax() / scale) for other in others)
+    text = f"Over {len(y)} inputs, five passes differ by at most {worst:.1e} of the largest logit."
+    if worst <= 1e-4:
+        return CheckResult("pass", text)
+    return CheckResult(
+        "fail", text, "Say ironbound.Model(net, random=True), so that gradients are averaged and witnesses win votes."
+    )
+
+
+@check(
+    2, "logits", "Does the model answer with logits?", "amber",
+    "Probabilities hide small differences: where one class has nearly all, gradients vanish and attacks look weak.",
+)  # fmt: skip
+def logits(evidence: Evidence) -> CheckResult:
+    """Rows do not sum to one within [0, 1]."""
+    kind = evidence.model.outputs
+    if kind in ("logits", "logit"):
+        return CheckResult("pass", f"The outputs are {'one logit' if kind == 'logit' else 'logits'}.")
+    if kind == "decisions":
+        return CheckResult(
+            "cannot tell", "The model answers with decisions only; attacks by gradient were not possible."
+        )
+    return CheckResult(
+        "fail",
+        f"The outputs are {kind}; their logarithm was attacked, which is flat in float32 beyond 1 - 1e-7.",
+        "Leave the final softmax or sigmoid out of the model that is evaluated.",
+    )
+
+
+@dataclass(frozen=True)
+class _Look:
+    """Asks for the gradient at the input and at a random point, and notes its norm: a search that does not search."""
+
+    norms: list[Tensor]
+
+    needs = Can.GRADIENT | Can.SAMPLE
+
+    def run(self, task: Task) -> Generator[Ask, Answer, None]:
+        for points in (task.region.identity(), task.region.sample(task.rng.fold("look"))):
+            answer = yield Ask(points, grad=True)
+            self.norms.append(torch.linalg.vector_norm(flat(answer.grad.double()), dim=1))
+
+
+@check(
+    4, "gradients", "Are the gradients of the margin alive?", "red",
+    "Zero, NaN or infinite gradients make every gradient attack blind: the model may only seem robust.",
+)  # fmt: skip
+def gradients(evidence: Evidence) -> CheckResult:
+    """On the margin, not on the cross-entropy, which is exactly flat in float32 for a confident honest net."""
+    if not evidence.differentiable():
+        return CheckResult("not applicable", "The model gives no gradients.")
+    places = evidence.verdicts.places("broken", "certified", "undecided", most=FEW)
+    if len(places) == 0:
+        return CheckResult("cannot tell", "No sample is right when clean.")
+    norms: list[Tensor] = []
+    evidence.attack(Attack(evidence.threat, Untargeted(), Margin(), _Look(norms), Direct(), Want.STRONGEST), places)
+    dead = (~torch.isfinite(torch.stack(norms))) | (torch.stack(norms) == 0)
+    count, total = int(dead.any(0).sum()), len(places)
+    text = f"{percent(count, total)} samples have a zero, NaN or infinite gradient at the input or at a random point near it."
+    if count <= DEAD * total:
+        return CheckResult("pass", text)
+    return CheckResult(
+        "fail",
+        text,
+        "Attack without gradients (hopskipjump), or give a differentiable stand-in for the part that masks.",
+    )
+
+
+@check(
+    19, "evaluation mode", "Was the model evaluated, and not trained, while it was attacked?", "red",
+    "In training mode batch norm mixes samples and dropout draws: the figures would be of another model.",
+)  # fmt: skip
+def evaluation_mode(evidence: Evidence) -> CheckResult:
+    """The door holds evaluation mode; a batch norm without running statistics ignores that and is named."""
+    mixing = [
+        name or type(part).__name__
+        for name, part in evidence.model.net.named_modules()
+        if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.running_mean is None
+    ]
+    if mixing:
+        return CheckResult(
+            "fail", f"Batch norm without running statistics mixes samples even when evaluated: {', '.join(mixing[:3])}.",
+            "Use track_running_stats=True.",
+        )  # fmt: skip
+    arrived = (evidence.manifest or {}).get("model", {}).get("training_mode", evidence.model.net.training)
+    came = "training mode; it was held in evaluation mode, and put back" if arrived else "evaluation mode"
+    return CheckResult("pass", f"The model came in {came}.")
+
+
+@check(
+    31, "radius and range", "Do the radius and the model's range have the same unit?", "red",
+    "A radius of 8 on inputs in [0, 1], or a normalisation outside the model, make the figure meaningless.",
+)  # fmt: skip
+def radius_and_range(evidence: Evidence) -> CheckResult:
+    """eps against the width of the box, and the data against the box."""
+    box, eps = evidence.model.box, getattr(evidence.threat, "eps", math.nan)
+    if box is None or not isinstance(evidence.data.x, Tensor) or math.isnan(eps):
+        return CheckResult("not applicable", "The inputs have no numerical range.")
+    width, low, high = box[1] - box[0], float(evidence.data.x.min()), float(evidence.data.x.max())
+    text = f"Radius {eps:.6g} on a model range of [{box[0]:g}, {box[1]:g}]; the data lie in [{low:.4g}, {high:.4g}]."
+    problem = radius_problem(evidence.threat, box, evidence.data.x)
+    if problem:
+        return CheckResult("fail", f"{text} {problem}", "Give range, data and radius in one unit.")
+    if (high - low) < 0.2 * width:
+        return CheckResult(
+            "fail", f"{text} The data fill {100 * (high - low) / width:.1f}% of the range.",
+            "If the data are scaled otherwise than the range says, mend range=.",
+        )  # fmt: skip
+    return CheckResult("pass", text)
+
+
+def radius_problem(threat: Any, box: Any, x: Any) -> str:
+    """What is wrong with the radius's unit, in a sentence; "" where nothing is. Judged for Linf, whose unit is the box's."""
+    eps, norm = getattr(threat, "eps", math.nan), getattr(threat, "norm", "")
+    if norm != "linf" or box is None or not math.isfinite(eps) or not isinstance(x, Tensor):
+        return ""
+    width = box[1] - box[0]
+    if eps >= width:
+        usual = f" Did you mean {eps:g}/255 = {eps / 255:.4g}?" if width <= 2 and eps >= 2 else ""
+        return f"The radius covers the whole range: every input may become every other.{usual}"
+    if 0 < eps < width / 1000:
+        usual = f" Did you mean {eps * 255:.3g}?" if width > 100 else ""
+        return f"The radius is less than a thousandth of the range, below the steps of 8-bit data.{usual}"
+    return ""

@@ -1,0 +1,86 @@
+"""Plans: which stages an audit runs, in which order, and what each may decide."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ironbound import recipes
+from ironbound.certification.ibp import Ibp
+from ironbound.core.attack import Attack
+from ironbound.core.catalogue import Entry
+from ironbound.core.errors import UsageError
+from ironbound.core.protocols import PerturbationSet
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """A stage that certifies what is open; certified samples are not attacked any more."""
+
+    name: str
+    method: Any
+    kind = "bound"
+
+
+@dataclass(frozen=True)
+class Attacking:
+    """A stage that attacks what is open; broken samples leave.
+
+    A `witness` stage is a weak attack that must not break anything that the strong ones before it left: if it does, the
+    samples are broken all the same and a check fails.
+    """
+
+    name: str
+    attack: Attack
+    witness: bool = False
+    kind = "attack"
+
+
+Stage = Bounds | Attacking
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Stages after the clean pass, in order."""
+
+    name: str
+    stages: tuple[Stage, ...]
+
+    def __post_init__(self) -> None:
+        names = [stage.name for stage in self.stages]
+        if len(set(names)) != len(names) or "clean" in names:
+            raise UsageError(f"stages of a plan have different names, and none is called 'clean'; got {names}.")
+
+    def against(self, threat: PerturbationSet) -> Plan:
+        """The plan with this set in every attack. Raises CompositionError where one does not fit it."""
+        fitted = [
+            replace(s, attack=s.attack.replace(set=threat)) if isinstance(s, Attacking) else s for s in self.stages
+        ]
+        return replace(self, stages=tuple(fitted))
+
+
+def standard() -> Plan:
+    """Interval bounds, PGD, APGD on what survives; FGSM and noise as witnesses that these were strong enough."""
+    return Plan("standard", (Bounds("ibp", Ibp()), _named("pgd"), _named("apgd"), *_witnesses()))
+
+
+def quick() -> Plan:
+    """Interval bounds and ten steps of PGD: a first look, with FGSM and noise as witnesses."""
+    return Plan("quick", (Bounds("ibp", Ibp()), Attacking("pgd", recipes.pgd(steps=10)), *_witnesses()))
+
+
+def of_attacks(attacks: Sequence[tuple[str, Attack]]) -> Plan:
+    """A plan of attacks alone."""
+    return Plan("+".join(name for name, _ in attacks), tuple(Attacking(name, attack) for name, attack in attacks))
+
+
+def _named(name: str) -> Attacking:
+    return Attacking(name, getattr(recipes, name)())
+
+
+def _witnesses() -> tuple[Attacking, Attacking]:
+    return Attacking("fgsm", recipes.fgsm(), witness=True), Attacking("noise", recipes.noise(20), witness=True)
+
+
+ENTRIES = (Entry("audit", "standard", standard, None), Entry("audit", "quick", quick, None))

@@ -1,0 +1,164 @@
+"""One pool of samples through the stages of a plan: what each stage decided, with witnesses and costs."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ironbound.auditing.plan import Attacking, Bounds, Plan
+from ironbound.certification.certificates import prove
+from ironbound.core import rows as rows_
+from ironbound.core.predict import majority_margin, predict
+from ironbound.core.progress import Listener, silent
+from ironbound.core.protocols import PerturbationSet
+from ironbound.core.rng import Rng, content_digests, content_keys
+from ironbound.data.dataset import Data
+from ironbound.goals import Untargeted
+from ironbound.models.model import Model
+from ironbound.recipes.draws import VOTES, fitted
+
+GOAL = Untargeted()
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What all pools of a run share."""
+
+    model: Model
+    threat: PerturbationSet
+    plan: Plan
+    seed: int = 0
+    rows: int | None = None
+    graph: Any = None
+    """The traced model; None where it cannot be traced, and then bounds are left out."""
+    progress: Listener = silent
+
+
+@dataclass
+class Pool:
+    """The samples of a pool and what is known of them so far; row i of every table is sample i of the pool."""
+
+    x: Any
+    y: Tensor
+    keys: Tensor
+    verdict: list[str]
+    records: list[dict[str, Any]] = field(default_factory=list)
+    witnesses: dict[int, Any] = field(default_factory=dict)
+    costs: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    def open(self) -> Tensor:
+        """The samples that no stage has decided yet."""
+        return torch.tensor(
+            [i for i, v in enumerate(self.verdict) if v == "undecided"], dtype=torch.long, device=self.y.device
+        )
+
+
+def audit_pool(evaluation: Evaluation, data: Data) -> Pool:
+    """Run one pool through all stages."""
+    model = evaluation.model
+    x, y = model.admit(data.x, data.y)
+    pool = Pool(x, y, content_keys(x, y).to(model.device), ["undecided"] * len(data))
+    _timed(pool, "clean", len(data), lambda: _clean(evaluation, pool, data))
+    for stage in evaluation.plan.stages:
+        index = pool.open()
+        if isinstance(stage, Bounds):
+            if evaluation.graph is not None:
+                _timed(pool, stage.name, len(index), lambda s=stage, i=index: _bound(evaluation, pool, s, i))
+        else:
+            _timed(pool, stage.name, len(index), lambda s=stage, i=index: _attack(evaluation, pool, s, i))
+    numbers = data.index.tolist()
+    digests = [digest.hex() for digest in content_digests(x, y)]
+    for record in pool.records:
+        record["key"], record["index"] = digests[record["index"]], numbers[record["index"]]
+    return pool
+
+
+def _timed(pool: Pool, name: str, entered: int, stage: Any) -> None:
+    before, start = sum(v != "undecided" for v in pool.verdict), time.perf_counter()
+    forward, backward = stage() if entered else (0, 0)
+    pool.costs[name] = {
+        "entered": entered,
+        "decided": sum(v != "undecided" for v in pool.verdict) - before,
+        "forward": forward,
+        "backward": backward,
+        "seconds": time.perf_counter() - start,
+    }
+
+
+def _clean(evaluation: Evaluation, pool: Pool, data: Data) -> tuple[int, int]:
+    """Wrong when clean: no element of P(x) is needed to fool the model."""
+    rng = Rng.of(evaluation.seed, pool.keys)
+    margin, wrong, out = majority_margin(evaluation.model, pool.x, pool.y, GOAL, rng, VOTES, rows=evaluation.rows)
+    wrong = wrong | ~(margin < 0)  # a tie or NaN is no right answer either
+    answers = _answers(out)
+    for i, (bad, (prediction, confidence)) in enumerate(zip(wrong.tolist(), answers, strict=True)):
+        pool.verdict[i] = "wrong" if bad else "undecided"
+        further = {f"data.{name}": values[i] for name, values in data.columns.items()}
+        pool.records.append(
+            _record(
+                i,
+                pool,
+                "clean",
+                prediction=prediction,
+                confidence=confidence,
+                margin=float(margin[i]),
+                forward=1,
+                **further,
+            )
+        )
+    return len(data) * (VOTES + 1 if evaluation.model.random else 1), 0
+
+
+def _bound(evaluation: Evaluation, pool: Pool, stage: Bounds, index: Tensor) -> tuple[int, int]:
+    x, y = rows_.take(pool.x, index), pool.y[index]
+    proof = prove(stage.method, evaluation.model, x, y, evaluation.threat, rows=evaluation.rows, graph=evaluation.graph)
+    for row, i in enumerate(index.tolist()):
+        if bool(proof.certified[row]):
+            pool.verdict[i] = "certified"
+        pool.records.append(
+            _record(i, pool, stage.name, margin=float(proof.margin[row]), radius=float(proof.radius[row]))
+        )
+    return 0, 0
+
+
+def _attack(evaluation: Evaluation, pool: Pool, stage: Attacking, index: Tensor) -> tuple[int, int]:
+    result = fitted(stage.attack, evaluation.model)(
+        evaluation.model, rows_.take(pool.x, index), pool.y[index], seed=evaluation.seed, keys=pool.keys[index],
+        rows=evaluation.rows, progress=evaluation.progress, stage=stage.name,
+    )  # fmt: skip
+    won = result.success.nonzero()[:, 0]
+    answers = _answers_to(evaluation, rows_.take(result.adversarial, won), pool.keys[index][won]) if len(won) else []
+    said = dict(zip(won.tolist(), answers, strict=True))
+    for row, i in enumerate(index.tolist()):
+        if row in said:
+            pool.verdict[i] = "broken"
+            pool.witnesses[i] = rows_.take(result.adversarial, torch.tensor([row], device=index.device))
+        prediction, confidence = said.get(row, (None, None))
+        pool.records.append(
+            _record(
+                i, pool, stage.name, prediction=prediction, confidence=confidence, margin=float(result.margin[row]),
+                size=float(result.size[row]) if row in said else None, forward=int(result.forward[row]),
+                backward=int(result.backward[row]), refused=int(result.refused[row]),
+            )
+        )  # fmt: skip
+    return int(result.forward.sum()), int(result.backward.sum())
+
+
+def _answers_to(evaluation: Evaluation, x: Any, keys: Tensor) -> list[tuple[int, float | None]]:
+    return _answers(predict(evaluation.model, x, Rng.of(evaluation.seed, keys), rows=evaluation.rows))
+
+
+def _answers(out: Tensor) -> list[tuple[int, float | None]]:
+    """The class answered and the probability given to it."""
+    if not out.is_floating_point():
+        return [(int(answer), None) for answer in out]
+    confidence, answer = out.double().softmax(1).nan_to_num(0.0).max(1)
+    return list(zip(answer.tolist(), confidence.tolist(), strict=True))
+
+
+def _record(i: int, pool: Pool, stage: str, **values: Any) -> dict[str, Any]:
+    return {"index": i, "label": int(pool.y[i]), "stage": stage, "verdict": pool.verdict[i], **values}

@@ -1,0 +1,20 @@
+"""The bounds that have a name, with their papers."""
+
+from __future__ import annotations
+
+from ironbound.certification.ibp import Ibp
+from ironbound.core.catalogue import Entry, Paper
+
+
+def ibp() -> Ibp:
+    """Interval bounds, layer by layer: the cheapest proof, tight on nets that were trained for it."""
+    return Ibp()
+
+
+GOWAL = Paper(
+    ("Gowal, Sven", "Dvijotham, Krishnamurthy", "Stanforth, Robert", "Bunel, Rudy", "Qin, Chongli", "Uesato, Jonathan",
+     "Arandjelovic, Relja", "Mann, Timothy", "Kohli, Pushmeet"),
+    2018, "On the Effectiveness of Interval Bound Propagation for Training Verifiably Robust Models", "1810.12715",
+)  # fmt: skip
+
+ENTRIES = (Entry("certify", "ibp", ibp, GOWAL),)

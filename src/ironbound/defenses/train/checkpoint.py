@@ -1,0 +1,124 @@
+"""A training's folder: what is trained (training.json), and where it stands (checkpoint.safetensors, one atomic file).
+
+Nothing is pickled. The checkpoint holds the parameters and buffers, the optimiser's tensors, and the position with the
+history; draws are functions of the position (randomness.py).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ironbound.core.describe import described, fingerprint, state_digest
+from ironbound.core.errors import FingerprintMismatch, RunError
+from ironbound.core.store import read_json, read_tensors, write_json, write_tensors
+from ironbound.models.model import Model
+
+FORMAT = 1
+PLAN, STATE = "training.json", "checkpoint.safetensors"
+
+
+@dataclass
+class Position:
+    """How far a training has come."""
+
+    epoch: int = 0
+    """Epochs done."""
+    batch: int = 0
+    """Batches done of the present epoch."""
+    sums: dict[str, float] = field(default_factory=dict)
+    """Of the present epoch's batches."""
+    rows: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+def plan_of(model: Model, x: Any, y: Tensor, threat: Any, training: Any) -> dict[str, Any]:
+    """What a training is made with, as JSON data: two trainings of the same plan give the same weights."""
+    return {
+        "format": FORMAT,
+        "training": described(training),
+        "threat": described(threat),
+        "data": {"inputs": fingerprint(x), "labels": fingerprint(y), "rows": len(y)},
+        "model": {
+            "architecture": fingerprint(
+                [repr(model.net), [[n, list(t.shape), str(t.dtype)] for n, t in _tensors(model.net)]]
+            ),
+            "weights at the start": state_digest(model.net),
+            "range": described(model.box),
+            "mean and std": described([model.module.mean, model.module.std]),
+            "outputs": model.outputs,
+            "random": model.random,
+        },
+    }
+
+
+def begun(folder: Path, plan: dict[str, Any], resume: bool) -> None:
+    """Make the folder that of this plan.
+
+    Raises RunError where it holds a training and resuming was not asked for, FingerprintMismatch where that is another.
+    """
+    path = folder / PLAN
+    if not path.exists() and not (folder / STATE).exists():
+        write_json(path, plan)
+        return
+    if not resume:
+        raise RunError(f"{folder} holds a training already. Continue it with resume=True, or give another folder.")
+    differences = list(_differences(read_json(path), json.loads(json.dumps(plan)), ""))
+    if differences:
+        raise FingerprintMismatch(
+            f"{folder} holds another training than this one: {'; '.join(differences[:4])}. Resume with what it was begun "
+            "with (initial weights that are drawn must be drawn from the same seed), or give another folder."
+        )
+
+
+def save(folder: Path, net: nn.Module, optimiser: torch.optim.Optimizer, position: Position) -> None:
+    """Write the checkpoint, whole or not at all."""
+    slots = optimiser.state_dict()["state"]
+    tables = {
+        "net": dict(_tensors(net)),
+        "optimiser": {str(i): {k: v for k, v in slot.items() if isinstance(v, Tensor)} for i, slot in slots.items()},
+    }
+    write_tensors(folder / STATE, tables, {"position": json.dumps(asdict(position))})
+
+
+@torch.no_grad()
+def load(folder: Path, net: nn.Module, optimiser: torch.optim.Optimizer) -> Position:
+    """Put net and optimiser where the checkpoint says; where there is none yet, the start.
+
+    Raises RunError where the checkpoint does not fit the net, DataError where it is damaged.
+    """
+    for rest in folder.glob(f".{STATE}.*.tmp"):  # of a process that was killed while writing
+        rest.unlink()
+    if not (folder / STATE).exists():
+        return Position()
+    tables, notes = read_tensors(folder / STATE)
+    own = dict(_tensors(net))
+    if {n: t.shape for n, t in own.items()} != {n: t.shape for n, t in tables["net"].items()}:
+        raise RunError(f"{folder / STATE} does not hold the weights of this net: it was altered.")
+    for name, tensor in own.items():
+        tensor.copy_(tables["net"][name])
+    slots = {int(i): slot for i, slot in tables["optimiser"].items()}
+    optimiser.load_state_dict({**optimiser.state_dict(), "state": slots})
+    return Position(**json.loads(notes["position"]))
+
+
+def _tensors(net: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Parameters and buffers by name, shared ones once."""
+    yield from net.named_parameters()
+    yield from net.named_buffers()
+
+
+def _differences(there: Any, here: Any, path: str) -> Iterator[str]:
+    """In words, where two plans differ."""
+    if isinstance(there, dict) and isinstance(here, dict):
+        for key in {**there, **here}:
+            name = f"{path}.{key}".strip(".") if key else path or "kind"
+            yield from _differences(there.get(key), here.get(key), name)
+    elif there != here:
+        yield f"{path} is {json.dumps(here)} here and {json.dumps(there)} there"

@@ -1,0 +1,252 @@
+"""The four verbs of one shape: attack, certify, audit, harden."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ironbound.core import rows as rows_
+from ironbound.core.attack import Attack
+from ironbound.core.catalogue import find
+from ironbound.core.errors import UsageError
+from ironbound.core.progress import Listener, silent
+from ironbound.core.protocols import PerturbationSet
+from ironbound.core.result import Result
+from ironbound.core.rng import Rng, content_keys
+from ironbound.goals import Targeted
+from ironbound.models.model import Model
+from ironbound.models.weights import save_weights
+from ironbound.names import attack_of, catalogue, plan_named, radius_must_fit, set_of
+from ironbound.recipes.draws import fitted
+from ironbound.recipes.standing import attack_from_clean, own_answers
+
+if TYPE_CHECKING:
+    from ironbound.auditing.audit import Audit
+    from ironbound.auditing.plan import Plan
+    from ironbound.auditing.verify import Verification
+    from ironbound.certification.certificates import Certificates
+    from ironbound.data.dataset import Data
+    from ironbound.defenses.train import Training
+
+
+def attack(
+    model: Any,
+    x: Any,
+    y: Any = None,
+    *,
+    threat: PerturbationSet | str,
+    method: str | Attack = "pgd",
+    target: int | Tensor | None = None,
+    seed: int = 0,
+    rows: int | None = None,
+    reproducible: bool = False,
+    progress: Listener | None = None,
+) -> Result:
+    """Search P(x) for an adversarial example of each input; row i of the result belongs to row i of x.
+
+    Parameters
+    ----------
+    model: a torch.nn.Module (inputs in [0, 1]), or a Model with range, preprocessing and kind of output.
+    x, y: inputs (n, ...) in the model's range and labels (n,); without labels, the model's own answers are kept from.
+    threat: what may change: Linf(8/255), L2(0.5), "linf:8/255".
+    method: a name of `ironbound list`, or an Attack composed of parts.
+    target: the class to reach, one for all or one a sample, instead of any other than y.
+    seed, rows, reproducible: see Attack; rows and progress change no answer.
+
+    A sample that the model gets wrong already has status ALREADY_WRONG, success, and itself as the adversarial input;
+    one that it answers with NaN has status NON_FINITE. Results are on the device of x, or NumPy arrays where x is one.
+
+    >>> found = attack(net, x, y, threat="linf:8/255", method="apgd")  # doctest: +SKIP
+    """
+    wrapped = Model.of(model)
+    inputs, labels = wrapped.admit(x, y)
+    chosen = attack_of(method).replace(set=set_of(threat))
+    radius_must_fit(chosen.set, wrapped, inputs)
+    keys = content_keys(inputs, labels).to(wrapped.device)
+    if target is not None:
+        wanted = target if isinstance(target, Tensor) else torch.full((rows_.count(inputs),), int(target))
+        _, labels = wrapped.admit(inputs, wanted)
+        chosen = chosen.replace(goal=Targeted())
+    chosen = fitted(chosen, wrapped)
+    if labels is None:
+        labels = own_answers(wrapped, inputs, Rng.of(seed, keys), rows)
+    result = attack_from_clean(
+        chosen, wrapped, inputs, labels, keys, seed=seed, rows=rows, reproducible=reproducible, progress=progress
+    )
+    return _returned(result, x)
+
+
+def certify(
+    model: Any,
+    x: Any,
+    y: Any,
+    *,
+    threat: PerturbationSet | str,
+    method: Any = "ibp",
+    rows: int | None = None,
+    radii: bool = True,
+) -> Certificates:
+    """Prove for each input, where possible, that no element of P(x) changes the model's answer from y.
+
+    Every certificate is re-evaluated in float64. `radius` is the largest radius (up to the threat's) that is proved.
+    Raises UnsupportedOperation where a part of the model has no known bound, with its name and what is supported.
+
+    >>> proof = certify(net, x, y, threat="linf:0.1")  # doctest: +SKIP
+    """
+    from ironbound.certification.certificates import prove
+
+    wrapped = Model.of(model)
+    if wrapped.random:
+        raise UsageError("a model that draws has no interval bounds; make it deterministic, or attack it.")
+    inputs, labels = wrapped.admit(x, y)
+    if labels is None:
+        raise UsageError("a certificate is about the label y; pass it.")
+    radius_must_fit(set_of(threat), wrapped, inputs)
+    chosen = find(catalogue(), "certify", method).make() if isinstance(method, str) else method
+    proof = prove(chosen, wrapped, inputs, labels, set_of(threat), rows=rows, radii=radii)
+    return proof.to(x.device) if isinstance(x, Tensor) else proof.to("cpu")
+
+
+def audit(
+    model: Any,
+    data: Any,
+    *,
+    threat: PerturbationSet | str,
+    method: str | Attack | Plan = "standard",
+    out: str | Path | None = None,
+    samples: int | None = None,
+    seed: int = 0,
+    rows: int | None = None,
+    pool: int | None = None,
+    resume: bool = False,
+    progress: Listener | None = None,
+    origin: dict[str, Any] | None = None,
+) -> Audit:
+    """Bracket the true robust accuracy: certified <= true <= attacked, with a verdict per sample and checks.
+
+    Parameters
+    ----------
+    model: a torch.nn.Module (inputs in [0, 1]), or a Model.
+    data: a pair (x, y), a Dataset, a DataLoader, Data, a path or a name; `samples` of it by `seed`.
+    threat, method: as for `attack`; method is a plan ("standard", "quick"), an Attack, or a Plan.
+    out: the run folder (a new temporary one by default); `resume` goes on with a run that was interrupted there.
+    pool: samples per part of the folder: what a crash may cost. It changes no verdict.
+    origin: how to load model and data again, kept in the manifest.
+
+    Raises errors about data, model and folder before the first pool; SoundnessAlarm if a certified sample is broken.
+
+    >>> report = audit(net, (x, y), threat="linf:0.3", out="runs/x")  # doctest: +SKIP
+    """
+    from ironbound.auditing.audit import finish
+    from ironbound.auditing.run import run, storable
+    from ironbound.data import load
+
+    wrapped, loaded = Model.of(model), storable(load(data, samples=samples, seed=seed))
+    chosen, plan = set_of(threat), plan_named(method)
+    radius_must_fit(chosen, wrapped, loaded.x)
+    folder = run(
+        wrapped, loaded, chosen, plan, out,
+        seed=seed, rows=rows, pool=pool, resume=resume, progress=progress, origin=origin,
+    )  # fmt: skip
+    return finish(folder, wrapped, loaded, chosen, plan, seed=seed, rows=rows, progress=progress)
+
+
+def verify(folder: str | Path, model: Any, data: Any, *, progress: Listener | None = None) -> Verification:
+    """Check every witness, certificate and count of a finished run again, from model and data alone."""
+    from ironbound.auditing.folder import RunFolder
+    from ironbound.auditing.verify import verify as check
+    from ironbound.data import load
+
+    return check(RunFolder.open(folder), Model.of(model), load(data), progress)
+
+
+def _returned(result: Result, x: Any) -> Result:
+    import numpy as np
+
+    if isinstance(x, np.ndarray):
+        return result.to("cpu").numpy()
+    return result.to(x.device) if isinstance(x, Tensor) else result
+
+
+@dataclass(frozen=True, eq=False)
+class Hardened:
+    """A hardened model with what it gained and what it cost."""
+
+    model: Model
+    before: Audit | None
+    """The bracket of the model as it was; None where audit=None."""
+    after: Audit | None
+    history: list[dict[str, Any]]
+    """A row an epoch."""
+
+
+def harden(
+    model: Any,
+    data: Any,
+    *,
+    threat: PerturbationSet | str,
+    method: str | Training = "pgd",
+    test: Any = None,
+    audit: str | Attack | Plan | None = "standard",
+    out: str | Path | None = None,
+    samples: int | None = None,
+    seed: int = 0,
+    resume: bool = False,
+    progress: Listener | None = None,
+    origin: dict[str, Any] | None = None,
+    **settings: Any,
+) -> Hardened:
+    """Train a copy of the model so that its bracket rises; the bracket is measured before and after.
+
+    Parameters
+    ----------
+    data: what to train on (see `audit`). `test`: what to measure on; without it a tenth of the data, which is then not
+        trained on. `samples` of it are audited.
+    method: a name ("standard", "pgd", "ibp") or a Training; `settings` such as epochs=5, rate=1e-3, steps=10 change it.
+    audit: the plan of both audits; None trains only.
+    out: folder for before/, after/, training/ (checkpoints) and model.safetensors; `resume` goes on there.
+
+    >>> robust = harden(net, (x, y), threat="linf:0.1", method="pgd", epochs=5)  # doctest: +SKIP
+    """
+    from ironbound.data import load
+    from ironbound.defenses.train import train, training_named
+
+    wrapped, chosen = Model.of(model), set_of(threat)
+    training = training_named(method, **{"seed": seed, **settings}) if isinstance(method, str) else method
+    fit, held_out = _split(load(data), test, samples, seed)
+    radius_must_fit(chosen, wrapped, fit.x)
+    folder = None if out is None else Path(out)
+
+    def bracket(name: str, of: Model) -> Audit | None:
+        place = None if folder is None else folder / name
+        go_on = resume and place is not None and place.exists()
+        options: dict[str, Any] = {"out": place, "resume": go_on, "seed": seed, "progress": progress, "origin": origin}
+        return None if audit is None else _audit(of, held_out, threat=chosen, method=audit, **options)
+
+    before = bracket("before", wrapped)
+    place = None if folder is None else folder / "training"
+    trained = train(wrapped, fit, chosen, training, folder=place, resume=resume, progress=progress or silent)
+    if folder is not None:
+        save_weights(trained.model.net, folder / "model.safetensors")
+    return Hardened(trained.model, before, bracket("after", trained.model), trained.history)
+
+
+_audit = audit  # `harden` has a parameter of that name
+
+
+def _split(data: Data, test: Any, samples: int | None, seed: int) -> tuple[Data, Data]:
+    """What to train on and what to measure on, which never overlap by row."""
+    from ironbound.data import load
+    from ironbound.data.dataset import draws
+
+    if test is not None:
+        return data, load(test, samples=samples, seed=seed)
+    if len(data) < 20:
+        raise UsageError(f"a tenth of {len(data)} rows is too little to measure on; pass test=.")
+    order = draws(data.index, seed).argsort(stable=True)
+    cut = max(2, len(data) // 10)
+    return data.take(order[cut:].sort().values), data.take(order[:cut].sort().values).subset(samples, seed)
