@@ -41,14 +41,16 @@ class Targeted:
 
     def margin(self, out: Outputs, y: Tensor) -> Float[Tensor, " m"]:
         """The target's logit less the highest other one, shape (m,), in logits."""
-        wanted = self._wanted(y)
+        wanted = self._wanted(out, y)
         if not out.is_floating_point():
             return torch.where(out == wanted, math.inf, -math.inf)
         return out.gather(1, wanted[:, None])[:, 0] - _rival(out, wanted)
 
     def cross_entropy(self, out: Outputs, y: Tensor) -> Float[Tensor, " m"]:
         """log p(target), nats."""
-        return -F.cross_entropy(out, self._wanted(y), reduction="none")
+        return -F.cross_entropy(out, self._wanted(out, y), reduction="none")
 
-    def _wanted(self, y: Tensor) -> Tensor:
-        return y if self.target is None else torch.full_like(y, self.target)
+    def _wanted(self, out: Outputs, y: Tensor) -> Tensor:
+        if self.target is None:
+            return y
+        return torch.full((len(out),), self.target, dtype=torch.int64, device=out.device)

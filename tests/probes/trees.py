@@ -106,7 +106,7 @@ class Parts:
         return self._each(lambda region, q: region.steepest(q), g)
 
     def contains(self, p: Any) -> Tensor:
-        return self._all(self._each(lambda region, q: region.contains(q), p), lambda table: table.all(0).values)
+        return self._all(self._each(lambda region, q: region.contains(q), p), lambda table: table.all(0))
 
     def size(self, p: Any) -> Tensor:
         return self._all(self._each(lambda region, q: region.size(q), p), lambda table: table.amax(0))

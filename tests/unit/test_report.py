@@ -296,3 +296,10 @@ def test_contrast_is_at_least_four_and_a_half(mode: str) -> None:
     for text, ground in pairs:
         low, high = sorted(_luminance(colours[name]) for name in (text, ground))
         assert (high + 0.05) / (low + 0.05) >= 4.5, (mode, text, ground)
+
+
+def test_what_was_left_out_is_said_and_escaped():
+    facts = audit()
+    facts["notes"] = ["Bounds were left out: <b>features.3</b> (GELU) has no bound."]
+    page = render(facts, [])
+    assert "Bounds were left out: &lt;b&gt;features.3&lt;/b&gt; (GELU) has no bound." in page

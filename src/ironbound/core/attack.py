@@ -131,7 +131,7 @@ class Attack:
         x, y: inputs (n, ...) in the model's range, and what the goal needs to know of them (labels (n,)).
         seed, keys: which randomness belongs to which problem; keys default to a hash of the problem's content.
         rows: model rows per pass; None finds it from the free memory.
-        reproducible: pad every pass to the same number of rows, for results equal to the last bit at any batch size.
+        reproducible: fill every pass up to 64 rows, for results equal to the last bit at any batch size and `rows`.
         compaction: "auto", "always" or "never": when finished problems leave the search's own tables.
 
         None of rows, reproducible, compaction, progress and stage changes a draw or a decision.
@@ -142,7 +142,7 @@ class Attack:
         from ironbound.core.engine import Run
 
         own = content_keys(x, y) if keys is None else keys
-        options = Options(rows or (PADDED if reproducible else None), (rows or PADDED) if reproducible else None,
+        options = Options(min(rows or PADDED, PADDED) if reproducible else rows, PADDED if reproducible else None,
                           compaction, progress or silent, stage)  # fmt: skip
         region_items = self.set.at(x, model.box).items
         if keys is None and region_items is not None:
@@ -168,7 +168,7 @@ class Attack:
         if model.random and self.votes == 1:
             raise CompositionError(
                 "the model draws, and a single draw proves nothing: give the votes that judge a claim, "
-                "attack.replace(votes=20), and average gradients over draws, oracle=Eot(draws=10)."
+                "attack.replace(votes=20), and average gradients over draws, oracle=Eot(Direct(), None, draws=10)."
             )
         if rows_.count(x) == 0:
             raise CompositionError("there is nothing to attack: x has no rows.")

@@ -19,8 +19,8 @@ from ironbound.core.rng import Rng
 class Door:
     """Calls one model for the problems of one run.
 
-    `pad` fixes the number of rows of every pass (for results that are equal to the last bit at every batch size where
-    the kernels' rounding depends on it); None runs what is asked.
+    `pad` fills every pass up to a multiple of so many rows (for results that are equal to the last bit at every batch
+    size where the kernels' rounding depends on it); None runs what is asked.
     """
 
     def __init__(self, model: Model, ledger: Ledger, cheap: bool, pad: int | None) -> None:
@@ -38,7 +38,14 @@ class Door:
 
     def seen(self, oracle: Oracle, problem: Tensor, backward: int) -> Counted:
         """The model through an oracle, on account of these problems (one entry a row asked)."""
-        return oracle.bind(lambda x, rng: self.rows(x, rng, problem, backward, oracle.cost))
+        left = oracle.cost
+
+        def counted(x: Any, rng: Rng) -> Any:  # which the oracle may call more than once
+            nonlocal left
+            allowed, left = left, left - rows.count(x) // len(problem)
+            return self.rows(x, rng, problem, backward, allowed)
+
+        return oracle.bind(counted)
 
     def rows(self, x: Any, rng: Rng, problem: Tensor, backward: int, allowed: int = 1) -> Any:
         """Run x for the problems given, of which an oracle may have made up to `allowed` rows each, and charge them."""
@@ -46,12 +53,13 @@ class Door:
         each = ran // asked
         if each * asked != ran or each > allowed:
             raise CompositionError(
-                f"an oracle ran {ran} model rows for {asked} asked; its cost says at most {allowed} each. "
+                f"an oracle runs {ran} model rows for {asked} asked, where its cost leaves {allowed} each. "
                 "Declare the true `cost`, or budgets would not hold."
             )
         self.ledger.charge(problem, each, backward)
         model = self._cheap if backward else self._exact
-        total = max(ran, self.pad or 0, 2)  # kernels for one row differ in the last bits from those for many
+        unit = self.pad or 1
+        total = max(-(-ran // unit) * unit, 2)  # kernels for one row differ in the last bits from those for many
         if total == ran:
             return model(x, rng)
         index = torch.arange(total, device=problem.device).clamp_max(ran - 1)

@@ -5,6 +5,7 @@ Budgets, restarts, early dropping, determinism, judging and progress live here, 
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,9 +15,9 @@ from ironbound.core import rows
 from ironbound.core.attack import Attack, Options
 from ironbound.core.door import Door
 from ironbound.core.errors import CompositionError
-from ironbound.core.incumbents import Incumbents
+from ironbound.core.incumbents import Candidates, Incumbents
 from ironbound.core.judge import SLACK, convincing, ranks, threshold, wins_beyond_chance
-from ironbound.core.ledger import PLENTY, Ledger
+from ironbound.core.ledger import Ledger
 from ironbound.core.memory import Chunks
 from ironbound.core.pairing import Pairing, Pairs
 from ironbound.core.passes import Chunk, Heard, hear, per_row, points_of
@@ -26,6 +27,18 @@ from ironbound.core.rng import Rng
 from ironbound.core.task import Task
 
 IDLE = 1000  # asks in a row that nobody could pay: then the search will not find out by itself that it is over
+
+
+@dataclass(frozen=True)
+class Last:
+    """The last ask that some problems were granted: what each answers with where it finds no witness."""
+
+    ask: Ask
+    margin: Tensor
+    problem: Tensor
+    """Whose each granted row is."""
+    index: Tensor | None
+    """The granted rows' numbers in the ask; None: all."""
 
 
 class Run:
@@ -44,11 +57,15 @@ class Run:
         self.door = Door(model, self.ledger, attack.cheap, options.pad)
         self.chunks = Chunks(options.rows, self.device)
         self.closed, self.closed_count = torch.zeros(self.n, dtype=torch.bool, device=self.device), 0
-        self.starved, self.broken_down = torch.zeros_like(self.closed), torch.zeros_like(self.closed)
+        self.short = torch.zeros_like(self.closed)
+        self.nans = torch.zeros(self.n, dtype=torch.int64, device=self.device)
         self.best = Incumbents(attack.want, self.region, self.device)
+        start = self.region.identity()
+        self.relaxed = self.region.leaf(start) is not start
         self.wins = wins_beyond_chance(attack.votes)
         self._all = torch.ones(self.n, dtype=torch.bool, device=self.device)
         self._like: Any = None
+        self._last: Last | None = None
 
     def finish(self) -> None:
         """Run the attack with all its restarts."""
@@ -60,8 +77,8 @@ class Run:
     def status(self) -> Tensor:
         """How each problem ended, see Status; to be asked when the run has finished."""
         status = torch.full((self.n,), int(Status.NOT_FOUND), device=self.device)
-        status[self.broken_down] = int(Status.NON_FINITE)
-        status[self.starved] = int(Status.BUDGET)
+        status[self.short] = int(Status.BUDGET)
+        status[self.nans > 0] = int(Status.NON_FINITE)
         status[self.best.found] = int(Status.FOUND)
         status[self.best.found & (self.region.size(self.best.points) == 0)] = int(Status.ALREADY_WRONG)
         return status
@@ -69,21 +86,19 @@ class Run:
     def _search(self, rng: Rng) -> None:
         task = Task(self, (~self.closed).nonzero()[:, 0], rng)
         asks, answer, idle = self.attack.search.run(task), None, 0
-        last: tuple[Ask, Heard, Tensor, Tensor | None] | None = None
         while self.closed_count < self.n and idle < IDLE:
             try:
                 ask = asks.send(answer)  # type: ignore[arg-type]  # a generator is started with None
             except StopIteration:
                 break
-            answer, last = self._answer(task, ask)
-            idle = 0 if last is not None else idle + 1
+            answer, heard = self._answer(task, ask)
+            idle = 0 if heard else idle + 1
         asks.close()
-        if last is not None and self.closed_count < self.n:
-            self._keep_last(task, *last)
+        self._remember(None)
 
     # ------------------------------------------------------------------------------------------------ the cycle
-    def _answer(self, task: Task, ask: Ask) -> tuple[Answer, tuple[Ask, Heard, Tensor, Tensor | None] | None]:
-        """Grant, run pass by pass, judge the claims, scatter back; and what `_keep_last` may want of it."""
+    def _answer(self, task: Task, ask: Ask) -> tuple[Answer, bool]:
+        """Grant, run pass by pass, judge the claims, scatter back; and whether anything was granted."""
         count = ask.points.count if isinstance(ask.points, Rows) else rows.count(ask.points)
         if ask.owner is None and count != task.n:
             raise CompositionError(
@@ -95,16 +110,19 @@ class Run:
         rank = None if ask.owner is None else ranks(problem, self.n)
         granted, index = self._grant(task, ask, problem, rank, pairs)
         if index is not None and len(index) == 0:
-            return self._refusal(ask, count, granted), None
+            return self._refusal(task, ask, count, granted), False
         if pairs is not None and index is not None:
             pairs = self.pairing.of(problem[index], None if ask.items is None else ask.items[index])
         pairwise = self._passes(task, ask, problem, rank, pairs, index)
         heard, rate, enough = (pairwise, None, None) if pairs is None else per_row(pairwise, pairs, self.attack.share)
         if pairs is None or ask.items is None:  # on part of the data set it is an estimate, never a claim
             self._claims(task, ask, pairwise, heard, enough, problem, pairs, index)
-        self.ledger.asked[problem if index is None else problem[index]] += 1  # once a problem, however many rows
+        whose = problem if index is None else problem[index]
+        self.ledger.asked[whose] += 1  # once a problem, however many rows
+        self.nans.index_add_(0, whose, heard.margin.isnan().long())
+        self._remember(Last(ask, heard.margin, whose, index))
         self._like = heard.outputs[:1] if isinstance(heard.outputs, Tensor) else None
-        return self._scattered(heard, rate, enough, granted, index, count), (ask, heard, problem, index)
+        return self._scattered(task, ask, heard, rate, enough, granted, index, count), True
 
     def _grant(
         self, task: Task, ask: Ask, problem: Tensor, rank: Tensor | None, pairs: Pairs | None
@@ -117,38 +135,34 @@ class Run:
             return self._all[: len(problem)], None
         granted = ~self.closed[problem]
         if not self.ledger.unlimited:
-            affordable = self._affordable(ask, problem, pairs)
+            counts = torch.bincount(problem, minlength=self.n)
+            affordable = self._affordable(ask, problem, counts, pairs)
             if ask.partial:
-                granted &= (0 if rank is None else rank) < affordable[problem]
+                paid = (0 if rank is None else rank) < affordable[problem]
             else:
-                granted &= (torch.bincount(problem, minlength=self.n) <= affordable)[problem]
-            granted &= ~self.closed[problem]
+                paid = (counts <= affordable)[problem]
+            self.short[problem[granted & ~paid]] = True
+            granted &= paid & ~self.closed[problem]
         index = granted.nonzero()[:, 0]
         return granted, None if len(index) == len(granted) else index
 
-    def _affordable(self, ask: Ask, problem: Tensor, pairs: Pairs | None) -> Tensor:
-        """How many rows of this ask each problem can pay; those that can pay not even one are closed."""
+    def _affordable(self, ask: Ask, problem: Tensor, counts: Tensor, pairs: Pairs | None) -> Tensor:
+        """How many rows of this ask each problem can pay; those asking that could pay for no row at all are closed."""
         cost, items = self.attack.oracle.cost, self.pairing.sizes if self.collective else 1
         price: Any = cost
         if pairs is not None:
             price = torch.ones_like(self.ledger.forward).index_put((problem,), pairs.counts) * cost
-        back = price * ((0 if ask.jac is None else ask.jac.shape[1]) + int(ask.grad))
+        wanted = (0 if ask.jac is None else ask.jac.shape[1]) + int(ask.grad)
         judge = items * self.attack.votes
         kept = 0 if self._free(ask) else judge
-        self._starve(self.ledger.poor(cost + (0 if self.attack.oracle.exact and not self.random else judge)))
-        if isinstance(back, int) and back == 0 and self.attack.budget.forward is None:
-            return torch.full_like(self.ledger.forward, PLENTY)
-        return self.ledger.affordable(price, back, kept)
-
-    def _starve(self, poor: Tensor) -> None:
-        poor = poor & ~self.closed
-        self.starved |= poor
-        self._close(poor)
+        poor = self.ledger.poor(cost + (0 if self.attack.oracle.exact and not self.random else judge))
+        self._close(poor & (counts > 0))  # the others' own asks decide, or it would matter who else is in the run
+        return self.ledger.affordable(price, price * wanted if wanted else None, kept)
 
     def _free(self, ask: Ask) -> bool:
         """Whether the search's own pass is as good as the judge's: the model itself, no draws, full precision."""
-        cheap = self.attack.cheap and (ask.grad or ask.jac is not None)
-        return self.attack.oracle.exact and not self.random and not cheap
+        other = (self.attack.cheap or self.relaxed) and (ask.grad or ask.jac is not None)
+        return self.attack.oracle.exact and not self.random and not other
 
     def _passes(
         self, task: Task, ask: Ask, problem: Tensor, rank: Tensor | None, pairs: Pairs | None, index: Tensor | None
@@ -166,7 +180,7 @@ class Run:
                     for new, old in zip((heard.grad, heard.jac), sums or (None, None), strict=True)
                 ]
                 heard.grad = heard.jac = None
-            self.options.progress(Event(self.options.stage, self.closed_count, self.n, total))
+            self.options.progress(Event(self.options.stage, self.closed_count, self.n, self.ledger.ran))
             return heard
 
         heard = Heard.joined(self._run_chunks(total, job, self.attack.oracle.cost))
@@ -208,7 +222,7 @@ class Run:
         if self.attack.oracle.exact and not self.random:
             return draws
         draws = draws.fold("oracle").fold(self.ledger.asked[problem]).fold(0 if rank is None else rank)
-        return draws if item is None else draws.fold(item)
+        return draws if item is None else draws.fold(self.pairing.place[item])
 
     # ------------------------------------------------------------------------------------------------ claims
     def _claims(
@@ -233,95 +247,110 @@ class Run:
             region, whose, points, heard.margin[place], heard.value[place], claimed[place], hopeful[place]
         )
         self.ledger.refused[table.lost] += 1  # won by too little
-        if table.whose is not None:
-            won = table.hopeful if free else self._judged(table)
+        if (named := table.whose) is not None:
+            table, won = (table, table.hopeful) if free else self._judged(table)
             self.best.accept(table, won)
             if self.attack.want is Want.FIRST:
                 closing = torch.zeros_like(self.closed)
-                closing[table.whose[won]] = True
+                closing[named[won]] = True
                 self._close(closing)
 
-    def _judged(self, table: Any) -> Tensor:
-        """Which hopeful candidates win before the judge; claims that do not are counted as refused."""
-        won = torch.zeros_like(table.hopeful)
-        at = table.hopeful.nonzero()[:, 0]
+    def _judged(self, table: Candidates) -> tuple[Candidates, Tensor]:
+        """Which hopeful candidates win before the judge, and the margins that it saw; the other claims are refused."""
+        whose, hopeful = table.whose, table.hopeful
+        assert whose is not None  # noqa: S101 - the caller has looked
+        won, margin = torch.zeros_like(hopeful), table.margin.clone()
+        at = hopeful.nonzero()[:, 0]
         if len(at):
-            won[at] = self._judge(table.whose[at], rows.take(table.points, at))
-        self.ledger.refused[table.whose[table.claimed & ~won]] += 1
-        return won
+            won[at], seen = self._judge(whose[at], rows.take(table.points, at))
+            margin[at] = torch.where(
+                seen.isnan(), margin[at], seen.to(margin.dtype)
+            )  # of bare decisions for and against
+        self.ledger.refused[whose[table.claimed & ~won]] += 1
+        return replace(table, margin=margin), won
 
-    def _judge(self, problem: Tensor, points: Any) -> Tensor:
-        """The model itself, in full precision, on the points as stored, on fresh draws where it draws, on every item."""
+    def _judge(self, problem: Tensor, points: Any) -> tuple[Tensor, Tensor]:
+        """The model itself, in full precision, on the points as stored, on fresh draws where it draws, on every item.
+
+        Returns who wins, and the mean margin.
+        """
         votes, oracle_free = self.attack.votes, self.rng.take(problem).fold("judge").fold(self.ledger.tried[problem])
         pairs = self.pairing.of(problem, None) if self.collective else None
         each = torch.arange(len(problem), device=self.device) if pairs is None else pairs.row
         owner, vote = each.repeat_interleave(votes), torch.arange(votes, device=self.device).repeat(len(each))
         item = None if pairs is None else pairs.item.repeat_interleave(votes)
 
-        def job(at: slice) -> Tensor:
+        def job(at: slice) -> tuple[Tensor, Tensor]:
             row, here = owner[at], None if item is None else item[at]
             draws = oracle_free.take(row).fold(vote[at])
-            draws = draws if here is None else draws.fold(here)
+            draws = draws if here is None else draws.fold(self.pairing.place[here])
             inputs = self.region.take(problem[row]).apply(rows.take(points, row), draws, here)
             out = self.door.rows(inputs, draws, problem[row], 0)
             margin = self.attack.goal.margin(out, rows.take(self.y, problem[row] if here is None else here))
             self.ledger.settle()
-            return (margin >= (0.0 if self.random else threshold(out))) & (margin > 0)
+            return (margin >= (0.0 if self.random else threshold(out))) & (margin > 0), margin.double()
 
         with torch.no_grad():
-            ok = torch.cat(self._run_chunks(len(owner), job, 1))
+            ok, margin = rows.join(self._run_chunks(len(owner), job, 1))
         self.ledger.tried[problem] += 1
         self.ledger.judged.index_add_(0, problem, torch.bincount(owner, minlength=len(problem)))
-        wins = ok.view(-1, votes).sum(1) >= self.wins
-        return wins if pairs is None else pairs.mean(wins.double()) >= self.attack.share
+        wins, margin = ok.view(-1, votes).sum(1) >= self.wins, margin.view(-1, votes).mean(1)
+        return (wins, margin) if pairs is None else (pairs.mean(wins.double()) >= self.attack.share, pairs.mean(margin))
 
     def _close(self, which: Tensor) -> None:
         self.closed |= which
         self.closed_count = int(self.closed.sum())
 
-    def _keep_last(self, task: Task, ask: Ask, heard: Heard, problem: Tensor, index: Tensor | None) -> None:
-        """A problem without a witness answers with the search's last point, where that is inside; and NaN is noticed."""
-        row = torch.arange(len(problem), device=self.device) if index is None else index
-        open_ = (~self.closed & ~self.best.found)[problem[row]]
-        self.broken_down[problem[row][open_ & heard.margin.isnan()]] = True
-        if self.attack.want is Want.STRONGEST or (self.collective and ask.items is not None):
+    def _remember(self, new: Last | None) -> None:
+        """A problem without a witness answers with a point of its own last ask: kept where the next one leaves it out."""
+        old, self._last = self._last, new
+        if old is None or (new is not None and old.index is new.index is None and old.problem is new.problem):
             return
-        at = (open_ & ~heard.margin.isnan()).nonzero()[:, 0]
-        if len(at):
-            row = row[at]
-            region = task.region.take(row if ask.owner is None else ask.owner[row])
-            self.best.keep_failures(region, problem[row], points_of(ask, row), heard.margin[at])
+        gone = ~self.best.found
+        if new is not None:
+            gone[new.problem] = False
+        at = (gone[old.problem] & ~old.margin.isnan()).nonzero()[:, 0]
+        if len(at) == 0 or self.attack.want is Want.STRONGEST or (self.collective and old.ask.items is not None):
+            return
+        whose, row = old.problem[at], at if old.index is None else old.index[at]
+        self.best.keep_failures(self.region.take(whose), whose, points_of(old.ask, row), old.margin[at])
 
     # ------------------------------------------------------------------------------------------------ the way back
     def _scattered(
-        self,
-        heard: Heard,
-        rate: Tensor | None,
-        enough: Tensor | None,
-        granted: Tensor,
-        index: Tensor | None,
-        count: int,
-    ) -> Answer:
+        self, task: Task, ask: Ask, heard: Heard, rate: Tensor | None, enough: Tensor | None, granted: Tensor,
+        index: Tensor | None, count: int,
+    ) -> Answer:  # fmt: skip
         back = lambda v, fill: rows.spread(v, index, count, fill)
+
+        def gradients(v: Any, *middle: int) -> Any:
+            if index is None or not isinstance(v, list):
+                return back(v, 0)
+            return rows.put(self._zeros(task, ask, *middle), index, v)
+
         success = heard.margin > 0 if enough is None else enough
         return Answer(
             back(heard.outputs, 0), back(heard.value, -torch.inf), back(success, False), granted,
-            back(rate, 0), back(heard.loss, -torch.inf), back(heard.grad, 0), back(heard.jac, 0),
+            back(rate, 0), back(heard.loss, -torch.inf),
+            gradients(heard.grad), gradients(heard.jac, *([] if ask.jac is None else ask.jac.shape[1:])),
         )  # fmt: skip
 
-    def _refusal(self, ask: Ask, count: int, granted: Tensor) -> Answer:
+    def _zeros(self, task: Task, ask: Ask, *middle: int) -> Any:
+        """Gradients for rows that were not granted, in the shape of each row's own leaf."""
+        region = task.region if ask.owner is None else task.region.take(ask.owner)
+        return rows.zeros(region.leaf(region.identity()), *middle)
+
+    def _refusal(self, task: Task, ask: Ask, count: int, granted: Tensor) -> Answer:
         """Nothing was granted: -inf, False and zeros in the right shapes."""
-        zeros = lambda *middle: rows.each(
-            lambda p: p.new_zeros(count, *middle, *p.shape[1:]), self.region.leaf(self.region.identity())
-        )
         none = torch.zeros(0, dtype=torch.long, device=self.device)
         return Answer(
             outputs=None if self._like is None else rows.spread(self._like[:0], none, count, 0),
             value=torch.full((count,), -torch.inf, device=self.device),
             success=torch.zeros(count, dtype=torch.bool, device=self.device),
             granted=granted,
-            grad=zeros() if ask.grad else None,
-            jac=zeros(ask.jac.shape[1]) if ask.jac is not None else None,
+            rate=torch.zeros(count, dtype=torch.float64, device=self.device) if self.collective else None,
+            loss=None if ask.loss is None else torch.full((count,), -torch.inf, device=self.device),
+            grad=self._zeros(task, ask) if ask.grad else None,
+            jac=None if ask.jac is None else self._zeros(task, ask, ask.jac.shape[1]),
         )
 
 

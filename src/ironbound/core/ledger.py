@@ -18,6 +18,7 @@ class Ledger:
         zeros = lambda: torch.zeros(problems, dtype=torch.int64, device=device)
         self.forward, self.backward, self.judged, self.refused = zeros(), zeros(), zeros(), zeros()
         self.asked, self.tried = zeros(), zeros()
+        self.ran = 0  # model rows of all problems together, forward
         self._pending: list[tuple[Tensor, int, int]] = []
 
     def charge(self, problem: Tensor, rows: int, backward: int) -> None:
@@ -29,6 +30,7 @@ class Ledger:
         for problem, rows, backward in self._pending:
             spent = torch.full_like(problem, rows)
             self.forward.index_add_(0, problem, spent)
+            self.ran += len(problem) * rows
             if backward:
                 self.backward.index_add_(0, problem, spent * backward)
         self._pending.clear()
@@ -37,12 +39,12 @@ class Ledger:
         """The pass broke off (out of memory) and will be run again."""
         self._pending.clear()
 
-    def affordable(self, price: Tensor | int, back: Tensor | int, kept: Tensor | int) -> Tensor:
+    def affordable(self, price: Tensor | int, back: Tensor | int | None, kept: Tensor | int) -> Tensor:
         """How many rows at these prices each problem can pay with `kept` forward rows held back for the judge."""
         rows = torch.full_like(self.forward, PLENTY)
         if self.budget.forward is not None:
             rows = (self.budget.forward - self.forward - kept).div(price, rounding_mode="floor")
-        if self.budget.backward is not None and (not isinstance(back, int) or back):
+        if self.budget.backward is not None and back is not None:
             rows = torch.minimum(rows, (self.budget.backward - self.backward).div(back, rounding_mode="floor"))
         return rows
 

@@ -17,6 +17,9 @@ class Pairing:
         self.order = owner.argsort(stable=True)
         self.sizes = torch.bincount(owner, minlength=problems)
         self.starts = self.sizes.cumsum(0) - self.sizes
+        self.place = torch.empty_like(self.order)
+        """Each input's number among the inputs of its problem."""
+        self.place[self.order] = torch.arange(len(owner), device=owner.device) - self.starts[owner[self.order]]
 
     def members(self, problem: int) -> Tensor:
         """The inputs of one problem."""

@@ -59,9 +59,9 @@ def hear(attack: Attack, door: Door, ask: Ask, chunk: Chunk) -> Heard:
     wanted = 0 if chunk.jac is None else chunk.jac.shape[1]
     backward = wanted + int(ask.grad)
     with torch.set_grad_enabled(backward > 0):
-        leaf = chunk.region.leaf(rows.each(Tensor.detach, chunk.points))
-        if backward:
-            leaf = rows.each(lambda part: part.detach().requires_grad_(), leaf)
+        leaf = rows.each(Tensor.detach, chunk.points)
+        if backward:  # without, the pass is of the points themselves, as the judge sees them
+            leaf = rows.each(lambda part: part.detach().requires_grad_(), chunk.region.leaf(leaf))
         inputs = chunk.region.apply(leaf, chunk.draws, chunk.item)
         outputs = door.seen(attack.oracle, chunk.problem, backward)(inputs, chunk.draws)
         seen = rows.each(Tensor.detach, outputs)
@@ -89,10 +89,10 @@ def _gradient(total: Tensor, leaf: Any, keep: bool) -> Any:
     return rows.each(lambda _: next(grads), leaf)
 
 
-def _jacobian(outputs: Tensor, chosen: Tensor, leaf: Tensor) -> Tensor:
+def _jacobian(outputs: Tensor, chosen: Tensor, leaf: Any) -> Any:
     """Gradients of the chosen outputs, shape (m, k, ...): one backward pass for each of the k columns."""
     columns = outputs.gather(1, chosen).sum(0)
-    return torch.stack([_gradient(one, leaf, True) for one in columns], 1)
+    return rows.beside([_gradient(one, leaf, True) for one in columns])
 
 
 def points_of(ask: Ask, index: Tensor | None) -> Points:

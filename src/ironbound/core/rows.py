@@ -25,14 +25,14 @@ def count(rows: Any) -> int:
 
 
 def take(rows: Any, index: Tensor) -> Any:
-    """The rows numbered by `index`, in its order; numbers may repeat."""
+    """The rows numbered by `index`, in its order; numbers may repeat. Nothing (None) stays nothing."""
     if isinstance(rows, Tensor):
         return rows.index_select(0, index)  # two to three times faster than rows[index]
     if isinstance(rows, list):
         return [rows[i] for i in index.tolist()]
     if isinstance(rows, (dict, tuple)):
         return _branches(lambda part: take(part, index), rows)
-    return rows.take(index)
+    return None if rows is None else rows.take(index)
 
 
 def put(into: Any, index: Tensor, rows: Any) -> Any:
@@ -76,6 +76,25 @@ def spread(rows: Any, index: Tensor | None, total: int, fill: float) -> Any:
     if isinstance(rows, list):
         return put([None] * total, index, rows)
     return _branches(lambda branch: spread(branch, index, total, fill), rows)
+
+
+def zeros(like: Any, *middle: int) -> Any:
+    """Zeros in the shape of each row, with further dimensions in front of its own."""
+    if isinstance(like, Tensor):
+        return like.new_zeros(len(like), *middle, *like.shape[1:])
+    if isinstance(like, list):
+        return [row.new_zeros(*middle, *row.shape) for row in like]
+    return _branches(lambda branch: zeros(branch, *middle), like)
+
+
+def beside(tables: Sequence[Any]) -> Any:
+    """Tables of the same rows as one, with a new dimension for the tables in front of each row's own."""
+    first = tables[0]
+    if isinstance(first, Tensor):
+        return torch.stack(list(tables), 1)
+    if isinstance(first, list):
+        return [torch.stack(list(row)) for row in zip(*tables, strict=True)]
+    return _branches(lambda *branches: beside(branches), *tables)
 
 
 def to(rows: Any, device: torch.device | str) -> Any:

@@ -25,9 +25,9 @@ class LogitsOf:
             case "probabilities":
                 return _log(out)
             case "logit":
-                return _two(out.reshape(len(out)))
+                return _two(out.reshape(-1))
             case "probability":
-                p = out.reshape(len(out))
+                p = out.reshape(-1)
                 return torch.stack([_log(1 - p), _log(p)], 1)
         return out
 

@@ -6,7 +6,7 @@ can be printed without them.
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 Result = Literal["pass", "fail", "cannot tell", "not applicable"]
 Severity = Literal["red", "amber", "info"]
@@ -148,6 +148,8 @@ class Audit(TypedDict):
     classes: list[ClassFacts]
     checks: list[Check]
     confidence: Confidence
+    notes: NotRequired[list[str]]
+    """What the run left out, and why."""
     cost: Cost
     seed: int
     environment: dict[str, str]

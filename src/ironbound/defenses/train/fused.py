@@ -39,7 +39,7 @@ def ascend(
     p = start
     with model.opened(cheap) as answer:
         for step in range(steps):
-            draws = rng.fold("step").fold(step)
+            draws = rng.fold(step)
             leaf = p.detach().requires_grad_()
             with torch.enable_grad():
                 loss = F.cross_entropy(answer(region.apply(leaf, draws), draws), y, reduction="sum")

@@ -1,0 +1,33 @@
+"""A tiny task for the tests of training: 6x6 images of three classes, and nets with all that makes training hard to repeat."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ironbound.core.rng import forked
+
+
+def images(count: int = 90, seed: int = 0) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.arange(count) % 3
+    x = 0.3 * torch.empty(count, 1, 6, 6).uniform_(generator=generator)
+    for label in range(3):
+        x[y == label, :, 2 * label : 2 * label + 2] += 0.6
+    return x, y
+
+
+def small_net(seed: int = 0, *, norm: bool = True, dropout: float = 0.2) -> nn.Sequential:
+    with forked(seed):
+        parts: list[nn.Module] = [nn.Conv2d(1, 6, 3, padding=1)]
+        parts += [nn.BatchNorm2d(6)] if norm else []
+        parts += [nn.ReLU(), nn.Dropout(dropout), nn.Flatten(), nn.Linear(6 * 36, 12), nn.ReLU(), nn.Linear(12, 3)]
+        return nn.Sequential(*parts)
+
+
+def state_of(net: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in net.state_dict().items()}
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)

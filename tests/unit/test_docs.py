@@ -1,0 +1,45 @@
+"""The code on the pages runs: every Python block of README and docs, page by page, on a small net and digits."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from ironbound.core.rng import forked
+from ironbound.data import load
+from ironbound.models.zoo import digits_cnn
+
+ROOT = Path(__file__).parents[2]
+PAGES = ["README.md", "docs/start.md", "docs/extend.md"]
+
+
+def blocks(page: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def net():
+    data, model = load("digits:train"), digits_cnn()
+    optimiser = torch.optim.Adam(model.parameters(), 3e-3)
+    with forked(0):
+        for _ in range(4):
+            for batch in torch.arange(len(data)).split(64):
+                optimiser.zero_grad()
+                torch.nn.functional.cross_entropy(model(data.x[batch]), data.y[batch]).backward()
+                optimiser.step()
+    return model.eval()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_code_on_the_page_runs(page, net, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = load("digits:test", samples=40)
+    names = {"net": net, "x": data.x, "y": data.y, "__name__": "page"}
+    found = blocks(page)
+    assert found, f"{page} has no code"
+    for block in found:
+        exec(compile(block, page, "exec", dont_inherit=True), names)  # noqa: S102
+    assert "ib" in names
