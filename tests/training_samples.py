@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
+from ironbound.core.progress import Event
 from ironbound.core.rng import forked
+from ironbound.defenses.train import Ibp, Pgd, Standard, Training, train
+from ironbound.models.model import Model
+from ironbound.sets.lp import Linf
+
+EPS = Linf(0.1)
+OBJECTIVES = {"standard": Standard(), "pgd": Pgd(steps=2), "ibp": Ibp(warmup=0.5, ramp=1, init="ibp")}
 
 
 def images(count: int = 90, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -31,3 +40,16 @@ def state_of(net: nn.Module) -> dict[str, Tensor]:
 
 def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+class Stop(Exception):
+    """A user's interruption."""
+
+
+def trained(objective: Any = OBJECTIVES["pgd"], net: nn.Module | None = None, **parts: Any) -> Any:
+    training = Training(objective, **{"epochs": 2, "batch": 32, "rate": 0.01, **parts})
+    return train(Model(small_net() if net is None else net), images(), EPS, training)
+
+
+def stop(event: Event) -> None:
+    raise Stop

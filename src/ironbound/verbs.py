@@ -12,14 +12,14 @@ from torch import Tensor
 from ironbound.core import rows as rows_
 from ironbound.core.attack import Attack
 from ironbound.core.catalogue import find
-from ironbound.core.errors import UsageError
+from ironbound.core.errors import RunError, UsageError
 from ironbound.core.progress import Listener, silent
 from ironbound.core.protocols import PerturbationSet
 from ironbound.core.result import Result
 from ironbound.core.rng import Rng, content_keys
 from ironbound.goals import Targeted
 from ironbound.models.model import Model
-from ironbound.models.weights import save_weights
+from ironbound.models.weights import save_weights, weights_digest
 from ironbound.names import attack_of, catalogue, plan_named, radius_must_fit, set_of
 from ironbound.recipes.draws import fitted
 from ironbound.recipes.standing import attack_from_clean, own_answers
@@ -40,7 +40,7 @@ def attack(
     *,
     threat: PerturbationSet | str,
     method: str | Attack = "pgd",
-    target: int | Tensor | None = None,
+    target: Any = None,
     seed: int = 0,
     rows: int | None = None,
     reproducible: bool = False,
@@ -68,7 +68,7 @@ def attack(
     radius_must_fit(chosen.set, wrapped, inputs)
     keys = content_keys(inputs, labels).to(wrapped.device)
     if target is not None:
-        wanted = target if isinstance(target, Tensor) else torch.full((rows_.count(inputs),), int(target))
+        wanted = torch.full((rows_.count(inputs),), target) if isinstance(target, int) else target
         _, labels = wrapped.admit(inputs, wanted)
         chosen = chosen.replace(goal=Targeted())
     chosen = fitted(chosen, wrapped)
@@ -217,28 +217,40 @@ def harden(
 
     wrapped, chosen = Model.of(model), set_of(threat)
     training = training_named(method, **{"seed": seed, **settings}) if isinstance(method, str) else method
-    fit, held_out = _split(load(data), test, samples, seed)
+    fit, held_out = parted(load(data), test, samples, seed)
     radius_must_fit(chosen, wrapped, fit.x)
     folder = None if out is None else Path(out)
+    if folder is not None and not resume and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RunError(f"{folder} is no empty folder. Go on with a hardening by resume=True, or give another out=.")
 
-    def bracket(name: str, of: Model) -> Audit | None:
+    def bracket(name: str, of: Model, origin: dict[str, Any] | None) -> Audit | None:
         place = None if folder is None else folder / name
         go_on = resume and place is not None and place.exists()
         options: dict[str, Any] = {"out": place, "resume": go_on, "seed": seed, "progress": progress, "origin": origin}
         return None if audit is None else _audit(of, held_out, threat=chosen, method=audit, **options)
 
-    before = bracket("before", wrapped)
+    before = bracket("before", wrapped, origin)
     place = None if folder is None else folder / "training"
     trained = train(wrapped, fit, chosen, training, folder=place, resume=resume, progress=progress or silent)
     if folder is not None:
         save_weights(trained.model.net, folder / "model.safetensors")
-    return Hardened(trained.model, before, bracket("after", trained.model), trained.history)
+    return Hardened(
+        trained.model, before, bracket("after", trained.model, _trained(origin, folder)), trained.history
+    )
+
+
+def _trained(origin: dict[str, Any] | None, folder: Path | None) -> dict[str, Any] | None:
+    """The origin of the trained model: the same code, other weights."""
+    if origin is None or folder is None:
+        return None
+    weights = folder / "model.safetensors"
+    return {**origin, "weights": str(weights.resolve()), "weights_digest": weights_digest(weights)}
 
 
 _audit = audit  # `harden` has a parameter of that name
 
 
-def _split(data: Data, test: Any, samples: int | None, seed: int) -> tuple[Data, Data]:
+def parted(data: Data, test: Any, samples: int | None, seed: int) -> tuple[Data, Data]:
     """What to train on and what to measure on, which never overlap by row."""
     from ironbound.data import load
     from ironbound.data.dataset import draws

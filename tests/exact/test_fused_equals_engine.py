@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from training_samples import images, same, small_net, state_of
 
 from ironbound.core.attack import Attack
 from ironbound.core.protocols import Answer, Ask, Can
@@ -22,6 +21,7 @@ from ironbound.oracles.direct import Direct
 from ironbound.searches.ascent import Ascent, Clean, Uniform
 from ironbound.searches.moves import Step
 from ironbound.sets.lp import L2, Linf
+from training_samples import images, same, small_net, state_of
 
 STEPS = 6
 
@@ -60,7 +60,9 @@ class Recorded:
 
 @pytest.mark.parametrize("threat", [Linf(0.12), L2(0.7)], ids=["linf", "l2"])
 @pytest.mark.parametrize("start", [Clean(), Uniform()], ids=["clean", "uniform"])
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 0.0), (torch.float32, 1e-6)], ids=["float64", "float32"])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float64, 0.0), (torch.float32, 1e-6)], ids=["float64", "float32"]
+)
 def test_points_are_those_of_the_engine(
     threat: Linf | L2, start: Clean | Uniform, dtype: torch.dtype, tolerance: float
 ) -> None:

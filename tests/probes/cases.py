@@ -28,12 +28,13 @@ from ironbound.searches.moves import Step
 from ironbound.sets import L2, Linf
 from probes.carlini_wagner import CarliniWagner
 from probes.deepfool import DeepFool
-from probes.greedy import Greedy, Substitutions
+from probes.greedy import Greedy
 from probes.nes import Estimated, Nes
 from probes.square import Square
 from probes.tokens import HotFlip, Swaps
 from probes.trees import Both, Branch, Lengths, TreeAscent
 from probes.universal import Universal, UniversalAscent
+from probes.words import Substitutions
 
 GOAL = Untargeted()
 
@@ -76,11 +77,11 @@ def trained() -> nn.Module:
     return net.train()
 
 
-def net_of(kind: torch.dtype, plain: bool = False) -> nn.Module:
-    """A copy whose rows do not feel each other at all (so that what differs is the engine's doing), or a `plain` one."""
+def net_of(kind: torch.dtype) -> nn.Module:
+    """A copy; in float64 one whose rows do not feel each other at all, so that what differs is the engine's doing."""
     net = copy.deepcopy(trained()).to(kind)
-    if not plain:
-        linear = RowWise(512, 10, dtype=kind)
+    if kind == torch.float64:
+        linear = nn.utils.skip_init(RowWise, 512, 10, dtype=kind)
         linear.load_state_dict(net[5].state_dict())
         net[5] = linear
     return net
@@ -191,7 +192,7 @@ class Case:
         return attack(wrap(model) if wrap else model, rows.take(x, inputs), y[inputs], **options)
 
 
-N = 16
+N, FEW = 16, 6
 
 
 def _images(kind: torch.dtype) -> tuple[Model, Tensor, Tensor]:
@@ -199,12 +200,25 @@ def _images(kind: torch.dtype) -> tuple[Model, Tensor, Tensor]:
     return Model(net_of(kind)), x[:N].to(kind), y[:N]
 
 
+def _few_images(kind: torch.dtype) -> tuple[Model, Tensor, Tensor]:
+    model, x, y = _images(kind)
+    return model, x[:FEW], y[:FEW]
+
+
 def _random(kind: torch.dtype) -> tuple[Model, Tensor, Tensor]:
     _, x, y = _images(kind)
     return Model(Draws(net_of(kind), 0.15), random=True), x, y
 
 
-TEXTS = ["a great film", "good and fine", "meh but good", "bad bad film", "great great good", "bad and meh", "good film"]
+TEXTS = [
+    "a great film",
+    "good and fine",
+    "meh but good",
+    "bad bad film",
+    "great great good",
+    "bad and meh",
+    "good film",
+]
 TABLE = {
     "great": ("good", "fine"), "good": ("fine", "meh"), "fine": ("meh",), "bad": ("meh", "fine"), "meh": ("bad",),
 }  # fmt: skip
@@ -264,12 +278,12 @@ CASES: dict[str, Case] = {
     "deepfool": Case(Attack(L2(1.0), GOAL, Margin(), DeepFool(10, 0.1), Direct(), Want.SMALLEST), _images, N),
     "square": Case(Attack(Linf(0.1), GOAL, Margin(), Square(60), Direct(), budget=Budget(forward=50)), _images, N),
     "hopskipjump": Case(
-        Attack(L2(), GOAL, Margin(), HopSkipJump(4, 20, bisections=8, starts=3, halvings=8),
-               Eot(Labels(), Noise(0.05), 4), Want.SMALLEST, Budget(forward=500)), _images, N,
+        Attack(L2(), GOAL, Margin(), HopSkipJump(3, 15, bisections=8, starts=3, halvings=6),
+               Eot(Labels(), Noise(0.05), 4), Want.SMALLEST, Budget(forward=400)), _few_images, FEW,
     ),
     "hopskipjump_first": Case(
-        Attack(L2(1.2), GOAL, Margin(), HopSkipJump(4, 20, bisections=8, starts=3, halvings=8),
-               Eot(Labels(), Noise(0.05), 4), budget=Budget(forward=500)), _images, N,
+        Attack(L2(2.0), GOAL, Margin(), HopSkipJump(3, 15, bisections=8, starts=1, halvings=6),
+               Eot(Labels(), Noise(0.05), 4), budget=Budget(forward=400)), _few_images, FEW,
     ),
     "universal": Case(
         Attack(Universal(0.35), GOAL, CrossEntropy(), MINIBATCHES, Direct(), Want.STRONGEST, share=0.5), _images, 1,
@@ -301,7 +315,7 @@ CASES: dict[str, Case] = {
     ),
     "branch": Case(pgd(8).replace(set=Branch("extra", Linf(0.6))), _branches, 10),
     "tree": Case(
-        Attack(Both({"image": Linf(0.08), "extra": L2(0.5)}), GOAL, CrossEntropy(), TreeAscent(6, 0.02), Direct()),
+        Attack(Both({"image": Linf(0.08), "extra": L2(1.2)}), GOAL, CrossEntropy(), TreeAscent(8, 0.06), Direct()),
         _branches, 10,
     ),
     "ragged": Case(Attack(Lengths(0.3), GOAL, CrossEntropy(), TreeAscent(8, 0.08), Direct()), _waves, 8),

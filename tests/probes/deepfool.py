@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from ironbound.core.protocols import Answer, Ask, Can, Task
-from ironbound.core.rows import column, flat
+from ironbound.core.rows import column
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,3 @@ class DeepFool:
             s.p = task.region.project(s.p + step)
         task.compact()
         yield Ask(s.p)
-
-
-def boundary_distance(margin: torch.Tensor, jac: torch.Tensor) -> torch.Tensor:
-    """|f| / |w|: exact on linear binary models."""
-    return margin.abs() / torch.linalg.vector_norm(flat(jac), dim=1)

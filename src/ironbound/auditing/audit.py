@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ironbound.auditing.checks.check import Evidence, grade, run_checks
-from ironbound.auditing.folder import RunFolder
+from ironbound.auditing.folder import RunFolder, locked
 from ironbound.auditing.gallery import keep_gallery, pictures
 from ironbound.auditing.plan import Plan
 from ironbound.auditing.table import VERDICTS
@@ -135,12 +135,15 @@ def finish(
         rows,
         folder.manifest,
     )
-    checks = run_checks(evidence, progress or silent)
-    facts = facts_of(folder, verdicts, checks)
-    keep_gallery(folder.path, evidence)
-    write_json(folder.path / "audit.json", facts)
-    audit = Audit(folder.path, facts)
-    write_bytes(folder.path / "report.html", audit.to_html().encode())
+    with locked(folder.path):
+        folder.unseal()
+        checks = run_checks(evidence, progress or silent)
+        facts = facts_of(folder, verdicts, checks)
+        keep_gallery(folder.path, evidence)
+        write_json(folder.path / "audit.json", facts)
+        audit = Audit(folder.path, facts)
+        write_bytes(folder.path / "report.html", audit.to_html().encode())
+        folder.seal()
     if any(c["number"] == 28 and c["result"] == "fail" for c in checks):
         raise SoundnessAlarm(
             f"certified samples were broken: no certificate of {folder.path} can be believed. The run is kept as evidence; "
@@ -199,22 +202,23 @@ def _classes(verdicts: Verdicts, named: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _witness_reader(folder: RunFolder, verdicts: Verdicts) -> Any:
-    """From a sample's place to its adversarial input, reading each part once."""
+    """From a sample's place to its adversarial input; the part that was read last is kept."""
     from ironbound.core import rows
 
     where: dict[int, tuple[int, int]] = {}
-    parts: dict[int, Any] = {}
     for number in folder.finished():
-        part = folder.witnesses(number)
-        if part:
-            parts[number] = part["adversarial"]
-            where.update({int(index): (number, row) for row, index in enumerate(part["index"])})
+        for row, index in enumerate(folder.witnesses(number).get("index", ())):
+            where[int(index)] = (number, row)
+    last: dict[int, Any] = {}
 
     def witness(place: int) -> Any:
         index = int(verdicts.index[place])
         if index not in where:
             raise RunError(f"{folder.path} has no witness of sample {index}, which it says is broken.")
         number, row = where[index]
-        return rows.take(parts[number], torch.tensor([row]))
+        if number not in last:
+            last.clear()
+            last[number] = folder.witnesses(number)["adversarial"]
+        return rows.take(last[number], torch.tensor([row]))
 
     return witness

@@ -4,22 +4,32 @@
     results/part-00000.parquet       a row per sample and stage; written last of a pool, so that it says "finished"
     witnesses/part-00000.safetensors the adversarial inputs of that pool
     audit.json, report.html          written when all pools are finished
+    gallery.safetensors              the pictures of the report
+    digests.json                     the digest of every other file but the report's, written last: the run is sealed
 
 A run folder is data: nothing in it is executed.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ironbound.auditing.manifest import NAMES
+from ironbound.auditing.manifest import NAMES, probes_differ
 from ironbound.auditing.table import read_part, write_part
 from ironbound.core.errors import FingerprintMismatch, RunError
-from ironbound.core.store import read_json, read_tensors, write_json, write_tensors
+from ironbound.core.store import explained, file_digest, read_json, read_tensors, write_json, write_tensors
+
+SEAL = "digests.json"
+UNSEALED = ("lock", "report.html", SEAL)
+"""What may change afterwards: the report can be rendered anew."""
+
+
+NEEDED = {"schema", "fingerprints", "pool", "plan", "kinds", "threat", "model", "data", "seed", "probes", "environment"}
 
 
 class RunFolder:
@@ -30,23 +40,29 @@ class RunFolder:
 
     @staticmethod
     def begin(path: Path, manifest: dict[str, Any], resume: bool) -> RunFolder:
-        """A new run, or the same run gone on with.
+        """A new run, or the same run gone on with; to be called under the lock.
 
-        Raises RunError where the folder holds another thing or a run that was not to be resumed, FingerprintMismatch
-        where what the results depend on has changed since.
+        Raises RunError where `usable` does or a part is damaged, FingerprintMismatch where what the results depend on
+        has changed since.
         """
-        if (path / "manifest.json").exists():
-            if not resume:
-                raise RunError(f"{path} already holds a run. Add --resume to go on with it, or give another --out.")
-            there = RunFolder.open(path)
-            there.must_match(manifest["fingerprints"])
-            return there
-        if path.is_file() or path.is_symlink():
-            raise RunError(f"{path} cannot be a run folder: a file stands in its place. Give another --out.")
-        if path.is_dir() and any(entry.name != "lock" for entry in path.iterdir()):
-            raise RunError(f"{path} holds other things than a run. Give a new or empty folder as --out.")
-        write_json(path / "manifest.json", manifest)
-        return RunFolder(path, manifest)
+        usable(path, resume)
+        _swept(path)
+        if not (path / "manifest.json").exists():
+            write_json(path / "manifest.json", manifest)
+            return RunFolder(path, manifest)
+        there = RunFolder.open(path)
+        there.must_match(manifest["fingerprints"])
+        differ = probes_differ(there.manifest["probes"], manifest["probes"])
+        if differ:
+            raise FingerprintMismatch(f"{path}: {differ}. Use what it was made with, or a new folder.")
+        altered = [name for name in there.altered() if (path / name).exists()]  # what is gone is made again
+        if altered:
+            raise RunError(
+                f"{path} was altered since the run was finished: {', '.join(altered[:5])}. Use a new folder."
+            )
+        for number in there.finished():
+            there.read(number)
+        return there
 
     @staticmethod
     def open(path: str | Path) -> RunFolder:
@@ -55,7 +71,7 @@ class RunFolder:
         if not path.is_dir():
             raise RunError(f"{path} is no folder. A run folder is what --out of a run was.")
         manifest = read_json(path / "manifest.json")
-        if not isinstance(manifest, dict) or not {"schema", "fingerprints", "pool", "plan"} <= set(manifest):
+        if not isinstance(manifest, dict) or not set(manifest) >= NEEDED:
             raise RunError(f"{path / 'manifest.json'} is not the manifest of a run.")
         return RunFolder(path, manifest)
 
@@ -69,33 +85,55 @@ class RunFolder:
                 f"{self.path} was made with something else: {what}. Use what it was made with, or a new folder."
             )
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Only one process writes into a run at a time. Raises RunError where another one does."""
+    def seal(self) -> None:
+        """Note the digest of every file, so that `verify` sees the change of a single bit."""
+        write_json(self.path / SEAL, {name: file_digest(self.path / name) for name in self._files()})
+
+    def unseal(self) -> None:
+        """Take the digests away before a file changes: there are none, or they are true."""
         try:
-            import fcntl
-        except ImportError:  # no such locks on this system
-            yield
-            return
-        handle = os.open(self.path / "lock", os.O_CREAT | os.O_RDWR, 0o644)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(handle)
-            raise RunError(
-                f"another process is writing into {self.path}. Wait for it, or give another --out."
-            ) from None
-        try:
-            yield
-        finally:
-            os.close(handle)  # and with it the lock; the file stays, or a third process could lock its successor
+            (self.path / SEAL).unlink(missing_ok=True)
+        except OSError as error:
+            raise RunError(explained(self.path / SEAL, error)) from error
+
+    @property
+    def sealed(self) -> bool:
+        """Whether the digests are there."""
+        return (self.path / SEAL).exists()
+
+    def altered(self) -> list[str]:
+        """The files that are not what they were when the run was sealed, or are gone; none where it is not sealed."""
+        was = self._digests()
+        return [n for n in was if not (self.path / n).is_file() or file_digest(self.path / n) != was[n]]
+
+    def added(self) -> list[str]:
+        """The files that came after the run was sealed."""
+        was = self._digests()
+        return [name for name in self._files() if name not in was]
+
+    def _digests(self) -> dict[str, str]:
+        digests = read_json(self.path / SEAL) if self.sealed else {}
+        if not isinstance(digests, dict):
+            raise RunError(f"{self.path / SEAL} holds no digests. It was altered or damaged.")
+        return digests
+
+    def _files(self) -> list[str]:
+        files = (path for path in self.path.rglob("*") if path.is_file() and not _temporary(path))
+        return sorted(name for path in files if (name := path.relative_to(self.path).as_posix()) not in UNSEALED)
 
     def finished(self) -> list[int]:
-        """The numbers of the finished pools."""
-        return sorted(int(path.stem.split("-")[1]) for path in (self.path / "results").glob("part-*.parquet"))
+        """The numbers of the finished pools. Raises RunError for a part that no run has written."""
+        names = [path.stem.removeprefix("part-") for path in (self.path / "results").glob("part-*.parquet")]
+        strange = [name for name in names if not (name.isdecimal() and name == f"{int(name):05d}")]
+        if strange:
+            raise RunError(
+                f"{self.path / 'results'} holds part-{strange[0]}.parquet, which no run writes. Take it away."
+            )
+        return sorted(int(name) for name in names)
 
     def write(self, number: int, table: Any, notes: dict[str, Any], witnesses: dict[str, Any]) -> None:
         """Commit a pool: witnesses first, results last, each whole or not at all."""
+        self.unseal()
         if witnesses:
             write_tensors(self._witnesses(number), witnesses)
         write_part(self._results(number), table, notes)
@@ -123,3 +161,60 @@ class RunFolder:
 
     def _witnesses(self, number: int) -> Path:
         return self.path / "witnesses" / f"part-{number:05d}.safetensors"
+
+
+def usable(path: Path, resume: bool) -> None:
+    """Raise RunError where the folder holds another thing, or a run that was not to be gone on with."""
+    if (path / "manifest.json").exists():
+        if not resume:
+            raise RunError(f"{path} already holds a run. Add --resume to go on with it, or give another --out.")
+        return
+    if path.is_symlink() and not path.exists():
+        raise RunError(f"{path} is a link that leads nowhere. Give another --out.")
+    if path.exists() and not path.is_dir():
+        raise RunError(f"{path} cannot be a run folder: a file stands in its place. Give another --out.")
+    if path.is_dir() and any(entry.name != "lock" and not _temporary(entry) for entry in path.iterdir()):
+        raise RunError(f"{path} holds other things than a run. Give a new or empty folder as --out.")
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Only one process writes into a run at a time; the folder is made where there is none.
+
+    Raises RunError where another process does, or the folder cannot be written.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path / "lock", os.O_CREAT | os.O_RDWR, 0o644)
+    except OSError as error:
+        raise RunError(explained(path / "lock", error)) from error
+    try:
+        _lock(handle, path)
+        yield
+    finally:
+        os.close(handle)  # and with it the lock; the file stays, or a third process could lock its successor
+
+
+def _lock(handle: int, path: Path) -> None:
+    try:
+        import fcntl
+    except ImportError:  # no such locks on this system
+        return
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL):  # nor on this file system
+            return
+        raise RunError(f"another process is writing into {path}. Wait for it, or give another --out.") from None
+
+
+def _temporary(path: Path) -> bool:
+    """Whether a file is one that a process wrote when it was killed (see store.write_bytes)."""
+    return path.name.startswith(".") and path.name.endswith(".tmp")
+
+
+def _swept(path: Path) -> None:
+    """Take away what killed processes left; under the lock nobody else is writing."""
+    for folder in (path, path / "results", path / "witnesses"):
+        for leftover in folder.glob(".*.tmp"):
+            leftover.unlink(missing_ok=True)

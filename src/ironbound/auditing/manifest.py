@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import platform
 import sys
@@ -16,7 +17,7 @@ import torch
 
 import ironbound
 from ironbound.auditing.plan import Plan
-from ironbound.core.describe import fingerprint, source_digest, state_digest
+from ironbound.core.describe import fingerprint, parts_of, state_digest
 from ironbound.core.predict import predict
 from ironbound.core.protocols import PerturbationSet
 from ironbound.core.rng import Rng, content_digests, content_keys
@@ -25,6 +26,7 @@ from ironbound.models.model import Model
 
 SCHEMA = 1
 PROBES = 4
+PROBE_TOLERANCE = 1e-4
 NAMES = {
     "model": "the model (weights, class source, range, preprocessing or outputs)",
     "data": "the data set (its rows, labels or further columns)",
@@ -78,9 +80,8 @@ def fingerprints(model: Model, data: Data, threat: PerturbationSet, plan: Plan, 
 
 def model_fingerprint(model: Model) -> str:
     """Weights by value, code by source, range, preprocessing and kind of output."""
-    sources = sorted({f"{type(part).__qualname__}:{source_digest(type(part))}" for part in model.net.modules()})
-    facts = [state_digest(model.module), model.outputs, list(model.box or ()), str(model.dtype), model.random, sources]
-    return fingerprint(facts)
+    parts = parts_of(model.net)
+    return fingerprint([state_digest(model.module), model.outputs, model.box, str(model.dtype), model.random, parts])
 
 
 def data_fingerprint(data: Data) -> str:
@@ -98,12 +99,24 @@ def probe_rows(data: Data) -> torch.Tensor:
     return content_keys(data.x, data.y).argsort(stable=True)[:PROBES]
 
 
-def probe_logits(model: Model, data: Data) -> list[list[float]]:
-    """What the model answers to the probes; a changed model is noticed by them even where its state says nothing."""
+def probe_logits(model: Model, data: Data) -> list[list[float | None]]:
+    """What the model answers to the probes (None: NaN, infinity), which a change shows even where the state says nothing."""
     few = data.take(probe_rows(data))
     x, y = model.admit(few.x, few.y)
     out = predict(model, x, Rng.of(0, content_keys(x, y).to(model.device)))
-    return [[float(v) for v in row.flatten()] for row in out.double().cpu()]
+    return [[float(v) if math.isfinite(v) else None for v in row.flatten()] for row in out.double().cpu()]
+
+
+def probes_differ(then: list[list[float | None]], now: list[list[float | None]]) -> str:
+    """In words, by how much answers to the probes differ, beyond what another machine's rounding explains; or ""."""
+    was, new = ([v for row in rows for v in row] for rows in (then, now))
+    if len(was) != len(new) or any((a is None) != (b is None) for a, b in zip(was, new, strict=True)):
+        return "the model answers the probe inputs in another form than in the run"
+    pairs = [(a, b) for a, b in zip(was, new, strict=True) if a is not None and b is not None]
+    far, scale = max((abs(a - b) for a, b in pairs), default=0.0), max((abs(a) for a, _ in pairs), default=1.0)
+    if far <= PROBE_TOLERANCE * max(scale, 1.0):
+        return ""
+    return f"the model answers the probe inputs otherwise than in the run, by up to {far:.3g}"
 
 
 @cache
@@ -144,7 +157,14 @@ def threat_facts(threat: Any, box: Any) -> dict[str, Any]:
         "linf": f"each input value may change by at most {eps:.6g}{within}",
         "l2": f"an input may change by at most {eps:.6g} in Euclidean distance{within}",
     }
-    return {"spec": f"{norm}:{eps:.6g}", "norm": norm, "radius": eps, "text": texts.get(norm, repr(threat))}
+    text = f"an input may change at will{within}" if eps == math.inf else texts.get(norm, repr(threat))
+    return {"spec": f"{norm}:{_radius(eps)}", "norm": norm, "radius": eps if math.isfinite(eps) else None, "text": text}
+
+
+def _radius(eps: float) -> str:
+    """As one writes it: 0.3, but 8/255 where that is the very number."""
+    plain, steps = f"{eps:.6g}", eps * 255
+    return f"{round(steps)}/255" if steps < 1e6 and float(plain) != eps and round(steps) / 255 == eps else plain
 
 
 def _processor() -> str:

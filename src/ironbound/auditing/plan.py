@@ -12,6 +12,7 @@ from ironbound.core.attack import Attack
 from ironbound.core.catalogue import Entry
 from ironbound.core.errors import UsageError
 from ironbound.core.protocols import PerturbationSet
+from ironbound.goals import Untargeted
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,13 @@ class Attacking:
     attack: Attack
     witness: bool = False
     kind = "attack"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.attack.goal, Untargeted):
+            raise UsageError(
+                f"an audit asks whether the label can be lost; the goal of stage {self.name!r} is {self.attack.goal!r}. "
+                "Use goal=Untargeted(); for other goals use ironbound.attack."
+            )
 
 
 Stage = Bounds | Attacking

@@ -92,8 +92,7 @@ def _timed(pool: Pool, name: str, entered: int, stage: Any) -> None:
 def _clean(evaluation: Evaluation, pool: Pool, data: Data) -> tuple[int, int]:
     """Wrong when clean: no element of P(x) is needed to fool the model."""
     rng = Rng.of(evaluation.seed, pool.keys)
-    margin, wrong, out = majority_margin(evaluation.model, pool.x, pool.y, GOAL, rng, VOTES, rows=evaluation.rows)
-    wrong = wrong | ~(margin < 0)  # a tie or NaN is no right answer either
+    margin, wrong, out = wrong_when_clean(evaluation.model, pool.x, pool.y, rng, evaluation.rows)
     answers = _answers(out)
     for i, (bad, (prediction, confidence)) in enumerate(zip(wrong.tolist(), answers, strict=True)):
         pool.verdict[i] = "wrong" if bad else "undecided"
@@ -111,6 +110,15 @@ def _clean(evaluation: Evaluation, pool: Pool, data: Data) -> tuple[int, int]:
             )
         )
     return len(data) * (VOTES + 1 if evaluation.model.random else 1), 0
+
+
+def wrong_when_clean(model: Model, x: Any, y: Tensor, rng: Rng, rows: int | None = None) -> tuple[Tensor, Tensor, Any]:
+    """Margin of the first pass, whether the answer is wrong, and the answers. A tie or NaN is no right answer either.
+
+    A model that draws is wrong where another class wins the majority of draws beyond chance.
+    """
+    margin, wrong, out = majority_margin(model, x, y, GOAL, rng, VOTES, rows=rows)
+    return margin, wrong | (margin.isnan() if model.random else ~(margin < 0)), out
 
 
 def _bound(evaluation: Evaluation, pool: Pool, stage: Bounds, index: Tensor) -> tuple[int, int]:

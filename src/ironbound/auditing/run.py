@@ -9,18 +9,20 @@ from typing import Any
 
 import torch
 
-from ironbound.auditing.folder import RunFolder
+from ironbound.auditing.folder import RunFolder, locked, usable
 from ironbound.auditing.manifest import manifest_of
-from ironbound.auditing.plan import Bounds, Plan
+from ironbound.auditing.plan import Attacking, Bounds, Plan
 from ironbound.auditing.pools import Evaluation, Pool, audit_pool
 from ironbound.auditing.table import table_of
+from ironbound.certification.certificates import prove
 from ironbound.certification.graph import Graph, trace
 from ironbound.core import rows as rows_
-from ironbound.core.errors import ModelError, UnsupportedOperation, UsageError
+from ironbound.core.errors import InputError, ModelError, UnsupportedOperation, UsageError
 from ironbound.core.progress import Event, Listener, silent
-from ironbound.core.protocols import PerturbationSet
+from ironbound.core.protocols import Budget, PerturbationSet
 from ironbound.data.dataset import Data
 from ironbound.models.model import Model
+from ironbound.recipes.draws import fitted
 
 POOL = 128
 """Samples a pool on a CPU: what a crash may cost, and enough to fill a pass."""
@@ -46,26 +48,37 @@ def run(
     rows: model rows per pass; pool: samples per part; resume: go on with the run that is in `out`. None of them changes
     a verdict. Raises InputError for bad data before anything is written, RunError for the folder.
     """
-    tell, data = progress or silent, storable(data)
+    tell, data, plan = progress or silent, storable(data), plan.against(threat)
     admitted(model, data)
-    plan = plan.against(threat)
-    threat.at(model.admit(data.take([0]).x)[0], model.box)  # a set that does not fit the inputs says so now
+    tried(model, data, threat, plan)
     size = pool or (GPU_POOL if model.device.type == "cuda" else POOL)
+    if size < 1:
+        raise UsageError(f"pool is the number of samples of a part, at least 1; got {pool}.")
     manifest = manifest_of(model, data, threat, plan, seed, size, origin or {})
-    graph, note = traced(model, data, plan)
+    graph, note = traced(model, data, threat, plan)
     manifest["notes"] = [note] if note else []
-    folder = RunFolder.begin(Path(out or tempfile.mkdtemp(prefix="ironbound-")), manifest, resume)
-    size = int(folder.manifest["pool"])
-    with folder.locked():
-        done = set(folder.finished())
-        evaluation = Evaluation(model, threat, plan, seed, rows, graph, tell)
-        for number, start in enumerate(range(0, len(data), size)):
-            samples = data.take(torch.arange(start, min(start + size, len(data))))
-            if number not in done:
-                finished = audit_pool(evaluation, samples)
-                folder.write(number, _table(finished, data), {"costs": finished.costs}, _witnesses(finished, samples))
-            tell(Event("samples", start + len(samples), len(data)))
+    path = Path(out or tempfile.mkdtemp(prefix="ironbound-"))
+    usable(path, resume)
+    with locked(path):
+        folder = RunFolder.begin(path, manifest, resume)
+        _pools(folder, data, Evaluation(model, threat, plan, seed, rows, graph, tell))
     return folder
+
+
+def _pools(folder: RunFolder, data: Data, evaluation: Evaluation) -> None:
+    """Every pool that is not finished yet."""
+    import pyarrow as pa
+
+    size, done = int(folder.manifest["pool"]), set(folder.finished())
+    kinds = {name: pa.array(values).type for name, values in data.columns.items()}
+    for number, start in enumerate(range(0, len(data), size)):
+        end = min(start + size, len(data))
+        if number not in done:
+            samples = data.take(torch.arange(start, end))
+            finished = audit_pool(evaluation, samples)
+            table = table_of(finished.records, kinds)
+            folder.write(number, table, {"costs": finished.costs}, _witnesses(finished, samples))
+        evaluation.progress(Event("samples", end, len(data)))
 
 
 def admitted(model: Model, data: Data, at_once: int = 4096) -> None:
@@ -79,17 +92,41 @@ def admitted(model: Model, data: Data, at_once: int = 4096) -> None:
             f"{model.classes} outputs. Use the data that the model was made for."
         )
 
+    if len(data.index.unique()) != len(data):
+        raise InputError(
+            f"{data.name} numbers several rows alike; verdicts are told apart by Data.index. Number them anew."
+        )
 
-def traced(model: Model, data: Data, plan: Plan) -> tuple[Graph | None, str]:
+
+def tried(model: Model, data: Data, threat: PerturbationSet, plan: Plan) -> None:
+    """Every attack of the plan for a few passes of the first sample, so that what does not fit says so at once.
+
+    Raises CompositionError where set, model and attack do not fit each other, ModelError where there are no gradients.
+    """
+    x, y = model.admit(data.take([0]).x, data.y[:1])
+    threat.at(x, model.box)
+    for stage in plan.stages:
+        if isinstance(stage, Attacking):
+            attack = fitted(stage.attack, model)
+            cost = attack.oracle.cost
+            attack.replace(budget=Budget(forward=3 * cost + attack.votes, backward=cost), restarts=1)(model, x, y)
+
+
+def traced(model: Model, data: Data, threat: PerturbationSet, plan: Plan) -> tuple[Graph | None, str]:
     """The model's graph where a stage wants one; None and the reason where it cannot be had, and attacks go on alone."""
-    if not any(isinstance(stage, Bounds) for stage in plan.stages):
+    stages = [stage for stage in plan.stages if isinstance(stage, Bounds)]
+    if not stages:
         return None, ""
     if model.random or not isinstance(data.x, torch.Tensor) or model.outputs == "decisions":
         return None, "Bounds were left out: they are for models that answer tensors with logits and do not draw."
+    x, y = model.admit(data.take([0]).x, data.y[:1])
     try:
-        return trace(model.module, model.admit(data.take([0]).x)[0]), ""
-    except (UnsupportedOperation, ModelError) as error:
+        graph = trace(model.module, x)
+        for stage in stages:
+            prove(stage.method, model, x, y, threat, radii=False, graph=graph)
+    except (UnsupportedOperation, ModelError, UsageError) as error:
         return None, f"Bounds were left out: {error}"
+    return graph, ""
 
 
 def storable(data: Data) -> Data:
@@ -99,17 +136,11 @@ def storable(data: Data) -> Data:
     def plain(values: list[Any]) -> list[Any]:
         try:
             pa.array(values)
-        except (pa.ArrowException, TypeError):
+        except (pa.ArrowException, TypeError, OverflowError):
             return [None if value is None else str(value) for value in values]
         return values
 
     return replace(data, columns={name: plain(values) for name, values in data.columns.items()})
-
-
-def _table(pool: Pool, data: Data) -> Any:
-    import pyarrow as pa
-
-    return table_of(pool.records, {name: pa.array(values).type for name, values in data.columns.items()})
 
 
 def _witnesses(pool: Pool, data: Data) -> dict[str, Any]:

@@ -41,6 +41,8 @@ class Verdicts:
         order = index[first]
         if len(np.unique(order)) != len(order):
             raise RunError(f"{folder.path} holds a sample twice; it was put together from parts of different runs.")
+        if set(order.tolist()) != set(index.tolist()):
+            raise RunError(f"{folder.path} lacks the first row of a sample. Its results were altered.")
         last = len(index) - 1 - np.unique(index[::-1], return_index=True)[1]  # of each sample, by ascending index
         last = last[np.searchsorted(np.sort(order), order)]
         column = lambda name, rows: table[name].to_numpy(zero_copy_only=False)[rows]

@@ -1,35 +1,40 @@
-"""Re-checking a finished run from model and data alone: every witness, every certificate, every count."""
+"""Re-checking a finished run from model and data alone: every file, witness, certificate, clean answer and count."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ironbound.auditing.audit import Audit, facts_of
 from ironbound.auditing.folder import RunFolder
-from ironbound.auditing.manifest import code_digest, data_fingerprint, model_fingerprint, probe_logits
-from ironbound.auditing.pools import GOAL
+from ironbound.auditing.manifest import code_digest, data_fingerprint, model_fingerprint, probe_logits, probes_differ
+from ironbound.auditing.pools import GOAL, wrong_when_clean
 from ironbound.auditing.run import storable
+from ironbound.auditing.stages import contradictions
 from ironbound.auditing.verdicts import Verdicts
 from ironbound.certification.certificates import prove
 from ironbound.certification.ibp import Ibp
 from ironbound.core import rows as rows_
 from ironbound.core.describe import fingerprint
 from ironbound.core.errors import RunError
-from ironbound.core.judge import wins_beyond_chance
-from ironbound.core.predict import majority_margin, predict
+from ironbound.core.judge import threshold, wins_beyond_chance
+from ironbound.core.predict import predict
 from ironbound.core.progress import Event, Listener, silent
 from ironbound.core.rng import Rng, content_digests, content_keys
 from ironbound.data.dataset import Data
 from ironbound.models.model import Model
-from ironbound.recipes.draws import VOTES
 from ironbound.sets import L2, Linf
 
 METHODS = {"ibp": Ibp()}
 PORTION = 256
-PROBE_TOLERANCE = 1e-4
+RECOUNT = 100
+"""Fresh draws of a random model: a claim is refuted where they speak against it beyond chance."""
+NEARLY_ALL = 97
+"""Of them; a sample counts as right when clean unless another class wins beyond chance, which chance alone may hide."""
 
 
 @dataclass
@@ -57,17 +62,21 @@ class Verification:
 def verify(folder: RunFolder, model: Model, data: Data, progress: Listener | None = None) -> Verification:
     """Check every claim of a finished run again: the set in float64, the verdict at batch 1 in the model's precision.
 
-    Raises RunError or FingerprintMismatch where the folder is damaged or belongs to another model or data set.
+    Where a file is not what it was when the run finished, that is the finding, and nothing else is looked at. Raises
+    RunError or FingerprintMismatch where the folder is damaged or belongs to another model or data set.
     """
     found, tell = Verification(), progress or silent
+    _check_files(folder, found)
+    if found.failures:
+        return found
     data = storable(data)
     threat = _threat(folder)
     model.admit(data.take([0]).x)
     _same(folder, model, data, threat, found)
     verdicts = Verdicts.of(folder)
-    if sorted(verdicts.index.tolist()) != sorted(data.index.tolist()):
-        raise RunError(f"{folder.path} has results of {len(verdicts)} samples, the data set has {len(data)} others.")
     place = {int(index): row for row, index in enumerate(data.index.tolist())}
+    _check_whole(folder, verdicts, place, found)
+    found.failures += contradictions(folder.manifest, verdicts)
     where = torch.tensor([place[int(index)] for index in verdicts.index])
     for start in range(0, len(where), PORTION):
         at = torch.arange(start, min(len(where), start + PORTION))
@@ -81,6 +90,31 @@ def verify(folder: RunFolder, model: Model, data: Data, progress: Listener | Non
     return found
 
 
+def _check_files(folder: RunFolder, found: Verification) -> None:
+    """No file was changed, taken away or put where results are, since the run was sealed."""
+    if not (folder.path / "audit.json").exists() and not folder.sealed:
+        found.warnings.append("The run is not finished; what there is was checked.")
+        return
+    if not folder.sealed:
+        found.failures.append("digests.json is missing, so no change could be noticed; go on with the run by --resume")
+    found.failures += [f"{name} was altered or taken away since the run finished" for name in folder.altered()]
+    for name in folder.added():
+        if name.startswith(("results/", "witnesses/")):
+            found.failures.append(f"{name} was not written by the run")
+        else:
+            found.warnings.append(f"{name} does not belong to the run; it was not looked at.")
+
+
+def _check_whole(folder: RunFolder, verdicts: Verdicts, place: dict[int, int], found: Verification) -> None:
+    """The samples of the results are those of the data; some may be missing while the run is not finished."""
+    strange = set(verdicts.index.tolist()) - set(place)
+    missing = len(place) - len(verdicts)
+    if strange or (missing and folder.sealed):
+        raise RunError(
+            f"{folder.path} has results of {len(verdicts)} samples, and the data set has {len(place)} others."
+        )
+
+
 def _threat(folder: RunFolder) -> Any:
     facts = folder.manifest["threat"]
     kinds = {"linf": Linf, "l2": L2}
@@ -88,7 +122,7 @@ def _threat(folder: RunFolder) -> Any:
         raise RunError(
             f"{folder.path} was made with the threat {facts.get('spec')!r}, which verify does not know how to rebuild."
         )
-    threat = kinds[facts["norm"]](float(facts["radius"]))
+    threat = kinds[facts["norm"]](math.inf if facts["radius"] is None else float(facts["radius"]))
     if fingerprint(threat) != folder.manifest["fingerprints"]["threat"]:
         raise RunError(
             f"{folder.path / 'manifest.json'}: the threat is not the one that was fingerprinted. It was altered."
@@ -105,11 +139,8 @@ def _same(folder: RunFolder, model: Model, data: Data, threat: Any, found: Verif
         found.warnings.append(
             "The run was made with another version of Ironbound; its results are checked with this one."
         )
-    then, probes = folder.manifest["probes"], probe_logits(model, data)
-    far = max((abs(a - b) for p, q in zip(then, probes, strict=True) for a, b in zip(p, q, strict=True)), default=0.0)
-    scale = max((abs(a) for row in then for a in row), default=1.0)
-    if far > PROBE_TOLERANCE * max(scale, 1.0):
-        found.failures.append(f"the model answers the probe inputs otherwise than in the run, by up to {far:.3g}")
+    differ = probes_differ(folder.manifest["probes"], probe_logits(model, data))
+    found.failures += [differ] if differ else []
 
 
 def _check_keys(verdicts: Verdicts, at: Any, x: Any, y: Any, found: Verification) -> None:
@@ -122,14 +153,32 @@ def _check_clean(
     folder: RunFolder, model: Model, verdicts: Verdicts, at: Any, x: Any, y: Any, found: Verification
 ) -> None:
     rng = Rng.of(int(folder.manifest["seed"]), content_keys(x, y).to(model.device))
-    margin, wrong, _ = majority_margin(model, x, y, GOAL, rng, VOTES)
-    wrong = wrong | ~(margin < 0)
-    for row, bad, by in zip(at.tolist(), wrong.tolist(), margin.abs().tolist(), strict=True):
-        if bad != (verdicts.verdict[row] == "wrong") and not by < PROBE_TOLERANCE:
+    right, wrong = _clean_again(model, x, y, rng)
+    for row, good, bad in zip(at.tolist(), right.tolist(), wrong.tolist(), strict=True):
+        said = verdicts.verdict[row] == "wrong"
+        if (good and said) or (bad and not said):
             found.failures.append(
                 f"sample {verdicts.index[row]}: when clean it is {'wrong' if bad else 'right'}, the run says otherwise"
             )
     found.clean += len(at)
+
+
+def _clean_again(model: Model, x: Any, y: Tensor, rng: Rng) -> tuple[Tensor, Tensor]:
+    """Which samples are surely right and which surely wrong; neither where rounding or chance decides."""
+    if model.random:
+        wins = _wins(model, x, y, rng.fold("clean again"))
+        return wins <= RECOUNT - wins_beyond_chance(RECOUNT), wins >= NEARLY_ALL
+    margin, wrong, out = wrong_when_clean(model, x, y, rng)
+    near = margin.abs() < threshold(out)
+    return ~wrong & ~near, wrong & ~near
+
+
+def _wins(model: Model, x: Any, y: Tensor, rng: Rng) -> Tensor:
+    """In how many draws of a random model another class than the label wins."""
+    wins = torch.zeros_like(y)
+    for vote in range(RECOUNT):
+        wins += GOAL.margin(predict(model, x, rng.fold(vote)), y) > 0
+    return wins
 
 
 def _check_certificates(
@@ -165,8 +214,11 @@ def _check_witnesses(
         part = folder.witnesses(number)
         if not part:
             continue
-        numbers = [int(i) for i in part["index"]]
-        if not set(numbers) <= broken or set(numbers) & seen:
+        numbers = [int(i) for i in part.get("index", ())]
+        if "adversarial" not in part or rows_.count(part["adversarial"]) != len(numbers):
+            found.failures.append(f"part {number} does not hold one witness for each of its samples")
+            continue
+        if not set(numbers) <= broken or set(numbers) & seen or len(set(numbers)) < len(numbers):
             found.failures.append(f"part {number} holds witnesses of samples that are not broken, or two of one sample")
             continue
         seen |= set(numbers)
@@ -180,11 +232,12 @@ def _check_witnesses(
 
 def _good(folder: RunFolder, model: Model, threat: Any, x: Any, y: Any, adversarial: Any) -> list[str]:
     """For each witness why it does not hold; "" where it does."""
+    if isinstance(x, Tensor) and (not isinstance(adversarial, Tensor) or adversarial.shape != x.shape):
+        return ["has another shape than its input"] * len(y)
     inside = threat.at(x, model.box).contains(adversarial)
     rng = Rng.of(int(folder.manifest["seed"]), content_keys(x, y).to(model.device)).fold("verify")
     if model.random:
-        wins = sum((GOAL.margin(predict(model, adversarial, rng.fold(vote)), y) > 0).long() for vote in range(VOTES))
-        fools = torch.as_tensor(wins) >= wins_beyond_chance(VOTES)
+        fools = _wins(model, adversarial, y, rng) > RECOUNT - wins_beyond_chance(RECOUNT)
     else:
         fools = GOAL.margin(predict(model, adversarial, rng, rows=1), y) > 0
     said = lambda inside_, fools_: (
@@ -196,7 +249,6 @@ def _good(folder: RunFolder, model: Model, threat: Any, x: Any, y: Any, adversar
 def _check_counts(folder: RunFolder, verdicts: Verdicts, found: Verification) -> None:
     """What audit.json prints follows from the results."""
     if not (folder.path / "audit.json").exists():
-        found.warnings.append("The run is not finished; what there is was checked.")
         return
     facts = Audit.load(folder.path).facts
     again = facts_of(folder, verdicts, facts["checks"])

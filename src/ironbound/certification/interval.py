@@ -92,7 +92,7 @@ def propagate(
 
     lo <= hi is the caller's promise; a NaN in them makes NaN bounds, which prove nothing.
 
-    Paper: Shi et al. 2021, "Fast Certified Robust Training with Short Warmup" (arXiv 2103.17042), for "batch".
+    Paper: Shi et al. 2021, "Fast Certified Robust Training with Short Warmup" (arXiv 2103.17268), for "batch".
     """
     if stats not in ("running", "batch") or (stats == "batch" and clean is None):
         raise UsageError(

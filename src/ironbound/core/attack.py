@@ -131,7 +131,7 @@ class Attack:
         x, y: inputs (n, ...) in the model's range, and what the goal needs to know of them (labels (n,)).
         seed, keys: which randomness belongs to which problem; keys default to a hash of the problem's content.
         rows: model rows per pass; None finds it from the free memory.
-        reproducible: fill every pass up to 64 rows, for results equal to the last bit at any batch size and `rows`.
+        reproducible: fill every pass up to 64 rows, so that kernels round alike at any batch size and `rows`.
         compaction: "auto", "always" or "never": when finished problems leave the search's own tables.
 
         None of rows, reproducible, compaction, progress and stage changes a draw or a decision.
@@ -144,11 +144,13 @@ class Attack:
         own = content_keys(x, y) if keys is None else keys
         options = Options(min(rows or PADDED, PADDED) if reproducible else rows, PADDED if reproducible else None,
                           compaction, progress or silent, stage)  # fmt: skip
-        region_items = self.set.at(x, model.box).items
-        if keys is None and region_items is not None:
-            groups = range(int(region_items.max()) + 1)
-            own = torch.tensor([combined_key(own[region_items.cpu() == group]) for group in groups])
-        run = Run(self, model, x, y, Rng.of(seed, own.to(model.device)), options)
+        region = self.set.at(x, model.box)
+        if keys is None and region.items is not None:
+            owners = region.items.cpu()
+            own = torch.tensor([combined_key(own[owners == problem]) for problem in range(len(region))])
+        if len(own) != len(region):
+            raise UsageError(f"keys give each problem its randomness: {len(region)} are needed, got {len(own)}.")
+        run = Run(self, model, region, y, Rng.of(seed, own.to(model.device)), options)
         run.finish()
         return Result.of(run, seed)
 

@@ -44,9 +44,8 @@ class Last:
 class Run:
     """One attack on one set of problems."""
 
-    def __init__(self, attack: Attack, model: Model, x: Any, y: Any, rng: Rng, options: Options) -> None:
-        self.attack, self.y, self.rng, self.options = attack, y, rng, options
-        self.region = attack.set.at(x, model.box)
+    def __init__(self, attack: Attack, model: Model, region: Any, y: Any, rng: Rng, options: Options) -> None:
+        self.attack, self.region, self.y, self.rng, self.options = attack, region, y, rng, options
         self.n, self.device = len(self.region), model.device
         self.collective = self.region.items is not None
         self.random = model.random
@@ -74,13 +73,13 @@ class Run:
                 if self.closed_count < self.n:
                     self._search(self.rng.fold("restart").fold(restart))
 
-    def status(self) -> Tensor:
-        """How each problem ended, see Status; to be asked when the run has finished."""
+    def status(self, size: Tensor) -> Tensor:
+        """How each problem ended, see Status, with an answer of this size; to be asked when the run has finished."""
         status = torch.full((self.n,), int(Status.NOT_FOUND), device=self.device)
         status[self.short] = int(Status.BUDGET)
         status[self.nans > 0] = int(Status.NON_FINITE)
         status[self.best.found] = int(Status.FOUND)
-        status[self.best.found & (self.region.size(self.best.points) == 0)] = int(Status.ALREADY_WRONG)
+        status[self.best.found & (size == 0)] = int(Status.ALREADY_WRONG)
         return status
 
     def _search(self, rng: Rng) -> None:
@@ -240,12 +239,17 @@ class Run:
         place = torch.arange(len(claimed), device=self.device) if strongest else (claimed | hopeful).nonzero()[:, 0]
         if len(place) == 0:
             return
-        row = place if index is None else index[place]
-        region = task.region.take(row if ask.owner is None else ask.owner[row])
-        whose, points = problem[row], points_of(ask, row)
-        table = self.best.candidates(
-            region, whose, points, heard.margin[place], heard.value[place], claimed[place], hopeful[place]
-        )
+        slices = place.split(self.chunks.limit) if isinstance(ask.points, Rows) else [place]
+        parts = []
+        for at in slices:  # of lazy points only some exist at a time
+            row = at if index is None else index[at]
+            region = task.region.take(row if ask.owner is None else ask.owner[row])
+            table = heard.margin[at], heard.value[at], claimed[at], hopeful[at]
+            parts.append(self.best.candidates(region, problem[row], points_of(ask, row), *table))
+        self._decide(Candidates.best(parts), free)
+
+    def _decide(self, table: Candidates, free: bool) -> None:
+        """The candidates become incumbents, where the judge agrees; the problems of those that suffice are finished."""
         self.ledger.refused[table.lost] += 1  # won by too little
         if (named := table.whose) is not None:
             table, won = (table, table.hopeful) if free else self._judged(table)
@@ -258,14 +262,13 @@ class Run:
     def _judged(self, table: Candidates) -> tuple[Candidates, Tensor]:
         """Which hopeful candidates win before the judge, and the margins that it saw; the other claims are refused."""
         whose, hopeful = table.whose, table.hopeful
-        assert whose is not None  # noqa: S101 - the caller has looked
+        assert whose is not None  # the caller has looked
         won, margin = torch.zeros_like(hopeful), table.margin.clone()
         at = hopeful.nonzero()[:, 0]
         if len(at):
             won[at], seen = self._judge(whose[at], rows.take(table.points, at))
-            margin[at] = torch.where(
-                seen.isnan(), margin[at], seen.to(margin.dtype)
-            )  # of bare decisions for and against
+            known = ~seen.isnan()  # the mean of bare decisions for and against is no number
+            margin[at] = torch.where(known, seen.to(margin.dtype), margin[at])
         self.ledger.refused[whose[table.claimed & ~won]] += 1
         return replace(table, margin=margin), won
 
@@ -312,8 +315,9 @@ class Run:
         at = (gone[old.problem] & ~old.margin.isnan()).nonzero()[:, 0]
         if len(at) == 0 or self.attack.want is Want.STRONGEST or (self.collective and old.ask.items is not None):
             return
-        whose, row = old.problem[at], at if old.index is None else old.index[at]
-        self.best.keep_failures(self.region.take(whose), whose, points_of(old.ask, row), old.margin[at])
+        for some in at.split(self.chunks.limit) if isinstance(old.ask.points, Rows) else [at]:
+            whose, row = old.problem[some], some if old.index is None else old.index[some]
+            self.best.keep_failures(self.region.take(whose), whose, points_of(old.ask, row), old.margin[some])
 
     # ------------------------------------------------------------------------------------------------ the way back
     def _scattered(

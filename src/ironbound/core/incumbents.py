@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -25,12 +25,23 @@ class Candidates:
     claimed: Any = None
     hopeful: Any = None
 
+    @staticmethod
+    def best(parts: list[Candidates]) -> Candidates:
+        """Of the candidates of several slices of an ask, again one a problem."""
+        lost, some = torch.cat([part.lost for part in parts]), [part for part in parts if part.whose is not None]
+        if len(parts) == 1 or not some:
+            return replace(parts[0], lost=lost)
+        names = ("whose", "points", "key", "margin", "claimed", "hopeful")
+        tables = {name: rows.join([getattr(part, name) for part in some]) for name in names}
+        at = one_each(tables["whose"], tables["key"], tables["hopeful"], tables["claimed"])
+        return Candidates(lost, **{name: rows.take(table, at) for name, table in tables.items()})
+
 
 class Incumbents:
     """What the answer of a run would be now."""
 
     def __init__(self, want: Want, region: Any, device: torch.device) -> None:
-        self.want, self.points = want, region.identity()
+        self.want, self.points, self._own = want, region.identity(), False
         start = torch.full((len(region),), -torch.inf, dtype=torch.float64, device=device)
         self.key, self.margin = start, start.clone()
         self.found = torch.zeros_like(start, dtype=torch.bool)
@@ -72,7 +83,8 @@ class Incumbents:
             self._put(whose[at], rows.take(points, at), self.key[whose[at]], margin[at])
 
     def _put(self, whose: Tensor, points: Any, key: Tensor, margin: Tensor) -> None:
-        self.points = rows.put(self.points, whose, points)
+        self.points = (rows.write if self._own else rows.put)(self.points, whose, points)
+        self._own = True
         self.key[whose], self.margin[whose] = key, margin.double()
 
     def _key(self, region: Any, points: Any, margin: Tensor, value: Tensor) -> Tensor:

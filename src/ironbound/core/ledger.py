@@ -28,11 +28,11 @@ class Ledger:
     def settle(self) -> None:
         """The pass went through: its rows count."""
         for problem, rows, backward in self._pending:
-            spent = torch.full_like(problem, rows)
-            self.forward.index_add_(0, problem, spent)
+            one = torch.ones_like(problem)
+            self.forward.index_add_(0, problem, one, alpha=rows)
             self.ran += len(problem) * rows
             if backward:
-                self.backward.index_add_(0, problem, spent * backward)
+                self.backward.index_add_(0, problem, one, alpha=rows * backward)
         self._pending.clear()
 
     def forget(self) -> None:

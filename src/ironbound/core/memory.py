@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ironbound.core.errors import OutOfMemory
 
 T = TypeVar("T")
 
 SHARE = 0.4  # of the free memory, for the activations of one pass: gradients and workspaces want about as much again
-CACHE = 96 << 20  # bytes of activations beyond which a CPU gains nothing from more rows and pays for fresh pages
+CACHE = 24 << 20  # bytes of activations beyond which a CPU gains nothing from more rows and pays for fresh pages
 TRIAL = 16  # rows of the first pass, by which the need of the others is measured
 UNKNOWN = 256  # rows a pass where nothing can be measured
 
@@ -32,11 +33,13 @@ class Chunks:
         """[job(slice) for slices of 0..count], each of at most `limit` model rows at `price` model rows a row."""
         parts, at = [], 0
         while at < count:
-            chunk = slice(at, min(count, at + max(1, self.limit // price)))
+            passes = math.ceil((count - at) / max(1, self.limit // price))
+            few = not self.fixed and passes > 1  # a first pass to measure by; then all of about the same size
+            chunk = slice(at, at + (max(1, self.limit // price) if few else math.ceil((count - at) / passes)))
             try:
                 parts.append(job(chunk) if self.fixed else self._measured(chunk, price, job))
             except (torch.cuda.OutOfMemoryError, MemoryError, RuntimeError) as error:
-                if not _is_memory(error):
+                if not is_memory(error):
                     raise
                 self._halve((chunk.stop - chunk.start) * price, price, error)
                 continue
@@ -55,15 +58,18 @@ class Chunks:
 
     def _measured(self, chunk: slice, price: int, job: Callable[[slice], T]) -> T:
         rows = (chunk.stop - chunk.start) * price
-        saved = 0
+        kept: dict[int, int] = {}
 
         def weigh(tensor: Tensor) -> Tensor:
-            nonlocal saved
-            saved += tensor.numel() * tensor.element_size()
+            of = tensor if tensor._base is None else tensor._base
+            if not isinstance(of, nn.Parameter):  # a parameter is there once, for all rows
+                memory = tensor.untyped_storage()
+                kept[memory.data_ptr()] = memory.nbytes()
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(weigh, lambda tensor: tensor):
             result = job(chunk)
+        saved = sum(kept.values())
         room = SHARE * free_bytes(self.device)
         if self.device.type == "cpu":
             room = min(room, CACHE)
@@ -81,11 +87,7 @@ def free_bytes(device: torch.device) -> int:
         return 2 << 30
 
 
-def _is_memory(error: BaseException) -> bool:
+def is_memory(error: BaseException) -> bool:
+    """Whether an error says that memory did not suffice."""
     texts = ("out of memory", "can't allocate memory", "not enough memory")
     return isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)) or any(t in str(error).lower() for t in texts)
-
-
-def joined(parts: list[Any], join: Callable[[list[Any]], Any]) -> Any:
-    """One result from those of the slices."""
-    return parts[0] if len(parts) == 1 else join(parts)

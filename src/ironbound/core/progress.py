@@ -16,7 +16,7 @@ class Event:
     """Problems (or steps) that are finished."""
     total: int
     rows: int = 0
-    """Model rows run since the stage began."""
+    """Model rows run since the stage began, forward, padding left out."""
     note: str = ""
 
 

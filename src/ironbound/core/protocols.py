@@ -83,7 +83,10 @@ class Region(Protocol):
         ...
 
     def leaf(self, p: Points) -> Points:
-        """Where gradients are taken: p itself, or the relaxation (one-hot, embedding) of discrete points."""
+        """Where gradients are taken: p itself (the same object), or the relaxation (one-hot) of discrete points.
+
+        A success heard at a relaxation is a claim that the judge re-runs at the point.
+        """
         ...
 
     def apply(self, p: Points, rng: Rng, items: Int[Tensor, " m"] | None = None) -> Inputs:
@@ -247,7 +250,11 @@ class Terms:
 
 @dataclass(frozen=True)
 class Rows:
-    """A large ask whose points are made chunk by chunk, never all at once. `make` must be pure: claims are made twice."""
+    """A large ask whose points are made chunk by chunk, never all at once.
+
+    `make` must be pure, and stay so when the search has moved on: claims are made twice, and the last ask's points again
+    at the end. Bind what it reads to local names; tables of the state change.
+    """
 
     count: int
     make: Callable[[slice], Points]
@@ -255,7 +262,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Ask:
-    """What a search says: these points, please."""
+    """What a search says: these points, please. They may become the answer: do not write to their tensors afterwards."""
 
     points: Points | Rows
     owner: Int[Tensor, " m"] | None = None
@@ -277,7 +284,10 @@ class Answer:
     """What it hears, row by row of the ask; rows that were not granted carry -inf, False and 0."""
 
     outputs: Outputs
-    """(m, ...); of a collective ask (m, b, ...), or None where problems have different numbers of items."""
+    """(m, ...); of a collective ask (m, b, ...), or None where problems have different numbers of items.
+
+    Also None where nothing was granted and nothing was heard before, so that nobody knows their shape.
+    """
     value: Float[Tensor, " m"]
     success: Bool[Tensor, " m"]
     """What the search's own pass said, judged or not."""
@@ -335,6 +345,10 @@ class Task(Protocol):
         """Keep these tables of rows, so that they shrink with the task."""
         ...
 
+    def members(self, row: int) -> Int[Tensor, " items"]:
+        """The inputs of one collective problem, for minibatches (`Ask.items`)."""
+        ...
+
     def compact(self) -> None:
         """Let finished problems leave; call it where the search holds no row numbers of its own."""
         ...
@@ -379,5 +393,8 @@ class Status(IntEnum):
     FOUND = 0
     NOT_FOUND = 1
     ALREADY_WRONG = 2
+    """The witness is the input itself. (A search that starts elsewhere may find another one first.)"""
     BUDGET = 3
+    """Nothing was found, and an ask was refused for want of budget."""
     NON_FINITE = 4
+    """Nothing was found, and the model answered NaN on the way."""

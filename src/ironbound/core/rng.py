@@ -137,7 +137,16 @@ def forked(seed: int, device: torch.device | None = None) -> Iterator[None]:
 
     The only place where they are touched.
     """
-    devices = [device] if device is not None and device.type == "cuda" else []
-    with torch.random.fork_rng(devices):
-        torch.manual_seed(seed & 0x7FFFFFFFFFFFFFFF)  # noqa: TID251 - see above
+    generators = [torch.default_generator]
+    if device is not None and device.type == "cuda":
+        torch.cuda.init()
+        index = torch.cuda.current_device() if device.index is None else device.index
+        generators.append(torch.cuda.default_generators[index])
+    states = [generator.get_state() for generator in generators]
+    try:
+        for generator in generators:  # torch.manual_seed would seed every GPU, also those that are not restored
+            generator.manual_seed(seed & 0x7FFFFFFFFFFFFFFF)
         yield
+    finally:
+        for generator, state in zip(generators, states, strict=True):
+            generator.set_state(state)

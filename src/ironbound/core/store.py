@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +30,9 @@ def write_bytes(path: Path, content: bytes) -> None:
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True) if path.parent.is_dir() else None
-        raise RunError(_explained(path, error)) from error
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise RunError(explained(path, error)) from error
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -45,6 +48,15 @@ def read_json(path: Path) -> Any:
         raise RunError(f"{path} is missing: {path.parent} is no run folder, or an incomplete one.") from None
     except (OSError, UnicodeDecodeError, ValueError) as error:
         raise RunError(f"{path} cannot be read as JSON ({error}). It was altered or damaged.") from None
+
+
+def file_digest(path: Path) -> str:
+    """Thirty-two hexadecimal digits of a file's content. Raises RunError where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+    except OSError as error:
+        raise RunError(f"{path} cannot be read ({error}).") from error
 
 
 def write_tensors(path: Path, tables: dict[str, Any], notes: dict[str, str] | None = None) -> None:
@@ -111,13 +123,16 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _explained(path: Path, error: OSError) -> str:
+def explained(path: Path, error: OSError) -> str:
+    """Why a file could not be written, and what to do."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return (
             f"the disk is full: {path} could not be written. What was finished before is kept; free space and resume."
         )
     if error.errno in (errno.ENOTDIR, errno.EEXIST):
         return f"{path.parent} cannot be a folder: a file stands in its place. Give another --out."
+    if error.errno == errno.EISDIR:
+        return f"{path} cannot be written: a folder stands in its place. Give another --out."
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"{path} cannot be written ({error.strerror}). Give an --out where you may write."
     return f"{path} could not be written ({error})."

@@ -12,7 +12,7 @@ from ironbound.core.rng import Rng
 if TYPE_CHECKING:
     from ironbound.core.engine import Run
 
-WORTH = 16  # compaction copies all state: it pays once a sixteenth of the rows are dead weight
+WORTH = 64  # compaction copies all state: it pays once this share of the rows, one in so many, is dead weight
 
 
 class State:

@@ -14,12 +14,12 @@ def held(net: nn.Module) -> Iterator[None]:
     """Evaluation mode, no gradient for parameters; modes, buffers and `requires_grad` are restored on leaving.
 
     Flags are kept submodule by submodule: `net.train()` afterwards would undo a user's frozen parts. A buffer that a
-    forward pass replaces or writes in place gets its old tensor and its old values back.
+    forward pass replaces or writes in place (through `.data` too) gets its old tensor and its old values back.
     """
     modes = [(part, part.training) for part in net.modules()]
     wanted = [(parameter, parameter.requires_grad) for parameter in net.parameters()]
     buffers = [(part, name, tensor) for part in net.modules() for name, tensor in part._buffers.items()]
-    values = [None if tensor is None else (tensor.detach().clone(), tensor._version) for _, _, tensor in buffers]
+    values = [None if tensor is None else tensor.detach().clone() for _, _, tensor in buffers]
     net.eval()
     for parameter, _ in wanted:
         parameter.requires_grad_(False)
@@ -32,6 +32,6 @@ def held(net: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(flag)
         for (part, name, tensor), kept in zip(buffers, values, strict=True):
             part._buffers[name] = tensor
-            if tensor is not None and kept is not None and tensor._version != kept[1]:
+            if tensor is not None and kept is not None and not torch.equal(tensor, kept):
                 with torch.no_grad():
-                    tensor.copy_(kept[0])
+                    tensor.copy_(kept)

@@ -13,6 +13,7 @@ from torch.func import functional_call
 
 from ironbound.core import rows
 from ironbound.core.errors import ModelError, UsageError
+from ironbound.core.memory import Chunks, is_memory
 from ironbound.core.protocols import WHITE_BOX, Box, Can, Counted
 from ironbound.core.rng import Rng, forked
 from ironbound.models.admission import admitted_inputs, admitted_labels
@@ -54,13 +55,15 @@ class Model:
             raise UsageError(f"Model wraps a torch.nn.Module; got {type(net).__name__}.")
         if outputs not in ("auto", *KINDS):
             raise UsageError(f"outputs is one of auto, {', '.join(KINDS)}; got {outputs!r}.")
-        self.net, self.box, self.random = net, _checked_range(range), random
+        self.net, self.random = net, random
         self.name = name or type(net).__name__
         self.device, self.dtype = _home(net)
+        self.box = _checked_range(range, self.dtype)
         self.classes: int | None = None
         self._settled: torch.Size | None = None
         self.module = Wrapped(net, mean, std, outputs, self.device, self.dtype)
-        self._keyed = random and "rng" in inspect.signature(net.forward).parameters
+        self.keyed = random and "rng" in inspect.signature(net.forward).parameters
+        """Whether the net draws from the streams it is given, row by row."""
 
     @staticmethod
     def of(model: Any) -> Model:
@@ -92,7 +95,9 @@ class Model:
         if not isinstance(example, Tensor) or self.box is None or example.shape[1:] == self._settled:
             return
         with torch.no_grad(), held(self.net), self._drawing(0):
-            out = self._answer_to(probes(example, self.box))
+            questions = probes(example, self.box)
+            chunks = Chunks(len(questions), self.device)
+            out = rows.join(chunks.run(len(questions), lambda at: self._answer_to(questions[at])))
             if self.outputs == "auto":
                 self.module.kind = kind_of(out)
             out = self.module.logits_of(out)
@@ -102,10 +107,12 @@ class Model:
         self._settled = example.shape[1:]
 
     def _answer_to(self, x: Tensor) -> Any:
-        streams = (Rng.of(0, torch.arange(len(x), device=x.device)),) if self._keyed else ()
+        streams = (Rng.of(0, torch.arange(len(x), device=x.device)),) if self.keyed else ()
         try:
             return self.module.raw(x, *streams)
         except (RuntimeError, ValueError, IndexError, TypeError) as error:
+            if is_memory(error):
+                raise
             first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise ModelError(
                 f"the model {self.name} fails on inputs of shape {tuple(x.shape)} ({self.dtype}): {first}. "
@@ -123,7 +130,7 @@ class Model:
 
             def answer(x: Any, rng: Rng) -> Any:
                 with self._drawing(rng), self._autocast(cheap):
-                    args = (x, rng) if self._keyed else (x,)
+                    args = (x, rng) if self.keyed else (x,)
                     out = self.module(*args) if weights is None else functional_call(self.module, weights, args)
                 return out.to(self.dtype) if cheap and isinstance(out, Tensor) and out.is_floating_point() else out
 
@@ -134,7 +141,7 @@ class Model:
 
     def _drawing(self, rng: Rng | int) -> Any:
         """A random module that knows no streams: seed the global generator for this pass, and give it back after."""
-        if not self.random or self._keyed:
+        if not self.random or self.keyed:
             return nullcontext()
         return forked(rng if isinstance(rng, int) else int(rng.keys[0]), self.device)
 
@@ -184,10 +191,11 @@ def _channelwise(numbers: Tensor, x: Tensor) -> Tensor:
     return numbers.view(-1, *[1] * (x.ndim - 2))
 
 
-def _checked_range(limits: tuple[float, float] | None) -> Box:
+def _checked_range(limits: tuple[float, float] | None, dtype: torch.dtype) -> Box:
+    """The range as the model's own numbers: data clamped to (-1.7, 2.3) in float32 end at -1.70000005."""
     if limits is None:
         return None
-    low, high = float(limits[0]), float(limits[1])
+    low, high = torch.tensor(limits, dtype=torch.float64).to(dtype).tolist()
     if not low < high:
         raise UsageError(f"range is (lowest, highest) valid input value; got {limits!r}.")
     return low, high

@@ -37,7 +37,7 @@ def i_fgsm(steps: int = 10, step: float | None = None) -> Attack:
     Paper: Kurakin, Goodfellow, Bengio 2017, Adversarial Examples in the Physical World, arXiv 1607.02533, section 2.2.
     `step` is in input units, the radius / steps by default. Cost: steps + 1 forward, steps backward rows a problem.
     """
-    move = Step(step) if step is not None else Step(1 / steps, relative=True)
+    move = Step(step) if step is not None else Step(1 / max(steps, 1), relative=True)
     return Attack(TheThreat(), Untargeted(), CrossEntropy(), Ascent(steps, move), Direct())
 
 
@@ -46,7 +46,7 @@ def mi_fgsm(steps: int = 10, step: float | None = None, decay: float = 1.0) -> A
 
     Paper: Dong et al. 2018, Boosting Adversarial Attacks with Momentum, arXiv 1710.06081, algorithm 1.
     """
-    move = Momentum(step, decay) if step is not None else Momentum(1 / steps, decay, relative=True)
+    move = Momentum(step, decay) if step is not None else Momentum(1 / max(steps, 1), decay, relative=True)
     return Attack(TheThreat(), Untargeted(), CrossEntropy(), Ascent(steps, move), Direct())
 
 
@@ -57,7 +57,7 @@ def pgd(steps: int = 40, step: float | None = None, restarts: int = 1, random_st
     `step` is in input units, 2.5 radius / steps by default (the authors' rule for L2 and Linf).
     Cost: restarts (steps + 1) forward, restarts steps backward rows a problem.
     """
-    move = Step(step) if step is not None else Step(min(1.0, 2.5 / steps), relative=True)
+    move = Step(step) if step is not None else Step(min(1.0, 2.5 / max(steps, 1)), relative=True)
     start = Uniform() if random_start else Clean()
     return Attack(TheThreat(), Untargeted(), CrossEntropy(), Ascent(steps, move, start), Direct(), restarts=restarts)
 

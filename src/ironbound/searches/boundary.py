@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ironbound.core.errors import UsageError
+from ironbound.core.errors import CompositionError, UsageError
 from ironbound.core.protocols import Answer, Ask, Can, Rows, Task
 from ironbound.core.rows import column, flat
 
@@ -41,6 +41,10 @@ class HopSkipJump:
 
     def run(self, task: Task) -> Generator[Ask, Answer, None]:
         """Algorithm 2: all problems in step, each with its own distances and decisions."""
+        if task.region.box is None:
+            raise CompositionError(
+                "HopSkipJump starts anywhere in the model's range, but it has none; give Model(range=)."
+            )
         x = task.region.identity()
         s = task.state(x=x, p=x, have=torch.zeros(task.n, dtype=torch.bool, device=x.device))
         yield from self._starting_points(task, s)
@@ -88,22 +92,22 @@ class HopSkipJump:
         delta = distance * (
             0.1 if t == 0 else 1 / flat(s.x).shape[1]
         )  # the paper's theta * sqrt(d) with theta = d^-3/2
-        number = torch.arange(len(owner), device=owner.device)
+        number, centre = torch.arange(len(owner), device=owner.device), s.p
 
         def unit(at: slice) -> Tensor:
-            u = draws.take(number[at]).normal(tuple(s.p.shape[1:]), s.p.dtype)
+            u = draws.take(number[at]).normal(tuple(centre.shape[1:]), centre.dtype)
             return u / column(torch.linalg.vector_norm(flat(u), dim=1), u)
 
         def make(at: slice) -> Tensor:
-            return (s.p[owner[at]] + column(delta[owner[at]], s.p) * unit(at)).clamp(*task.region.box)
+            return (centre[owner[at]] + column(delta[owner[at]], centre) * unit(at)).clamp(*task.region.box)
 
         answer = yield Ask(Rows(len(owner), make), owner=owner, partial=True)
         heard = answer.granted.view(-1, count).to(s.p.dtype)
         sign = (answer.success.view(-1, count).to(s.p.dtype) * 2 - 1) * heard
         mean = sign.sum(1, keepdim=True) / heard.sum(1, keepdim=True).clamp_min(1)
         sign = torch.where(mean.abs() == 1, sign, (sign - mean) * heard)
-        weighted = column(sign.flatten(), s.p) * unit(slice(0, len(owner)))
-        direction[row] = weighted.unflatten(0, (-1, count)).sum(1)
+        for place, (at, mine) in enumerate(zip(row.tolist(), sign, strict=True)):  # all probes at once may not fit
+            direction[at] = (column(mine, s.p) * unit(slice(place * count, (place + 1) * count))).sum(0)
         norm = torch.linalg.vector_norm(flat(direction), dim=1).clamp_min(1e-12)
         return direction / column(norm, direction)
 

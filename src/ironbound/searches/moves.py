@@ -59,8 +59,13 @@ class Momentum:
 
 
 def _check_unit(task: Task, move: Step | Momentum) -> None:
-    if move.relative and not bool(torch.isfinite(task.region.radius).all()):
-        raise CompositionError("steps are a share of the radius, but the set has none; give `step` in input units.")
+    if move.relative:
+        _check_radius(task, "give `step` in input units, or ")
+
+
+def _check_radius(task: Task, other: str = "") -> None:
+    if not bool(torch.isfinite(task.region.radius).all()):
+        raise CompositionError(f"steps are a share of the radius, but the set has none; {other}give the set a radius.")
 
 
 def _stepped(task: Task, p: Tensor, g: Tensor, move: Step | Momentum) -> Tensor:
@@ -87,6 +92,7 @@ class Apgd:
 
     def prepare(self, task: Task, s: Any, steps: int) -> None:
         """Best point, value and gradient so far; step size (2 eps at first); and the two conditions' counters."""
+        _check_radius(task)
         worst = torch.full_like(task.region.radius, -torch.inf)
         s.steps = torch.full_like(worst, steps)
         s.old, s.best, s.best_grad, s.best_value = s.p, s.p, torch.zeros_like(s.p), worst

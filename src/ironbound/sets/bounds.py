@@ -44,5 +44,5 @@ def inner_box(box: Box, dtype: torch.dtype) -> tuple[float, float]:
 
 def _inwards(wide: Tensor, edge: Tensor, reach: Tensor, towards: Tensor) -> Tensor:
     """Rounding to nearest may have put the edge one float too far, as float64 measures it; then the next float is it."""
-    outside = (wide - edge.double()).abs_() > reach
+    outside = (wide - edge).abs_() > reach
     return torch.where(outside, torch.nextafter(edge, towards), edge)

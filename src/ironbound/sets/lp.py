@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ironbound.core.errors import InputError, UsageError
+from ironbound.core.errors import CompositionError, InputError, UsageError
 from ironbound.core.protocols import Box, Can
 from ironbound.core.rng import Rng
 from ironbound.core.rows import choose, column, flat
@@ -115,7 +115,12 @@ class BallRegion(ABC):
 
     def _reach(self, dtype: torch.dtype) -> Tensor:
         """The radius, or the box's diagonal where that is smaller: what random draws can use."""
-        return self.radius.clamp_max(_diagonal(self.x, self.box)).to(dtype)
+        reach = self.radius.clamp_max(_diagonal(self.x, self.box))
+        if not bool(torch.isfinite(reach).all()):
+            raise CompositionError(
+                "there is no drawing from a set without end: give it a radius, or the model a range."
+            )
+        return reach.to(dtype)
 
     @property
     def _ends(self) -> tuple[float, float]:
@@ -139,7 +144,7 @@ class LinfRegion(BallRegion):
         return self._within(p)
 
     def size(self, p: Tensor) -> Float[Tensor, " m"]:
-        return flat(p.double() - self.x.double()).abs().amax(1)
+        return flat(p.double() - self.x).abs_().amax(1)
 
     def project(self, p: Tensor) -> Tensor:
         return torch.clamp(p, self.lo, self.hi)
@@ -164,11 +169,13 @@ class L2Region(BallRegion):
         return self._within(p) & (self.size(p) <= self.radius)
 
     def size(self, p: Tensor) -> Float[Tensor, " m"]:
-        return torch.linalg.vector_norm(flat(p.double() - self.x.double()), dim=1)
+        return torch.linalg.vector_norm(flat(p.double() - self.x), dim=1)
 
     def steepest(self, g: Tensor) -> Tensor:
-        norm = torch.linalg.vector_norm(flat(g), dim=1)
-        return g / column(norm.clamp_min(torch.finfo(g.dtype).tiny), g)
+        tiny = torch.finfo(g.dtype).tiny
+        g = g / column(flat(g).abs().amax(1).clamp_min(tiny), g)  # squares of 1e-30, a sure net's gradient, are 0
+        norm = torch.linalg.vector_norm(flat(g), dim=1, dtype=torch.float64)  # in float32 a lone row is summed otherwise
+        return g / column(norm.clamp_min(tiny), g)
 
     def sample(self, rng: Rng) -> Tensor:
         direction = self.steepest(rng.fold("direction").normal(tuple(self.x.shape[1:]), self.x.dtype))
@@ -195,7 +202,7 @@ class L2Region(BallRegion):
         slope = flat(g.double().abs())
         t = _fill(slope, flat(room), self.radius)
         gain = torch.minimum(slope * t[:, None], flat(room)) * slope
-        value = flat(g.double() * self.x.double()).sum(1) + gain.nan_to_num(nan=0.0).sum(1)
+        value = flat(g.double() * self.x.double()).sum(1) + gain.nan_to_num(nan=0.0, posinf=math.inf).sum(1)
         return self._inside(g, t), value
 
     def _inside(self, step: Tensor, t: Tensor) -> Tensor:
@@ -219,17 +226,16 @@ def _fill(slope: Float[Tensor, "m d"], room: Float[Tensor, "m d"], radius: Float
 
     Newton's method on t^2: the sum is piecewise linear in it and concave, so the steps rise to the answer and end there.
     """
-    square = radius.to(slope.dtype) ** 2
     slope2, room2 = slope**2, room**2
-    t = radius.to(slope.dtype) / slope2.sum(1).sqrt()
+    total = lambda squares: squares.sum(1, dtype=torch.float64)  # which does not feel how many rows there are
+    t = radius / total(slope2).sqrt()
     while True:
-        full = (slope * t[:, None] >= room) & (slope > 0)
-        used = torch.where(full, room2, 0.0).sum(1)
-        rest = torch.where(full, 0.0, slope2).sum(1)
-        following = ((square - used).clamp_min(0) / rest).sqrt()  # rest 0: everything is full, and t has no end
+        full = (slope * t[:, None].to(slope.dtype) >= room) & (slope > 0)
+        used, rest = total(torch.where(full, room2, 0.0)), total(torch.where(full, 0.0, slope2))
+        following = ((radius**2 - used).clamp_min(0) / rest).sqrt()  # rest 0: everything is full, and t has no end
         following = torch.where(rest > 0, following, math.inf)
         if not bool((following > t * (1 + 4 * torch.finfo(slope.dtype).eps)).any()):
-            return t.double()
+            return t
         t = torch.maximum(t, following)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import torch
@@ -13,7 +14,7 @@ from ironbound.core.protocols import Can
 
 
 @check(
-    8, "no silent success", "Is every success that an attack reported kept?", "amber",
+    8, "no silent success", "Is every success that an attack reported kept?", "red",
     "An attack that returns its last point instead of its best one reports robustness that is not there.",
 )  # fmt: skip
 def no_silent_success(evidence: Evidence) -> CheckResult:
@@ -31,9 +32,10 @@ def no_silent_success(evidence: Evidence) -> CheckResult:
         f"Witnesses are kept when they are found. {percent(stayed, len(entered))} attacked samples stayed undecided although "
         "an attack came within rounding error of the boundary."
     )
-    if stayed <= 0.01 * len(entered):
+    if stayed <= max(1, 0.01 * len(entered)):
         return CheckResult("pass", text)
-    return CheckResult("fail", text, "Run with a slightly larger radius: these samples lie on the edge.")
+    advice = "Run with a slightly larger radius; and look whether all logits have a large part in common, which hides margins."
+    return CheckResult("fail", text, advice)
 
 
 @check(
@@ -44,6 +46,8 @@ def falls_with_radius(evidence: Evidence) -> CheckResult:
     """A short PGD at a quarter, a half, once and twice the radius; a sample broken at one stays broken at larger ones."""
     if not evidence.differentiable() or Can.SCALE not in evidence.threat.can or not hasattr(evidence.threat, "eps"):
         return CheckResult("not applicable", "The threat has no radius, or the model no gradients.")
+    if not 0 < evidence.threat.eps < math.inf:
+        return CheckResult("not applicable", "The radius is zero or infinite: there is nothing to compare it with.")
     places = evidence.verdicts.places("broken", "certified", "undecided", most=FEW)
     if len(places) == 0:
         return CheckResult("cannot tell", "No sample is right when clean.")
@@ -61,16 +65,18 @@ def falls_with_radius(evidence: Evidence) -> CheckResult:
                 found = evidence.attack(recipes.pgd(steps=20), places[at], wider).success.cpu()
                 standing[at[found]] = False
         curve[factor] = float(standing.double().mean())
-    return _judged(curve, len(places))
+    return _judged(curve, len(places), int((decided == "undecided").sum()))
 
 
-def _judged(curve: dict[float, float], count: int) -> CheckResult:
+def _judged(curve: dict[float, float], count: int, undecided: int) -> CheckResult:
     said = ", ".join(f"{100 * share:.0f}% at {factor:g} x" for factor, share in curve.items())
     text = f"Of {count} samples that are right when clean: {said} the radius."
     if curve[1.0] == 0 or curve[2.0] < curve[1.0]:
         return CheckResult("pass", text)
-    if curve[1.0] * count < 5:
-        return CheckResult("cannot tell", f"{text} Too few survive to see a fall.", "Audit more samples.")
+    if undecided == 0:
+        return CheckResult("pass", f"{text} All that survive are certified, which no masking can feign.")
+    if undecided < 5:
+        return CheckResult("cannot tell", f"{text} Too few survive undecided to see a fall.", "Audit more samples.")
     return CheckResult("fail", text, "Look for masking: attack without gradients, or with more steps and restarts.")
 
 

@@ -11,6 +11,8 @@ from ironbound.auditing.checks.check import FEW, CheckResult, Evidence, check, m
 from ironbound.core.judge import TAU
 from ironbound.models.model import Model
 
+PORTION = 256
+
 
 @check(
     20, "same verdict alone and in float64", "Do the witnesses fool the model alone, and in float64?", "red",
@@ -28,8 +30,10 @@ def same_verdict(evidence: Evidence) -> CheckResult:
     lost = int((alone <= 0).sum())
     text = f"Of {len(places)} witnesses, {len(places) - lost} fool the model alone"
     if several(adversarial) and evidence.model.outputs != "decisions":
-        wide = double(evidence.model)
-        lost_wide = int((margins(evidence, adversarial.double(), y, model=wide) <= 0).sum())
+        try:
+            lost_wide = int((margins(evidence, adversarial.double(), y, model=double(evidence.model)) <= 0).sum())
+        except (RuntimeError, TypeError) as error:  # a model that makes float32 tensors of its own, or cannot be copied
+            return _alone_only(lost, text, error)
         text += f", {len(places) - lost_wide} in float64"
         lost += lost_wide
     if lost == 0:
@@ -37,6 +41,11 @@ def same_verdict(evidence: Evidence) -> CheckResult:
     return CheckResult(
         "fail", text + ".", f"Report this: a claim must win by {TAU:g} of the logits' scale, which should rule it out."
     )
+
+
+def _alone_only(lost: int, text: str, error: Exception) -> CheckResult:
+    said = f"{text}; float64 could not be tried ({str(error).splitlines()[0] if str(error) else type(error).__name__})."
+    return CheckResult("fail" if lost else "cannot tell", said, "Let the model take its dtype from its input.")
 
 
 @check(
@@ -48,27 +57,33 @@ def inside(evidence: Evidence) -> CheckResult:
     places = evidence.verdicts.places("broken")
     if len(places) == 0:
         return CheckResult("not applicable", "There are no witnesses.")
-    x, y = evidence.samples(places)
-    adversarial = evidence.witnesses(places)
-    region = evidence.threat.at(x, evidence.model.box)
-    largest, outside = float(region.size(adversarial).max()), int((~region.contains(adversarial)).sum())
+    rounding = (
+        isinstance(evidence.data.x, torch.Tensor) and evidence.model.box is not None and not evidence.model.random
+    )
+    largest, outside, fooled, close = 0.0, 0, 0, 0
+    for some in places.split(PORTION):
+        x, y = evidence.samples(some)
+        adversarial = evidence.witnesses(some)
+        region = evidence.threat.at(x, evidence.model.box)
+        largest = max(largest, float(region.size(adversarial).max()))
+        outside += int((~region.contains(adversarial)).sum())
+        if rounding:
+            rounded = eight_bit(adversarial, evidence.model.box or (0.0, 1.0))
+            still = margins(evidence, rounded, y) > 0
+            fooled, close = fooled + int(still.sum()), close + int((still & region.contains(rounded)).sum())
     text = f"{len(places)} witnesses measured in float64: the largest change is {largest:.9g}; {outside} lie outside."
-    if several(adversarial) and evidence.model.box is not None and not evidence.model.random:
-        text += _eight_bit(evidence, region, adversarial, y)
+    if rounding:
+        text += f" Rounded to 8 bits, {percent(fooled, len(places))} still fool the model, "
+        text += f"{percent(close, len(places))} within the radius."
     return CheckResult(
         "fail" if outside else "pass", text, "Report this: the engine judges with the same bounds." if outside else ""
     )
 
 
-def _eight_bit(evidence: Evidence, region: object, adversarial: torch.Tensor, y: torch.Tensor) -> str:
-    low, high = evidence.model.box or (0.0, 1.0)
-    rounded = (((adversarial - low) / (high - low) * 255).round() / 255 * (high - low) + low).clamp(low, high)
-    fooled = margins(evidence, rounded, y) > 0
-    inside_ = region.contains(rounded)  # type: ignore[attr-defined]
-    return (
-        f" Rounded to 8 bits, {percent(int(fooled.sum()), len(y))} still fool the model, "
-        f"{percent(int((fooled & inside_).sum()), len(y))} within the radius."
-    )
+def eight_bit(x: torch.Tensor, box: tuple[float, float]) -> torch.Tensor:
+    """What is left of inputs when they are stored with 256 steps from the one end of the range to the other."""
+    low, high = box
+    return (((x - low) / (high - low) * 255).round() / 255 * (high - low) + low).clamp(low, high)
 
 
 @check(

@@ -13,12 +13,12 @@ from ironbound.defenses.train.training import Training
 
 def standard(epochs: int = 10) -> Training:
     """Plain training: no defense, and what defenses are compared with."""
-    return Training(Standard(), epochs)
+    return Training(Standard(), epochs, rate=3e-3)
 
 
 def pgd(epochs: int = 20) -> Training:
     """Adversarial training with seven steps from a random start (Madry et al. 2018, arXiv 1706.06083)."""
-    return Training(Pgd(steps=7), epochs)
+    return Training(Pgd(steps=7), epochs, rate=3e-3)
 
 
 def ibp(epochs: int = 40) -> Training:
@@ -26,7 +26,7 @@ def ibp(epochs: int = 40) -> Training:
 
     Weights are drawn anew (Shi et al. 2021): interval bounds of a net trained otherwise say nothing at first.
     """
-    return Training(Ibp(warmup=0.05 * epochs, ramp=0.55 * epochs, init="ibp"), epochs, clip=10.0)
+    return Training(Ibp(warmup=0.05 * epochs, ramp=0.55 * epochs, init="ibp"), epochs, rate=3e-3, clip=10.0)
 
 
 TRAININGS: dict[str, Callable[..., Training]] = {"standard": standard, "pgd": pgd, "ibp": ibp}

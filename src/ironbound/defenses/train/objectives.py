@@ -5,7 +5,6 @@ An objective is a frozen dataclass that gives the loss of one batch; the trainer
 
 from __future__ import annotations
 
-import inspect
 import math
 from dataclasses import dataclass
 from functools import cached_property
@@ -46,11 +45,7 @@ class Scene:
 
     def logits(self, x: Any, rng: Rng) -> Float[Tensor, "n classes"]:
         """The model's logits in its present mode, with parameters in the graph."""
-        return self.model.module(x, rng) if self._keyed else self.model.module(x)
-
-    @cached_property
-    def _keyed(self) -> bool:
-        return self.model.random and "rng" in inspect.signature(self.model.net.forward).parameters
+        return self.model.module(x, rng) if self.model.keyed else self.model.module(x)
 
 
 @dataclass(frozen=True, eq=False)

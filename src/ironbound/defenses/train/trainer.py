@@ -124,6 +124,7 @@ class _Run:
             self._note(outcome, time.perf_counter() - since)
             if self.every is not None and at.batch % self.every == 0 and at.batch < self.batches:
                 self._save()
+        self._must_be_finite(self._total(), "the sum of the weights")
         at.history.append(self._summary())
         at.epoch, at.batch, at.sums = epoch + 1, 0, {}
         self._save()
@@ -150,15 +151,19 @@ class _Run:
         return outcome
 
     def _must_be_finite(self, number: Tensor, what: str) -> None:
-        if math.isfinite(number.detach()):
+        value, at, rate = float(number.detach()), self.position, self.optimiser.param_groups[0]["lr"]
+        if math.isfinite(value):
             return
-        at, rate = self.position, self.optimiser.param_groups[0]["lr"]
         kept = "" if self.folder is None else f" The last checkpoint is kept in {self.folder}."
         raise ModelError(
-            f"{what} is {float(number)} in epoch {at.epoch + 1}, batch {at.batch + 1} of {self.batches}, at rate {rate:.3g}: "
-            f"the training has diverged. Lower the rate (rate={self.training.rate / 10:g}) or shorten gradients (clip=1.0)."
-            + kept
+            f"{what} is {value} in epoch {at.epoch + 1}, batch {min(at.batch + 1, self.batches)} of {self.batches}, at rate "
+            f"{rate:.3g}: the training has diverged. Lower the rate (rate={self.training.rate / 10:g}) or shorten gradients "
+            f"(clip=1.0).{kept}"
         )
+
+    def _total(self) -> Tensor:
+        """Not finite where a weight is not."""
+        return torch.stack([weight.detach().sum() for weight in self.weights]).sum()
 
     def _note(self, outcome: Outcome, seconds: float) -> None:
         """Add a batch to the epoch's sums, and tell the listener."""
@@ -192,6 +197,7 @@ class _Run:
 
     def _save(self) -> None:
         if self.folder is not None:
+            self._must_be_finite(self._total(), "the sum of the weights")
             checkpoint.save(self.folder, self.net, self.optimiser, self.position)
 
 

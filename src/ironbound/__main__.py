@@ -1,0 +1,5 @@
+"""`python -m ironbound`."""
+
+from ironbound.cli import main
+
+main()

@@ -1,0 +1,101 @@
+"""From settings to a model and data, and what a run's manifest keeps so that both can be opened again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ironbound.cli.settings import DataSettings, HardenSettings, ModelSettings
+from ironbound.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from ironbound.data.dataset import Data
+    from ironbound.models.model import Model
+
+OPTIONS = ("range", "mean", "std", "outputs", "random")
+
+
+def open_model(settings: ModelSettings) -> Model:
+    """The network with its weights, on the device that is meant."""
+    from ironbound.models.load import load_module
+    from ironbound.models.model import Model
+
+    device = device_of(settings.device)
+    net = load_module(settings.model, settings.weights).to(device)
+    return Model(net, name=settings.model.rpartition(":")[2], **options_of(settings))
+
+
+def options_of(settings: ModelSettings) -> dict[str, Any]:
+    """What `Model` is told beside the network."""
+    return {name: getattr(settings, name) for name in OPTIONS}
+
+
+def device_of(name: str) -> str:
+    """A device that there is. Raises UsageError for one that there is not."""
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda"):
+        count, number = torch.cuda.device_count(), int(name.partition(":")[2] or 0)
+        if number >= count:
+            raise UsageError(f"--device {name}: this machine has {count} CUDA devices. Use --device cpu.")
+    return name
+
+
+def open_data(settings: DataSettings) -> Data:
+    """The samples that are meant."""
+    return load_data(data_origin(settings))
+
+
+def load_data(origin: dict[str, Any]) -> Data:
+    """Data as an origin describes them."""
+    from ironbound.data import load
+
+    columns = {"input": origin["input"], "label": origin["label"]}
+    held_out = bool(origin.get("held_out"))
+    samples, seed = origin["samples"], origin["seed"]
+    data = load(origin["source"], samples=None if held_out else samples, seed=seed, split=origin["split"], **columns)
+    if held_out:
+        from ironbound.verbs import parted
+
+        return parted(data, None, samples, seed)[1]
+    return data
+
+
+def data_origin(settings: DataSettings) -> dict[str, Any]:
+    """Where the data are, in a form that stays true in another working folder."""
+    return {
+        "source": _absolute(settings.data),
+        "split": settings.split,
+        "input": None if settings.input is None else list(settings.input),
+        "label": settings.label,
+        "samples": settings.samples,
+        "seed": settings.seed,
+    }
+
+
+def training_origins(settings: HardenSettings) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What to train on and what to measure on: `--test`, else the data's own test part, else a tenth held out."""
+    whole = {**data_origin(settings), "samples": None}
+    measured = data_origin(settings)
+    if settings.test is not None:
+        return whole, {**measured, "source": _absolute(settings.test), "split": "test"}
+    folder = Path(whole["source"])
+    parts = whole["source"] == "digits" or (folder / "test").is_dir() or (folder / "test.parquet").is_file()
+    if parts and settings.split != "test":
+        return whole, {**measured, "split": "test"}
+    return whole, {**measured, "held_out": True}
+
+
+def origin_of(settings: ModelSettings, data: dict[str, Any]) -> dict[str, Any]:
+    """What the manifest keeps."""
+    from ironbound.models.open import origin_of as model_origin
+
+    return {**model_origin(settings.weights, settings.model, options_of(settings)), "data": data}
+
+
+def _absolute(source: str) -> str:
+    if source.partition(":")[0] == "digits":
+        return source
+    return str(Path(source).expanduser().resolve())

@@ -1,0 +1,58 @@
+"""`ironbound report`: the page of one run again, or of several side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ironbound.cli.checking import BROKEN, runs_in
+from ironbound.cli.terminal import Terminal
+from ironbound.core.errors import RunError, UsageError
+
+
+def run_report(places: list[str], out: str | None, terminal: Terminal) -> int:
+    """Write the page and say where it is."""
+    folders = [folder for place in places for folder in runs_in(place)]
+    if out is None and len(folders) > 1 and len(places) > 1:
+        raise UsageError("several runs make one page: say where it belongs with --out page.html.")
+    path = Path(places[0] if out is None else out).expanduser()
+    path = path / "report.html" if out is None else path
+    if path.is_dir():
+        raise UsageError(f"--out {path} is a folder; name the page: --out {path / 'report.html'}.")
+    write_page(folders, path, "Audits side by side")
+    terminal.data({"report": str(path)}) if terminal.json else terminal.say(f"Report: {path}")
+    return 0
+
+
+def write_page(folders: list[Path], path: Path, title: str, names: list[str] | None = None) -> None:
+    """One page for one run or several. Raises RunError where one is not finished or was altered."""
+    from jinja2 import TemplateError
+
+    from ironbound.auditing.report.render import render_many
+    from ironbound.core.store import write_bytes
+
+    audits = [_opened(folder) for folder in folders]
+    try:
+        if len(audits) == 1:
+            page = audits[0].to_html()
+        else:
+            named = names or _names(folders, audits)
+            page = render_many(title, [(name, a.facts, a.pictures) for name, a in zip(named, audits, strict=True)])
+    except (*BROKEN, TemplateError) as error:
+        places = ", ".join(str(folder) for folder in folders)
+        raise RunError(f"{places}: audit.json is not what an audit writes ({error}); it was altered.") from None
+    write_bytes(path, page.encode())
+
+
+def _opened(folder: Path) -> Any:
+    from ironbound.auditing.audit import Audit
+
+    return Audit.load(folder)
+
+
+def _names(folders: list[Path], audits: list[Any]) -> list[str]:
+    """The models' names where they differ, with the folders' where they do not."""
+    models = [str(audit.facts["model"]["name"]) for audit in audits]
+    if len(set(models)) == len(models):
+        return models
+    return [f"{model} ({folder.name})" for model, folder in zip(models, folders, strict=True)]

@@ -1,0 +1,114 @@
+"""What the four verbs do at the prompt: settings in, a run folder and a summary out."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from ironbound.cli.opening import data_origin, load_data, open_data, open_model, origin_of, training_origins
+from ironbound.cli.settings import HardenSettings, RunSettings
+from ironbound.cli.summary import compared, summarise
+from ironbound.cli.terminal import Terminal
+from ironbound.core.errors import UnsupportedOperation, UsageError
+
+RUNS = Path("runs")
+
+
+def place_of(verb: str, out: str | None, resume: bool) -> Path:
+    """The run folder: the one that is named, or a new one."""
+    if out is not None:
+        return Path(out).expanduser()
+    if resume:
+        raise UsageError("--resume goes on with a run that is there: say which one with --out.")
+    return RUNS / f"{date.today().isoformat()}-{verb}-{uuid.uuid4().hex[:6]}"
+
+
+def run_audit(verb: str, settings: RunSettings, terminal: Terminal, folder: Path) -> int:
+    """`audit`, `attack` and `certify`: stages over a data set, into a run folder."""
+    from ironbound import verbs
+    from ironbound.names import plan_of, set_of
+
+    threat, plan = set_of(settings.threat), plan_of(verb, settings.method)
+    model, data = open_model(settings), open_data(settings)
+    origin = origin_of(settings, data_origin(settings))
+    terminal.note(f"{model.name} on {len(data):,} samples of {data.name}, into {folder}")
+    with terminal.progress() as display:
+        audit = verbs.audit(
+            model, data, threat=threat, method=plan, out=folder, seed=settings.seed, rows=settings.rows,
+            pool=settings.pool, resume=settings.resume, progress=display.listener(), origin=origin,
+        )  # fmt: skip
+    if terminal.json:
+        terminal.data({"folder": str(folder), **audit.facts})
+    else:
+        summarise(terminal, audit.facts, folder)
+    if verb == "certify" and not any(stage["entered"] for stage in audit.facts["stages"] if stage["kind"] == "bound"):
+        _must_have_been_open(audit.facts)
+    return 0
+
+
+def _must_have_been_open(facts: Any) -> None:
+    """No bound saw a sample: all are wrong when clean, or the model cannot be bounded at all."""
+    if facts["verdicts"]["wrong"] < facts["clean"]["total"]:
+        reason = " ".join(facts["notes"]) or "No bound was run."
+        raise UnsupportedOperation(f"nothing could be certified. {reason} Attack it instead: ironbound attack.")
+
+
+def run_harden(settings: HardenSettings, terminal: Terminal, folder: Path) -> int:
+    """`harden`: a training between two audits."""
+    from ironbound import verbs
+    from ironbound.names import set_of
+
+    if len(settings.method) != 1:
+        raise UsageError(f"--method names one training; got {', '.join(settings.method)}.")
+    _must_be_defaults(settings)
+    threat, model = set_of(settings.threat), open_model(settings)
+    fit, measured = training_origins(settings)
+    data, test = load_data(fit), None if measured.get("held_out") else load_data(measured)
+    said = "a tenth of them held out" if test is None else f"{len(test):,} samples of {test.name}"
+    terminal.note(
+        f"{model.name}: {len(data):,} samples of {data.name} to train on, {said} to measure on, into {folder}"
+    )
+    plan = None if settings.audit == "none" else settings.audit
+    with terminal.progress() as display:
+        robust = verbs.harden(
+            model, data, threat=threat, method=settings.method[0], test=test, audit=plan, out=folder,
+            samples=settings.samples, seed=settings.seed, resume=settings.resume, progress=display.listener(),
+            origin=origin_of(settings, measured), **settings.of_training(),
+        )  # fmt: skip
+    weights = folder / "model.safetensors"
+    brackets = {"before": robust.before, "after": robust.after}
+    if terminal.json:
+        found = {name: None if audit is None else audit.facts for name, audit in brackets.items()}
+        terminal.data({"folder": str(folder), "weights": str(weights), **found, "history": robust.history})
+        return 0
+    _say_hardened(terminal, settings, brackets, robust.history, folder)
+    terminal.say(f"Weights: {weights}")
+    return 0
+
+
+def _say_hardened(
+    terminal: Terminal, settings: HardenSettings, brackets: dict[str, Any], history: list[dict[str, Any]], folder: Path
+) -> None:
+    from ironbound.auditing.report import wording
+
+    seconds = sum(row["seconds"] for row in history)
+    terminal.say(
+        f"Trained by {settings.method[0]} for {wording.plural(len(history), 'epoch')}, {wording.duration(seconds)}.",
+        style="bold",
+    )
+    if brackets["before"] is None or brackets["after"] is None:
+        terminal.say("Not audited: no figure of this training is evidence of robustness.")
+        return
+    rows = [(name, audit.facts, "") for name, audit in brackets.items()]
+    compared(terminal, rows, wording.comparison([(name, audit.facts) for name, audit in brackets.items()]))
+    for name in brackets:
+        terminal.say(f"Report {name}: {folder / name}/report.html")
+
+
+def _must_be_defaults(settings: HardenSettings) -> None:
+    """Keys of a run that a training does not know."""
+    for name in ("rows", "pool"):
+        if getattr(settings, name) is not None:
+            raise UsageError(f"harden takes no --{name}: it belongs to a single audit. Leave it out.")

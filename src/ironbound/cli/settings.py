@@ -1,0 +1,168 @@
+"""What a run is told, at the prompt or in a YAML file: the same keys, validated once, with messages that name the key."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from ironbound.core.errors import UsageError
+
+
+def _listed(value: Any) -> Any:
+    """ "a,b" as two parts; a single number or a list as it is."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return [value] if isinstance(value, (int, float)) else value
+
+
+def _limits(value: Any) -> Any:
+    return None if value == "none" else _listed(value)
+
+
+def _count(value: Any) -> Any:
+    return None if value == "all" else value
+
+
+def _key(default: Any, words: str, shape: str = "TEXT") -> Any:
+    """A field: its default, what it means, and what its value looks like in the help."""
+    return Field(default, description=words, json_schema_extra={"metavar": shape})
+
+
+Numbers = Annotated[tuple[float, ...], BeforeValidator(_listed)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_listed), Field(min_length=1)]
+Limits = Annotated[tuple[float, float] | None, BeforeValidator(_limits)]
+Count = Annotated[int | None, BeforeValidator(_count), Field(ge=1)]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Settings(BaseModel):
+    """Keys with values; there are no others."""
+
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True, frozen=True)
+
+
+class ModelSettings(Settings):
+    """How to open a model."""
+
+    model: str = _key(..., "the network: file.py:function, or package.module:function", "FILE:NAME")
+    weights: str | None = _key(None, "its weights: .safetensors, or .pt with nothing but weights", "FILE")
+    range: Limits = _key((0.0, 1.0), "lowest and highest valid input value, or none", "LOW,HIGH")
+    mean: Numbers | None = _key(None, "normalisation in front of the network: one number, or one a channel", "M,..")
+    std: Numbers | None = _key(None, "the same, what is divided by", "S,..")
+    outputs: Literal["auto", "logits", "probabilities", "logit", "probability", "decisions"] = _key(
+        "auto", "what the network answers", "KIND"
+    )
+    random: bool = _key(False, "the network draws: two passes of one input may differ")
+    device: str = Field("auto", description="cpu, cuda, cuda:1; auto takes a GPU where there is one",
+                        pattern=r"^(auto|cpu|cuda(:\d+)?)$", json_schema_extra={"metavar": "NAME"})  # fmt: skip
+
+
+class DataSettings(Settings):
+    """How to load data."""
+
+    data: str = _key(..., "a .parquet or .npz file, a folder of pictures, or digits", "PATH")
+    split: str = _key("test", "the part that is meant, where the data have parts", "NAME")
+    input: Names | None = _key(None, "the input column; several make one vector", "COL,..")
+    label: str | None = _key(None, "the label column", "COL")
+    samples: Count = _key(1000, "how many samples, chosen by the seed; or all", "N")
+    seed: int = _key(0, "what all draws depend on", "N")
+
+
+class RunSettings(DataSettings, ModelSettings):
+    """An audit, or one with a single kind of stage."""
+
+    threat: str = _key(..., "what the attacker may change: linf:8/255, l2:0.5", "SET:RADIUS")
+    method: Names = _key(("standard",), "the plan: standard or quick", "NAME")
+    out: str | None = _key(None, "the run folder; a new one below runs/ where none is given", "FOLDER")
+    resume: bool = _key(False, "go on with the run in --out")
+    rows: Positive | None = _key(None, "model rows in one pass; changes no verdict", "N")
+    pool: Positive | None = _key(None, "samples in one part of the run folder: what a crash may cost", "N")
+
+
+class AttackSettings(RunSettings):
+    """Attacks alone."""
+
+    method: Names = _key(("pgd",), "attacks, one after the other; see `ironbound list attack`", "NAME,..")
+
+
+class CertifySettings(RunSettings):
+    """Bounds alone."""
+
+    method: Names = _key(("ibp",), "bounds, one after the other; see `ironbound list certify`", "NAME,..")
+
+
+class HardenSettings(RunSettings):
+    """A training between two audits. What is None is the training's own default."""
+
+    method: Names = _key(("pgd",), "the training; see `ironbound list harden`", "NAME")
+    data: str = _key(..., "what to train on", "PATH")
+    split: str = _key("train", "its part to train on", "NAME")
+    test: str | None = _key(None, "what to measure on; by default the data's test part, or a tenth held out", "PATH")
+    audit: str = _key("standard", "the plan of the audits before and after, or none", "PLAN")
+    epochs: Positive | None = _key(None, "passes over the data", "N")
+    batch: Positive | None = _key(None, "samples a step", "N")
+    rate: float | None = _key(None, "the learning rate at its highest", "R")
+    optimiser: Literal["adam", "sgd"] | None = _key(None, "adam or sgd", "NAME")
+    schedule: Literal["constant", "cosine", "cyclic"] | None = _key(None, "constant, cosine or cyclic", "NAME")
+    weight_decay: float | None = _key(None, "the pull of the weights towards zero", "W")
+    clip: float | None = _key(None, "the norm to which gradients are shortened", "C")
+    steps: Positive | None = _key(None, "of the inner attack (pgd)", "N")
+    kappa_end: float | None = _key(None, "the final weight of the clean loss (ibp)", "K")
+
+    def of_training(self) -> dict[str, Any]:
+        """What was said of the training itself."""
+        names = ("epochs", "batch", "rate", "optimiser", "schedule", "weight_decay", "clip", "steps", "kappa_end")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+
+class VerifySettings(DataSettings, ModelSettings):
+    """Another place of model or data than the one that the run recorded."""
+
+    model: str | None = _key(None, "the network, where the recorded one is gone or another", "FILE:NAME")  # type: ignore[assignment]
+    data: str | None = _key(None, "the data, where the recorded ones are gone or others", "PATH")  # type: ignore[assignment]
+    samples: Count = _key(None, "how many samples of --data were audited", "N")
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def settings_of(kind: type[S], flags: dict[str, Any], config: str | None = None) -> S:
+    """The settings of a file, overridden by flags. Raises UsageError that names the key."""
+    values = {**({} if config is None else read_yaml(Path(config))), **flags}
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        raise UsageError("; ".join(dict.fromkeys(_said(kind, problem) for problem in error.errors()))) from None
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file of keys and values. Raises UsageError for anything else."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--config {path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
+    except yaml.YAMLError as error:
+        raise UsageError(f"--config {path} is no YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise UsageError(f'--config {path}: lines of "key: value" are expected, such as "threat: linf:0.3".')
+    return {key.replace("-", "_"): value for key, value in content.items()}
+
+
+def _said(kind: type[Settings], problem: Any) -> str:
+    """One problem in words."""
+    key = str(problem["loc"][0]) if problem["loc"] else "settings"
+    flag = f"--{key.replace('_', '-')}"
+    if problem["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(key, kind.model_fields, n=1)
+        hint = f"Did you mean {near[0]!r}? " if near else ""
+        return f"there is no key {key!r}. {hint}There are: {', '.join(sorted(kind.model_fields))}"
+    words = kind.model_fields[key].description if key in kind.model_fields else ""
+    if problem["type"] == "missing":
+        return f"{flag} is missing: {words}"
+    reason = str(problem["msg"]).removeprefix("Value error, ")
+    return f"{flag} is {words}; got {problem['input']!r} ({reason[:1].lower()}{reason[1:]})"
