@@ -72,7 +72,9 @@ def data_of(x: Tensor, y: Tensor, **fields: Any) -> Data:
 class Wrap(nn.Module):
     """A net with something behind (or in front of) it."""
 
-    def __init__(self, net: nn.Module, after: Callable[[Tensor], Tensor], before: Callable[[Tensor], Tensor] | None = None):
+    def __init__(
+        self, net: nn.Module, after: Callable[[Tensor], Tensor], before: Callable[[Tensor], Tensor] | None = None
+    ):
         super().__init__()
         self.net, self.after, self.before = net, after, before or (lambda x: x)
 

@@ -8,6 +8,7 @@ from ironbound.core.attack import Attack
 from ironbound.core.errors import IronboundError
 from ironbound.core.protocols import Ask, Budget, Can, Rows, Status, Want
 from ironbound.core.result import Result
+from ironbound.core.version import __version__
 from ironbound.goals import Targeted, Untargeted
 from ironbound.models.model import Model
 from ironbound.models.open import load
@@ -17,8 +18,6 @@ from ironbound.searches.ascent import Ascent, Clean, Uniform
 from ironbound.searches.moves import Apgd, Momentum, Step
 from ironbound.sets import L2, Linf, parse_threat
 from ironbound.verbs import Hardened, attack, audit, certify, harden, verify
-
-__version__ = "0.1.0"
 
 __all__ = [
     "L2",
@@ -47,6 +46,7 @@ __all__ = [
     "Uniform",
     "Untargeted",
     "Want",
+    "__version__",
     "attack",
     "audit",
     "certify",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ironbound import recipes
 from ironbound.core.attack import Attack
-from ironbound.core.catalogue import Entry, find
+from ironbound.core.catalogue import Entry, find, normal
 from ironbound.core.errors import UsageError
 from ironbound.core.protocols import PerturbationSet
 from ironbound.models.model import Model
@@ -57,13 +57,17 @@ def attack_of(method: str | Attack) -> Attack:
 
 
 def plan_named(method: str | Attack | Plan) -> Plan:
-    """A plan by its name, or as it is; an attack alone is a plan of one stage."""
+    """A plan by its name, or as it is; an attack alone, or its name, is a plan of one stage."""
     from ironbound.auditing import plan
 
     if isinstance(method, plan.Plan):
         return method
     if isinstance(method, Attack):
         return plan.of_attacks([("attack", method)])
+    if not isinstance(method, str):
+        raise UsageError(f"an audit's method is the name of a plan, a Plan or an Attack; got {type(method).__name__}.")
+    if normal(method) in {normal(name) for entry in recipes.ENTRIES for name in (entry.name, *entry.aliases)}:
+        return plan_of("attack", [method])
     made: Plan = find(plan.ENTRIES, "audit", method).make()
     return made
 

@@ -234,9 +234,7 @@ def harden(
     trained = train(wrapped, fit, chosen, training, folder=place, resume=resume, progress=progress or silent)
     if folder is not None:
         save_weights(trained.model.net, folder / "model.safetensors")
-    return Hardened(
-        trained.model, before, bracket("after", trained.model, _trained(origin, folder)), trained.history
-    )
+    return Hardened(trained.model, before, bracket("after", trained.model, _trained(origin, folder)), trained.history)
 
 
 def _trained(origin: dict[str, Any] | None, folder: Path | None) -> dict[str, Any] | None:

@@ -15,34 +15,44 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from audit_samples import digits, digits_net
 
 import ironbound as ib
+from audit_samples import digits, digits_net
 from ironbound.auditing.audit import Audit
 from ironbound.auditing.folder import SEAL
 from ironbound.core.store import read_tensors
+from ironbound.models.weights import save_weights
 
-SAMPLES = 75
-PARTS = 15
+SAMPLES = 100
+PARTS = 25
 RUN = f"""
 import sys
 import torch
 torch.set_num_threads(1)
 import ironbound as ib
-from audit_samples import digits, digits_net
+from audit_samples import digits, mlp
+from safetensors.torch import load_file
 
+net = mlp(64, 24, 10)
+net.load_state_dict(load_file(sys.argv[2]))
 print("ready", flush=True)
-ib.audit(digits_net(), digits({SAMPLES}), threat="linf:0.05", method="standard", out=sys.argv[1], resume=True, pool=5, rows=64)
+ib.audit(net, digits({SAMPLES}), threat="linf:0.05", method="quick", out=sys.argv[1], resume=True, pool=4, rows=64)
 print("done", flush=True)
 """
 
 
 def _started(folder: Path) -> subprocess.Popen[str]:
     """A process that audits into the folder, at the moment when it begins to; its code is a copy that nobody edits."""
-    path = os.pathsep.join([str(folder.parent / "code"), str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join(
+        [str(folder.parent / "code"), str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    )
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
-        [sys.executable, "-c", RUN, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        [sys.executable, "-c", RUN, str(folder), str(folder.parent / "net.safetensors")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n", process.communicate()[1]
@@ -58,14 +68,18 @@ def _killed(folder: Path, moment: random.Random) -> bool:
     process, before = _started(folder), _parts(folder)
     while process.poll() is None and _parts(folder) == before:
         time.sleep(0.005)
-    time.sleep(moment.uniform(0, 0.2))
+    time.sleep(moment.uniform(0, 0.1))
     process.send_signal(signal.SIGKILL)
     process.communicate()
     return process.returncode == -signal.SIGKILL
 
 
 def _rows(folder: Path) -> list[dict[str, Any]]:
-    return [row for path in sorted((folder / "results").iterdir()) for row in pq.read_table(path, partitioning=None).to_pylist()]
+    return [
+        row
+        for path in sorted((folder / "results").iterdir())
+        for row in pq.read_table(path, partitioning=None).to_pylist()
+    ]
 
 
 def _figures(folder: Path) -> dict[str, Any]:
@@ -80,6 +94,7 @@ def _figures(folder: Path) -> dict[str, Any]:
 @pytest.mark.slow
 def test_five_kills_change_nothing(tmp_path: Path) -> None:
     whole, torn, moment = tmp_path / "whole", tmp_path / "torn", random.Random(0)
+    save_weights(digits_net(), tmp_path / "net.safetensors")
     shutil.copytree(Path(ib.__file__).parent, tmp_path / "code" / "ironbound")
     undisturbed = _started(whole)
     out, error = undisturbed.communicate()

@@ -16,10 +16,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import torch
-from audit_samples import data_of, digits, digits_net, drawn, flipped, labelled, mlp
 from torch import nn
 
 import ironbound as ib
+from audit_samples import data_of, digits, digits_net, drawn, flipped, labelled, mlp
 from ironbound.auditing import folder as folders
 from ironbound.auditing import manifest as manifests
 from ironbound.auditing.audit import Audit, finish
@@ -298,7 +298,7 @@ def test_what_does_not_fit_says_so_before_a_folder_is_made(tmp_path: Path) -> No
 # --------------------------------------------------------------------------------------- folders that cannot be used
 def test_a_second_run_into_one_folder_is_refused(small: Path) -> None:
     before = contents(small)
-    with pytest.raises(RunError, match="already holds a run. Add --resume"):
+    with pytest.raises(RunError, match=r"already holds a run\. Add --resume"):
         audited(small)
     assert contents(small) == before
 
@@ -308,7 +308,11 @@ def test_other_things_in_the_folder_or_in_its_place_are_refused(tmp_path: Path) 
     (tmp_path / "full" / "thesis.txt").write_text("mine")
     (tmp_path / "file").write_text("mine")
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
-    for name, said in (("full", "holds other things"), ("file", "a file stands in its place"), ("link", "leads nowhere")):
+    for name, said in (
+        ("full", "holds other things"),
+        ("file", "a file stands in its place"),
+        ("link", "leads nowhere"),
+    ):
         for resume in (False, True):
             with pytest.raises(RunError, match=said):
                 audited(tmp_path / name, resume=resume)
@@ -381,7 +385,7 @@ def test_a_folder_of_another_user(tmp_path: Path) -> None:
         with pytest.raises(RunError, match="cannot be written"):
             audited(tmp_path / "run")
     else:
-        with pytest.raises(RunError, match="could not be written|cannot be written"):
+        with pytest.raises(RunError, match=r"could not be written|cannot be written"):
             audited(Path("/proc/ironbound"))
 
 
@@ -500,7 +504,10 @@ def test_resuming_with_settings_that_no_weight_shows_is_refused(tmp_path: Path) 
         audited(tmp_path / "run", net=Scaled(1.1), resume=True)
     parts = [nn.Flatten(), nn.Linear(64, 16), nn.LeakyReLU(0.1), nn.Dropout(0.5), nn.Linear(16, 10)]
     nets = [nn.Sequential(*parts), nn.Sequential(*parts[:2], nn.ReLU(), *parts[3:])]
-    nets += [nn.Sequential(*parts[:2], nn.LeakyReLU(0.2), *parts[3:]), nn.Sequential(*parts[:3], nn.Dropout(0.1), parts[4])]
+    nets += [
+        nn.Sequential(*parts[:2], nn.LeakyReLU(0.2), *parts[3:]),
+        nn.Sequential(*parts[:3], nn.Dropout(0.1), parts[4]),
+    ]
     assert len({manifests.model_fingerprint(Model(net)) for net in nets}) == 4
 
 
@@ -574,7 +581,9 @@ def test_run_and_finish_are_the_two_halves_of_audit(tmp_path: Path, small: Path)
     assert isinstance(half, RunFolder)
     with pytest.raises(RunError, match="not finished"):
         Audit.load(half.path)
-    assert ib.verify(half.path, digits_net(), digits(24)).warnings == ["The run is not finished; what there is was checked."]
+    assert ib.verify(half.path, digits_net(), digits(24)).warnings == [
+        "The run is not finished; what there is was checked."
+    ]
     whole = finish(half, model, digits(24), threat, PGD)
     assert whole.verdicts == Audit.load(small).verdicts
 

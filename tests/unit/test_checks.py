@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from audit_samples import Drawing, Wrap, data_of, digits, digits_net, drawn, labelled, mlp
 from torch import Tensor, nn
 
 import ironbound as ib
+from audit_samples import Drawing, Wrap, data_of, digits, digits_net, drawn, labelled, mlp
 from ironbound.auditing.audit import Audit
 from ironbound.auditing.checks import CHECKS, Evidence
 from ironbound.auditing.checks.check import grade
@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[2]
 FGSM = Attacking("fgsm", ib.recipes.fgsm(), witness=True)
 NOISE = Attacking("noise", ib.recipes.noise(20), witness=True)
 SMALL = Plan("small", (Attacking("pgd", ib.recipes.pgd(steps=5)), FGSM, NOISE))
-WEAK = Attacking("weak", ib.recipes.pgd(steps=1, step=0.0, random_start=False))
+WEAK = Attacking("weak", ib.recipes.pgd(steps=3, step=0.0, random_start=False))
 """An iterative attack that never leaves the input."""
 
 
@@ -68,15 +68,17 @@ def test_all_checks_pass_on_an_honest_net(honest: Audit) -> None:
 
 def test_the_document_lists_every_check_with_its_severity_and_source() -> None:
     text = (ROOT / "docs" / "checks.md").read_text()
-    rows = re.findall(r"^\| (\d+) \| ([^|]+) \| ([^|]+) \| ([^|]+) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", text, re.M)
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if re.match(r"\| \d+ \|", line)]
     numbers = [int(row[0]) for row in rows]
     assert numbers == list(range(1, 32))
-    for number, name, _, _, severity, sources, state in rows:
-        assert re.fullmatch(r"[COTIAZ](, [COTIAZ])*|\N{EN DASH}", sources.strip())
-        done = int(number) in CHECKS
-        assert state.strip() == ("yes" if done else "not yet")
+    for number, name, question, rule, advice, severity, sources, state in rows:
+        assert re.fullmatch("[COTIAZ](, [COTIAZ])*|\N{EN DASH}", sources)
+        assert rule
+        assert advice
+        done = CHECKS.get(int(number))
+        assert state == ("yes" if done else "not yet")
         if done:
-            assert (name.strip(), severity.strip()) == (CHECKS[int(number)].name, CHECKS[int(number)].severity)
+            assert (name, question, severity) == (done.name, done.question, done.severity)
 
 
 def _facts(**results: str) -> list[Any]:
@@ -225,13 +227,33 @@ def test_12_what_cannot_be_compared() -> None:
 
 def test_13_and_16_weaker_attacks_that_find_more() -> None:
     crippled = audited(digits_net(), threat="linf:0.2", method=Plan("weak", (WEAK, FGSM)))
+    assert result(crippled, 16) == "pass"
     assert result(crippled, 13) == "fail"
-    assert result(crippled, 16) == "not applicable"
     assert crippled.facts["confidence"]["grade"] == "low"
     assert "broken" in crippled.verdicts  # what a mere witness breaks is broken all the same
-    noise = audited(digits_net(), threat="linf:0.5", method=Plan("weak", (WEAK, replace(NOISE, attack=ib.recipes.noise(100)))))
+    noise = audited(
+        digits_net(), threat="linf:0.5", method=Plan("weak", (WEAK, replace(NOISE, attack=ib.recipes.noise(100))))
+    )
     assert result(noise, 16) == "fail"
     assert "They count as broken" in found(noise, 16)["evidence"]
+
+
+def test_13_and_16_where_the_plan_has_no_witnesses() -> None:
+    """They are asked all the same, on a few survivors."""
+    weak = audited(digits_net(), threat="linf:0.5", method=Plan("weak", (WEAK,)))
+    assert (result(weak, 13), result(weak, 16)) == ("fail", "fail")
+    assert "still count as undecided" in found(weak, 13)["evidence"]
+    assert weak.verdicts == ["undecided"] * 24
+    assert weak.facts["confidence"]["grade"] == "low"
+    strong = audited(digits_net(), threat="linf:0.05", method="pgd")
+    assert (result(strong, 13), result(strong, 16)) == ("pass", "pass")
+
+
+@pytest.mark.parametrize("method", ["fgsm", ib.recipes.hopskipjump(queries=50)])
+def test_13_a_plan_without_an_iterative_attack_is_not_to_be_trusted(method: Any) -> None:
+    report = audited(digits_net(), digits(8).x, threat="linf:0.05", method=method)
+    assert result(report, 13) == "cannot tell"
+    assert report.facts["confidence"]["grade"] == "moderate"
 
 
 def test_13_where_nothing_is_left() -> None:
@@ -384,7 +406,9 @@ class Decides(nn.Module):
         return (x.flatten(1).mean(1) > 0.3).long()
 
 
-@pytest.mark.parametrize("kind", ["two classes", "three classes", "one logit", "one probability", "l2", "vectors", "float64"])
+@pytest.mark.parametrize(
+    "kind", ["two classes", "three classes", "one logit", "one probability", "l2", "vectors", "float64"]
+)
 def test_models_of_all_kinds(kind: str) -> None:
     x = drawn(10, 1, 8, 8)
     net: Any = mlp(64, 8, {"two classes": 2, "three classes": 3, "one logit": 1, "one probability": 1}.get(kind, 10))
@@ -406,6 +430,15 @@ def test_models_of_all_kinds(kind: str) -> None:
     assert ib.verify(report.folder, net, (x, labels)).holds
 
 
+def test_inputs_without_a_range() -> None:
+    report = audited(ib.Model(digits_net(), range=None), digits(8).x, labelled(digits_net(), digits(8).x))
+    _no_crash(report)
+    assert result(report, 2) == "cannot tell"
+    assert "broken" in report.verdicts
+    told = ib.Model(digits_net(), range=None, outputs="logits")
+    assert result(audited(told, digits(8).x, labelled(digits_net(), digits(8).x)), 2) == "pass"
+
+
 def test_a_model_of_decisions() -> None:
     x = drawn(8, 1, 8, 8) * 0.6
     report = audited(Decides(), x, Decides()(x), method=ib.recipes.hopskipjump(queries=200))
@@ -415,7 +448,9 @@ def test_a_model_of_decisions() -> None:
 
 
 def test_a_model_that_draws() -> None:
-    report = audited(ib.Model(Drawing(digits_net(), 0.5), random=True), digits(8).x, labelled(digits_net(), digits(8).x))
+    report = audited(
+        ib.Model(Drawing(digits_net(), 0.5), random=True), digits(8).x, labelled(digits_net(), digits(8).x)
+    )
     _no_crash(report)
     assert result(report, 20) == "not applicable"
     dropping = nn.Sequential(nn.Dropout(0.3), digits_net())

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from audit_samples import Wrap, data_of, digits, digits_net, drawn, labelled, mlp
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import ironbound as ib
+from audit_samples import Wrap, data_of, digits, digits_net, drawn, labelled, mlp
 from ironbound.auditing.audit import Audit
 from ironbound.auditing.plan import Plan
 from ironbound.auditing.run import tried
@@ -127,7 +127,7 @@ def test_targets(net: nn.Module, right: tuple[Tensor, Tensor], target: Any) -> N
     found = ib.attack(net, x, y, threat="linf:0.3", target=target)
     answers = labelled(net, found.adversarial)
     assert bool((answers[found.success] == 3).all())
-    assert 0 < int(found.success.sum())
+    assert bool(found.success.any())
     already = y == 3
     assert [name == "already wrong" for name in found.status_names] == already.tolist()
     without = ib.attack(net, x, threat="linf:0.3", target=target)
@@ -180,8 +180,9 @@ def test_a_model_that_draws_is_attacked_with_votes(right: tuple[Tensor, Tensor])
         def forward(self, x: Tensor) -> Tensor:
             return self.net(nn.functional.dropout(x, 0.1, training=True))
 
+    model = ib.Model(Dropping(), random=True)
     state = torch.get_rng_state()
-    found = ib.attack(ib.Model(Dropping(), random=True), *right, threat="linf:0.2", method=ib.recipes.pgd(steps=5))
+    found = ib.attack(model, *right, threat="linf:0.2", method=ib.recipes.pgd(steps=5))
     assert bool(found.success.any())
     assert found.config["attack"]["votes"] == 20
     assert torch.equal(torch.get_rng_state(), state)
@@ -276,8 +277,12 @@ def test_plans_by_name(net: nn.Module, right: tuple[Tensor, Tensor]) -> None:
     assert plan_of("audit", ["quick"]).name == "quick"
     with pytest.raises(UsageError, match="an audit has one plan"):
         plan_of("audit", ["quick", "standard"])
-    with pytest.raises(UnknownName, match="audit knows no method 'standart'. Did you mean 'standard'"):
+    with pytest.raises(UnknownName, match=r"audit knows no method 'standart'\. Did you mean 'standard'"):
         ib.audit(net, right, threat="linf:0.1", method="standart")
+    with pytest.raises(UsageError, match="the name of a plan, a Plan or an Attack; got int"):
+        ib.audit(net, right, threat="linf:0.1", method=3)  # type: ignore[arg-type]
+    alone = ib.audit(net, right, threat="linf:0.1", method="fgsm")
+    assert alone.facts["plan"] == {"name": "fgsm", "stages": ["clean", "fgsm"]}
     assert set_of("l2:1") == ib.L2(1)
 
 
@@ -295,7 +300,14 @@ def test_an_attack_that_the_model_cannot_answer_is_refused_at_once(right: tuple[
 
 
 # ----------------------------------------------------------------------------------------------------------- harden
-FAST: dict[str, Any] = {"threat": "linf:0.1", "epochs": 2, "steps": 2, "audit": Plan("one", plan_of("attack", ["fgsm"]).stages)}
+FAST: dict[str, Any] = {
+    "threat": "linf:0.05",
+    "epochs": 2,
+    "steps": 2,
+    "rate": 0.02,
+    "batch": 32,
+    "audit": Plan("one", plan_of("attack", ["fgsm"]).stages),
+}
 
 
 def test_harden_gives_model_before_after_and_history(tmp_path: Path) -> None:
@@ -308,7 +320,7 @@ def test_harden_gives_model_before_after_and_history(tmp_path: Path) -> None:
     assert [row["epoch"] for row in robust.history] == [1, 2]
     assert robust.before is not None
     assert robust.after is not None
-    assert robust.after.clean_accuracy > robust.before.clean_accuracy
+    assert robust.after.clean_accuracy > 0.5 > robust.before.clean_accuracy
     assert net.training
     assert torch.equal(net[1].weight.grad, torch.ones_like(net[1].weight))
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
@@ -330,7 +342,9 @@ def test_harden_gives_model_before_after_and_history(tmp_path: Path) -> None:
 
 def test_harden_trains_only_where_no_audit_is_wanted() -> None:
     net = mlp(64, 10)
-    robust = ib.harden(net, load("digits:train", samples=200), threat="linf:0.1", method="standard", epochs=1, audit=None)
+    robust = ib.harden(
+        net, load("digits:train", samples=200), threat="linf:0.1", method="standard", epochs=1, audit=None
+    )
     assert (robust.before, robust.after) == (None, None)
     assert len(robust.history) == 1
     assert not torch.equal(robust.model.net[1].weight, net[1].weight)
@@ -339,7 +353,7 @@ def test_harden_trains_only_where_no_audit_is_wanted() -> None:
 def test_harden_takes_a_training_and_data_to_measure_on() -> None:
     training = Training(Pgd(steps=1), epochs=1)
     options: dict[str, Any] = {**FAST, "method": training, "test": "digits:test", "samples": 12}
-    for name in ("epochs", "steps"):
+    for name in ("epochs", "steps", "rate", "batch"):
         del options[name]
     robust = ib.harden(mlp(64, 10), load("digits:train", samples=100), **options)
     assert robust.before is not None
@@ -371,7 +385,9 @@ def test_a_module_is_a_model_with_inputs_in_0_1(net: nn.Module, right: tuple[Ten
     bare, wrapped = (ib.attack(m, x, y, threat="linf:0.1") for m in (net, ib.Model(net, range=(0, 1))))
     assert torch.equal(bare.adversarial, wrapped.adversarial)
     scaled = ib.Model(Wrap(net, lambda z: z, lambda v: v / 2), range=(0, 2))
-    assert ib.attack(scaled, 2 * x, y, threat=ib.Linf(0.2)).success.tolist() == bare.success.tolist()
+    twice = ib.attack(scaled, 2 * x, y, threat=ib.Linf(0.2), method="i_fgsm")
+    once = ib.attack(net, x, y, threat=ib.Linf(0.1), method="i_fgsm")
+    assert twice.success.tolist() == once.success.tolist()
     with pytest.raises(UsageError, match=r"Model wraps a torch\.nn\.Module; got str"):
         ib.attack("net", x, y, threat="linf:0.1")
 
@@ -379,13 +395,16 @@ def test_a_module_is_a_model_with_inputs_in_0_1(net: nn.Module, right: tuple[Ten
 def test_normalisation_belongs_inside(net: nn.Module, right: tuple[Tensor, Tensor]) -> None:
     x, y = right
     inside = ib.Model(Wrap(net, lambda z: z, lambda v: v * 0.3 + 0.1), mean=0.1, std=0.3)
-    assert ib.attack(inside, x, y, threat="linf:0.1").success.tolist() == ib.attack(net, x, y, threat="linf:0.1").success.tolist()
+    assert (
+        ib.attack(inside, x, y, threat="linf:0.1").success.tolist()
+        == ib.attack(net, x, y, threat="linf:0.1").success.tolist()
+    )
 
 
 def test_the_verbs_have_one_shape() -> None:
     for verb in (ib.attack, ib.certify, ib.audit, ib.harden):
         parameters = inspect.signature(verb).parameters
-        assert list(parameters)[0] == "model"
+        assert next(iter(parameters)) == "model"
         assert parameters["threat"].kind is inspect.Parameter.KEYWORD_ONLY
         assert parameters["method"].kind is inspect.Parameter.KEYWORD_ONLY
         assert verb.__doc__

@@ -5,16 +5,17 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from audit_samples import Drawing, data_of, digits, digits_net, drawn, edited, flipped, labelled, mlp, reseal, rewritten
 from torch import nn
 
 import ironbound as ib
+from audit_samples import Drawing, data_of, digits, digits_net, drawn, edited, flipped, labelled, mlp, reseal, rewritten
 from ironbound.auditing import verify as verifying
 from ironbound.auditing.folder import RunFolder
 from ironbound.auditing.verify import Verification
@@ -81,10 +82,8 @@ def test_one_altered_bit_in_any_file_but_the_report_is_seen(finished: Path, tmp_
         content = path.read_bytes()
         for bit in [0, 8 * len(content) - 1, *(chance.randrange(8 * len(content)) for _ in range(6))]:
             flipped(path, bit)
-            try:
+            with suppress(RunError, DataError):  # which is loud enough
                 assert not verified(copy).holds, (path, bit)
-            except (RunError, DataError):
-                pass
             path.write_bytes(content)
     assert verified(copy).holds
 

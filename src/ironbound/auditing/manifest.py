@@ -15,12 +15,12 @@ from typing import Any
 
 import torch
 
-import ironbound
 from ironbound.auditing.plan import Plan
 from ironbound.core.describe import fingerprint, parts_of, state_digest
 from ironbound.core.predict import predict
 from ironbound.core.protocols import PerturbationSet
 from ironbound.core.rng import Rng, content_digests, content_keys
+from ironbound.core.version import __version__
 from ironbound.data.dataset import Data
 from ironbound.models.model import Model
 
@@ -43,7 +43,7 @@ def manifest_of(
     """The manifest of a run that is about to begin. `origin` says how to load model and data again, where that is known."""
     return {
         "schema": SCHEMA,
-        "ironbound": ironbound.__version__,
+        "ironbound": __version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "model": {
             "name": model.name, "outputs": model.outputs, "range": None if model.box is None else list(model.box),
@@ -122,8 +122,8 @@ def probes_differ(then: list[list[float | None]], now: list[list[float | None]])
 @cache
 def code_digest() -> str:
     """The source of Ironbound."""
-    digest = hashlib.blake2b(ironbound.__version__.encode(), digest_size=8)
-    root = Path(ironbound.__file__).parent
+    digest = hashlib.blake2b(__version__.encode(), digest_size=8)
+    root = Path(__file__).parents[1]
     for path in sorted(root.rglob("*.py")):
         digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()

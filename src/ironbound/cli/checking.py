@@ -68,6 +68,14 @@ def _checked(folder: Path, settings: VerifySettings, progress: Any) -> Verificat
     from ironbound.auditing.verify import Verification, verify
 
     run = RunFolder.open(folder)
+    try:
+        altered = run.altered()  # before anything is loaded from where the manifest says
+        if altered:
+            return Verification(
+                failures=[f"{name} was altered or taken away since the run finished" for name in altered]
+            )
+    except RunError as error:
+        return Verification(failures=[str(error)])
     model, data = model_of(run, settings), data_of(run, settings)
     try:
         return verify(run, model, data, progress)

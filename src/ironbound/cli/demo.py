@@ -85,7 +85,7 @@ def run_demo(place: Path, resume: bool, fast: bool, terminal: Terminal) -> int:
     tour = FAST if fast else WHOLE
     _announce(terminal, tour, place)
     audits, seconds = {}, {}
-    with terminal.progress() as display:
+    with _one_thread(), terminal.progress() as display:
         for stop in tour.stops:
             audits[stop.name], seconds[stop.name] = _visit(tour, stop, place, display.listener(stop.name))
     names = list(audits)
@@ -98,6 +98,19 @@ def run_demo(place: Path, resume: bool, fast: bool, terminal: Terminal) -> int:
     took, worked = time.perf_counter() - start, time.process_time() - spent
     terminal.say(f"Took {took:.0f} s ({worked:.0f} s of computing).", style="dim")
     return 0
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """The networks are too small for a second thread to pay, and threads that wait for each other cost a busy machine."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _announce(terminal: Terminal, tour: Tour, place: Path) -> None:

@@ -31,6 +31,7 @@ def write_page(folders: list[Path], path: Path, title: str, names: list[str] | N
     from ironbound.auditing.report.render import render_many
     from ironbound.core.store import write_bytes
 
+    unreadable: tuple[type[Exception], ...] = (*BROKEN, TemplateError)
     audits = [_opened(folder) for folder in folders]
     try:
         if len(audits) == 1:
@@ -38,7 +39,7 @@ def write_page(folders: list[Path], path: Path, title: str, names: list[str] | N
         else:
             named = names or _names(folders, audits)
             page = render_many(title, [(name, a.facts, a.pictures) for name, a in zip(named, audits, strict=True)])
-    except (*BROKEN, TemplateError) as error:
+    except unreadable as error:
         places = ", ".join(str(folder) for folder in folders)
         raise RunError(f"{places}: audit.json is not what an audit writes ({error}); it was altered.") from None
     write_bytes(path, page.encode())

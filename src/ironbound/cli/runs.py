@@ -28,8 +28,10 @@ def place_of(verb: str, out: str | None, resume: bool) -> Path:
 def run_audit(verb: str, settings: RunSettings, terminal: Terminal, folder: Path) -> int:
     """`audit`, `attack` and `certify`: stages over a data set, into a run folder."""
     from ironbound import verbs
+    from ironbound.auditing.folder import usable
     from ironbound.names import plan_of, set_of
 
+    usable(folder, settings.resume)
     threat, plan = set_of(settings.threat), plan_of(verb, settings.method)
     model, data = open_model(settings), open_data(settings)
     origin = origin_of(settings, data_origin(settings))
@@ -43,16 +45,11 @@ def run_audit(verb: str, settings: RunSettings, terminal: Terminal, folder: Path
         terminal.data({"folder": str(folder), **audit.facts})
     else:
         summarise(terminal, audit.facts, folder)
-    if verb == "certify" and not any(stage["entered"] for stage in audit.facts["stages"] if stage["kind"] == "bound"):
-        _must_have_been_open(audit.facts)
+    bounds = [stage for stage in audit.facts["stages"] if stage["kind"] == "bound"]
+    if verb == "certify" and audit.facts["notes"] and not any(stage["entered"] for stage in bounds):
+        reason = " ".join(audit.facts["notes"])
+        raise UnsupportedOperation(f"nothing could be certified. {reason} Attacks need no bounds: ironbound attack.")
     return 0
-
-
-def _must_have_been_open(facts: Any) -> None:
-    """No bound saw a sample: all are wrong when clean, or the model cannot be bounded at all."""
-    if facts["verdicts"]["wrong"] < facts["clean"]["total"]:
-        reason = " ".join(facts["notes"]) or "No bound was run."
-        raise UnsupportedOperation(f"nothing could be certified. {reason} Attack it instead: ironbound attack.")
 
 
 def run_harden(settings: HardenSettings, terminal: Terminal, folder: Path) -> int:

@@ -34,7 +34,7 @@ def _key(default: Any, words: str, shape: str = "TEXT") -> Any:
 Numbers = Annotated[tuple[float, ...], BeforeValidator(_listed)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_listed), Field(min_length=1)]
 Limits = Annotated[tuple[float, float] | None, BeforeValidator(_limits)]
-Count = Annotated[int | None, BeforeValidator(_count), Field(ge=1)]
+Count = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_count)]
 Positive = Annotated[int, Field(ge=1)]
 
 
@@ -135,7 +135,8 @@ def settings_of(kind: type[S], flags: dict[str, Any], config: str | None = None)
     try:
         return kind(**values)
     except ValidationError as error:
-        raise UsageError("; ".join(dict.fromkeys(_said(kind, problem) for problem in error.errors()))) from None
+        problems = {problem["loc"][:1]: problem for problem in reversed(error.errors())}  # the first of each key
+        raise UsageError("; ".join(_said(kind, values, problem) for problem in reversed(problems.values()))) from None
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -153,7 +154,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return {key.replace("-", "_"): value for key, value in content.items()}
 
 
-def _said(kind: type[Settings], problem: Any) -> str:
+def _said(kind: type[Settings], values: dict[str, Any], problem: Any) -> str:
     """One problem in words."""
     key = str(problem["loc"][0]) if problem["loc"] else "settings"
     flag = f"--{key.replace('_', '-')}"
@@ -162,7 +163,7 @@ def _said(kind: type[Settings], problem: Any) -> str:
         hint = f"Did you mean {near[0]!r}? " if near else ""
         return f"there is no key {key!r}. {hint}There are: {', '.join(sorted(kind.model_fields))}"
     words = kind.model_fields[key].description if key in kind.model_fields else ""
-    if problem["type"] == "missing":
+    if key not in values:
         return f"{flag} is missing: {words}"
     reason = str(problem["msg"]).removeprefix("Value error, ")
-    return f"{flag} is {words}; got {problem['input']!r} ({reason[:1].lower()}{reason[1:]})"
+    return f"{flag} is {words}; got {values[key]!r} ({reason[:1].lower()}{reason[1:]})"

@@ -6,6 +6,7 @@ random streams bring their own `take`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -141,7 +142,7 @@ def choose(which: Tensor, yes: Tensor, no: Tensor) -> Tensor:
 
 def flat(rows: Tensor) -> Tensor:
     """One vector a row; a copy where the layout (channels last) asks for one."""
-    return rows.reshape(len(rows), -1)
+    return rows.reshape(len(rows), math.prod(rows.shape[1:]))  # which -1 could not tell of no rows
 
 
 def _branches(function: Callable[..., Any], *trees: Any) -> Any:

@@ -15,18 +15,22 @@ from torch import Tensor
 from ironbound.core.protocols import Box
 from ironbound.core.rows import column
 
+BLOCK = 1 << 16  # values at a time: what float64 needs on the way then stays in the cache
+
 
 def edges(
     x: Float[Tensor, "n ..."], radius: Float[Tensor, " n"], box: Box
 ) -> tuple[Float[Tensor, "n ..."], Float[Tensor, "n ..."]]:
     """The lowest and the highest value of x's own type within `radius` (float64) of each value of x and within the box."""
-    wide = x.double()
-    reach = column(radius, wide)
+    lo, hi, (low, high) = torch.empty_like(x), torch.empty_like(x), inner_box(box, x.dtype)
     infinity = torch.full((), math.inf, dtype=x.dtype, device=x.device)
-    lo = _inwards(wide, (wide - reach).to(x.dtype), reach, infinity)
-    hi = _inwards(wide, (wide + reach).to(x.dtype), reach, -infinity)
-    low, high = inner_box(box, x.dtype)
-    return lo.clamp_(min=low), hi.clamp_(max=high)
+    rows = max(1, BLOCK * len(x) // max(1, x.numel()))
+    for part, reach, down, up in zip(*(table.split(rows) for table in (x, radius, lo, hi)), strict=True):
+        wide = part.double()
+        reach = column(reach, wide)
+        down.copy_(_inwards(wide, (wide - reach).to(x.dtype), reach, infinity).clamp_(min=low))
+        up.copy_(_inwards(wide, (wide + reach).to(x.dtype), reach, -infinity).clamp_(max=high))
+    return lo, hi
 
 
 def inner_box(box: Box, dtype: torch.dtype) -> tuple[float, float]:

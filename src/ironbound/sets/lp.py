@@ -174,7 +174,9 @@ class L2Region(BallRegion):
     def steepest(self, g: Tensor) -> Tensor:
         tiny = torch.finfo(g.dtype).tiny
         g = g / column(flat(g).abs().amax(1).clamp_min(tiny), g)  # squares of 1e-30, a sure net's gradient, are 0
-        norm = torch.linalg.vector_norm(flat(g), dim=1, dtype=torch.float64)  # in float32 a lone row is summed otherwise
+        norm = torch.linalg.vector_norm(
+            flat(g), dim=1, dtype=torch.float64
+        )  # in float32 a lone row is summed otherwise
         return g / column(norm.clamp_min(tiny), g)
 
     def sample(self, rng: Rng) -> Tensor:
@@ -208,7 +210,6 @@ class L2Region(BallRegion):
     def _inside(self, step: Tensor, t: Tensor) -> Tensor:
         """clamp(x + t step), with t shrunk by rounding errors until float64 finds it inside."""
         shrink = 2 * torch.finfo(step.dtype).eps
-        t = t * (1 - shrink)
         aim = self.radius * (1 - 1e-12)  # because a float64 norm may change its last bit with the batch
         while True:
             move = torch.nan_to_num(column(t.to(step.dtype), step) * step, nan=0.0)
@@ -222,11 +223,12 @@ class L2Region(BallRegion):
 
 
 def _fill(slope: Float[Tensor, "m d"], room: Float[Tensor, "m d"], radius: Float[Tensor, " m"]) -> Float[Tensor, " m"]:
-    """The largest t with sum_i min(t slope_i, room_i)^2 <= radius^2, float64; inf where all room together fits.
+    """The largest t with sum_i min(t slope_i, room_i)^2 <= radius^2, float64; where all room fits, its end.
 
     Newton's method on t^2: the sum is piecewise linear in it and concave, so the steps rise to the answer and end there.
     """
-    slope2, room2 = slope**2, room**2
+    slope2, room2, tiny = slope**2, room**2, 4 * torch.finfo(slope.dtype).eps
+    end = torch.where(slope > 0, room / slope, 0.0).amax(1).double()  # where the last value is at its edge
     total = lambda squares: squares.sum(1, dtype=torch.float64)  # which does not feel how many rows there are
     t = radius / total(slope2).sqrt()
     while True:
@@ -234,9 +236,10 @@ def _fill(slope: Float[Tensor, "m d"], room: Float[Tensor, "m d"], radius: Float
         used, rest = total(torch.where(full, room2, 0.0)), total(torch.where(full, 0.0, slope2))
         following = ((radius**2 - used).clamp_min(0) / rest).sqrt()  # rest 0: everything is full, and t has no end
         following = torch.where(rest > 0, following, math.inf)
-        if not bool((following > t * (1 + 4 * torch.finfo(slope.dtype).eps)).any()):
-            return t
-        t = torch.maximum(t, following)
+        rises = following > t * (1 + tiny)
+        if not bool(rises.any()):
+            return torch.minimum(t, end)
+        t = torch.where(rises, following, t)  # the others have arrived, whatever company they keep
 
 
 def _diagonal(x: Tensor, box: Box) -> float:

@@ -10,6 +10,7 @@ import torch
 from ironbound import recipes
 from ironbound.auditing.checks.check import FEW, CheckResult, Evidence, check, percent
 from ironbound.auditing.plan import Attacking
+from ironbound.core.attack import Attack
 from ironbound.core.protocols import Can
 
 
@@ -86,7 +87,19 @@ def _judged(curve: dict[float, float], count: int, undecided: int) -> CheckResul
 )  # fmt: skip
 def beats_single_step(evidence: Evidence) -> CheckResult:
     """FGSM on every survivor of the iterative attacks."""
-    return _witness(evidence, "fgsm", "a single gradient step")
+    if not evidence.differentiable():
+        return CheckResult("not applicable", "The model gives no gradients.")
+    if not any(_iterative(stage) for stage in evidence.attacks):
+        return CheckResult(
+            "cannot tell",
+            "The plan has no iterative attack by gradient, although the model gives gradients.",
+            "Add one: pgd or apgd.",
+        )
+    return _witness(evidence, "fgsm", recipes.fgsm(), "a single gradient step")
+
+
+def _iterative(stage: Attacking) -> bool:
+    return Can.GRADIENT in stage.attack.search.needs and getattr(stage.attack.search, "steps", 2) > 1
 
 
 @check(
@@ -95,22 +108,26 @@ def beats_single_step(evidence: Evidence) -> CheckResult:
 )  # fmt: skip
 def beats_noise(evidence: Evidence) -> CheckResult:
     """Random draws on every survivor."""
-    return _witness(evidence, "noise", "random noise")
+    if Can.SAMPLE not in evidence.threat.can:
+        return CheckResult("not applicable", "One cannot draw from the threat.")
+    if not evidence.attacks:
+        return CheckResult("not applicable", "No attack was run.")
+    return _witness(evidence, "noise", recipes.noise(20), "random noise")
 
 
-def _witness(evidence: Evidence, name: str, what: str) -> CheckResult:
-    planned = [s for s in evidence.plan.stages if isinstance(s, Attacking) and s.witness and s.name == name]
-    if not planned:
-        return CheckResult("not applicable", f"The plan has no {name} as a witness.")
-    costs = evidence.verdicts.stage_costs(name)
-    broken, entered = int(costs["decided"]), int(costs["entered"])
+def _witness(evidence: Evidence, name: str, attack: Attack, what: str) -> CheckResult:
+    """A weak attack on what the others left: as a stage of the plan on all, or else here and now on a few."""
+    if any(isinstance(s, Attacking) and s.witness and s.name == name for s in evidence.plan.stages):
+        costs = evidence.verdicts.stage_costs(name)
+        broken, entered, then = int(costs["decided"]), int(costs["entered"]), "They count as broken."
+    else:
+        places = evidence.verdicts.places("undecided", most=FEW)
+        broken = int(evidence.attack(attack, places).success.sum()) if len(places) else 0
+        entered, then = len(places), "They still count as undecided: put it into the plan."
     if entered == 0:
         return CheckResult("pass", f"Nothing was left for {what} to break.")
     text = f"Of {entered} samples that the other attacks left, {what} broke {broken}."
     if broken == 0:
         return CheckResult("pass", text)
-    return CheckResult(
-        "fail",
-        f"{text} They count as broken.",
-        "Use more steps, restarts and other objectives, or an attack without gradients.",
-    )
+    advice = "Use more steps, restarts and other objectives, or an attack without gradients."
+    return CheckResult("fail", f"{text} {then}", advice)

@@ -129,7 +129,7 @@ def grade(checks: list[CheckFacts]) -> dict[str, str]:
             "text": f"A check that matters failed ({names(red)}): the figures are attacked so far, no more.",
         }
     if failed:
-        return {"grade": "moderate", "text": f"Nothing speaks against the figures, but look at: {names(failed)}."}
+        return {"grade": "moderate", "text": f"No red check failed, but these ask for a closer look: {names(failed)}."}
     if unsure:
         return {
             "grade": "moderate",

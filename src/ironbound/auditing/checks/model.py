@@ -62,6 +62,11 @@ def logits(evidence: Evidence) -> CheckResult:
         return CheckResult(
             "cannot tell", "The model answers with decisions only; attacks by gradient were not possible."
         )
+    if kind == "auto":
+        return CheckResult(
+            "cannot tell", "The inputs have no range to try the model on; its answers were taken as logits.",
+            'Say what they are: ironbound.Model(net, range=None, outputs="logits").',
+        )  # fmt: skip
     return CheckResult(
         "fail",
         f"The outputs are {kind}; their logarithm was attacked, which is flat in float32 beyond 1 - 1e-7.",

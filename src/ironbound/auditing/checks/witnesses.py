@@ -27,11 +27,12 @@ def same_verdict(evidence: Evidence) -> CheckResult:
         return CheckResult("not applicable", "The model draws; its witnesses were judged by votes.")
     adversarial, (_, y) = evidence.witnesses(places), evidence.samples(places)
     alone = margins(evidence, adversarial, y, rows=1)
-    lost = int((alone <= 0).sum())
+    lost = int((~(alone > 0)).sum())
     text = f"Of {len(places)} witnesses, {len(places) - lost} fool the model alone"
     if several(adversarial) and evidence.model.outputs != "decisions":
         try:
-            lost_wide = int((margins(evidence, adversarial.double(), y, model=double(evidence.model)) <= 0).sum())
+            wide = margins(evidence, adversarial.double(), y, model=double(evidence.model))
+            lost_wide = int((~(wide > 0)).sum())
         except (RuntimeError, TypeError) as error:  # a model that makes float32 tensors of its own, or cannot be copied
             return _alone_only(lost, text, error)
         text += f", {len(places) - lost_wide} in float64"

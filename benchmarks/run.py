@@ -1,0 +1,43 @@
+"""All benchmarks: `python benchmarks/run.py`, or some of them: `python benchmarks/run.py ask --rounds 15`.
+
+Prints tables, and writes the numbers with the facts of the machine as JSON. Clocks are CPU seconds of this process,
+medians over alternated rounds: on a busy machine only their ratios mean something.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: waiting threads shall not count as work
+
+import ask
+import pgd
+import torch
+from timing import machine
+
+SECTIONS = {"pgd": pgd.run, "ask": ask.run}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Ironbound's benchmarks")
+    parser.add_argument("sections", nargs="*", help=f"some of {', '.join(SECTIONS)}; all by default")
+    parser.add_argument("--rounds", type=int, default=7, help="alternations, of which the median is taken")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--json", type=Path, default=Path("benchmarks.json"), help="where the numbers are written")
+    given = parser.parse_args()
+    unknown = set(given.sections) - set(SECTIONS)
+    if unknown:
+        parser.error(f"no section is called {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
+    torch.set_num_threads(given.threads)
+    facts = machine()
+    print("\n".join(f"{name}: {value}" for name, value in facts.items()))
+    numbers = {name: SECTIONS[name](given.rounds) for name in given.sections or SECTIONS}
+    given.json.write_text(json.dumps({"machine": facts, "rounds": given.rounds, **numbers}, indent=1))
+    print(f"\nwritten: {given.json}")
+
+
+if __name__ == "__main__":
+    main()
