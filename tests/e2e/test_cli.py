@@ -6,8 +6,8 @@ import json
 
 import numpy as np
 import pytest
-from cli_samples import EPS, harmless, model_of, write_zoo
 
+from cli_samples import EPS, harmless, model_of, write_zoo
 from ironbound.auditing.audit import Audit
 from ironbound.auditing.folder import RunFolder
 from ironbound.cli import run

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_samples import EPS, command, environment, finished, harmless, model_of, write_zoo
 
+from cli_samples import EPS, command, environment, finished, harmless, model_of, write_zoo
 from ironbound.auditing.audit import Audit
 from ironbound.cli import run
 

@@ -7,8 +7,8 @@ import shutil
 
 import pytest
 import torch
-from cli_samples import harmless
 
+from cli_samples import harmless
 from ironbound.auditing.audit import Audit
 from ironbound.cli import demo, run
 from ironbound.cli.demo import FAST, WHOLE, Stop, Tour

@@ -256,6 +256,15 @@ def test_13_a_plan_without_an_iterative_attack_is_not_to_be_trusted(method: Any)
     assert report.facts["confidence"]["grade"] == "moderate"
 
 
+def test_13_a_plan_of_bounds_alone_says_that_nothing_was_attacked() -> None:
+    bounds = Plan("bounds", (Bounds("ibp", Ibp()),))
+    report = audited(digits_net(), digits(8).x, threat="linf:0.1", method=bounds)
+    assert result(report, 13) == "cannot tell"
+    assert report.attacked_accuracy == report.clean_accuracy
+    certain = audited(digits_net(), digits(8).x, threat="linf:0.0001", method=bounds)
+    assert result(certain, 13) == "not applicable"
+
+
 def test_13_where_nothing_is_left() -> None:
     report = audited(digits_net(), threat="linf:1e-9", method=SMALL)
     assert result(report, 13) == "pass"

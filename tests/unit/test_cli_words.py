@@ -7,10 +7,10 @@ import os
 from pathlib import Path
 
 import pytest
-from cli_samples import harmless
 
 import ironbound
 import ironbound.cli
+from cli_samples import harmless
 from ironbound.cli import app as app_
 from ironbound.cli import run
 from ironbound.cli.demo import demo_place
@@ -86,7 +86,13 @@ def test_cite(capsys):
     assert out.count("@misc{") == 3
     assert "madry2018towards" in out
     assert "eprint = {1706.06083}" in out
-    for name, said in (("pdg", "Did you mean 'pgd'"), ("standard", "no paper"), ("defend:pgd", "no verb"), ("attack:x", "knows no method")):  # fmt: skip
+    wrong = {
+        "pdg": "Did you mean 'pgd'",
+        "standard": "no paper",
+        "defend:pgd": "no verb",
+        "attack:x": "knows no method",
+    }
+    for name, said in wrong.items():
         assert run(["cite", name]) == 2
         assert said in capsys.readouterr().err
 
@@ -118,7 +124,7 @@ def test_a_name_of_two_papers_is_ambiguous(capsys, monkeypatch):
         (["nothing"], "No such command"),
         (["cite"], "NAME"),
         (["verify"], "RUN"),
-        (["verify", "nowhere"], "is no folder"),
+        (["verify", "nowhere"], "holds no run"),
         (["report", "nowhere"], "is no folder"),
         (["attack", "--resume", "--model", "a.py:b", "--data", "digits", "--threat", "linf:1"], "--out"),
     ],

@@ -41,7 +41,10 @@ def runs_in(place: str) -> list[Path]:
 def _created(folder: Path) -> str:
     from ironbound.core.store import read_json
 
-    manifest = read_json(folder / "manifest.json")
+    try:
+        manifest = read_json(folder / "manifest.json")
+    except RunError:  # `verify` says what is wrong with it
+        return ""
     return str(manifest.get("created")) if isinstance(manifest, dict) else ""
 
 
@@ -67,8 +70,10 @@ def _checked(folder: Path, settings: VerifySettings, progress: Any) -> Verificat
     from ironbound.auditing.folder import RunFolder
     from ironbound.auditing.verify import Verification, verify
 
-    run = RunFolder.open(folder)
+    if not (folder / "manifest.json").exists():
+        raise RunError(f"{folder} holds no run: manifest.json is missing. Give the folder that was --out of a run.")
     try:
+        run = RunFolder.open(folder)
         altered = run.altered()  # before anything is loaded from where the manifest says
         if altered:
             return Verification(

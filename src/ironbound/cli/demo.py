@@ -177,12 +177,6 @@ def _say(terminal: Terminal, place: Path, audits: dict[str, Audit], seconds: dic
     )
     rows = [(name, audit.facts, wording.duration(seconds[name])) for name, audit in audits.items()]
     compared(terminal, rows, caption, last="training")
-    for name, audit in audits.items():
-        for check in audit.facts["checks"]:
-            if check["result"] == "fail":
-                terminal.say(
-                    f"{name}: the check {check['name']!r} failed. {check['evidence']} {check['next']}", style="yellow"
-                )
     terminal.say("Nobody knows the true figure; it lies between what is certified and what no attack broke.")
     terminal.say(f"Every sample, picture and check: {place / 'report.html'}")
     terminal.say(f"Check it all again: ironbound verify {place}")

@@ -59,7 +59,6 @@ def run_harden(settings: HardenSettings, terminal: Terminal, folder: Path) -> in
 
     if len(settings.method) != 1:
         raise UsageError(f"--method names one training; got {', '.join(settings.method)}.")
-    _must_be_defaults(settings)
     threat, model = set_of(settings.threat), open_model(settings)
     fit, measured = training_origins(settings)
     data, test = load_data(fit), None if measured.get("held_out") else load_data(measured)
@@ -102,10 +101,3 @@ def _say_hardened(
     compared(terminal, rows, wording.comparison([(name, audit.facts) for name, audit in brackets.items()]))
     for name in brackets:
         terminal.say(f"Report {name}: {folder / name}/report.html")
-
-
-def _must_be_defaults(settings: HardenSettings) -> None:
-    """Keys of a run that a training does not know."""
-    for name in ("rows", "pool"):
-        if getattr(settings, name) is not None:
-            raise UsageError(f"harden takes no --{name}: it belongs to a single audit. Leave it out.")

@@ -71,13 +71,18 @@ class DataSettings(Settings):
     seed: int = _key(0, "what all draws depend on", "N")
 
 
-class RunSettings(DataSettings, ModelSettings):
-    """An audit, or one with a single kind of stage."""
+class ThreatSettings(DataSettings, ModelSettings):
+    """What every verb needs: a model, data, a threat, a folder."""
 
     threat: str = _key(..., "what the attacker may change: linf:8/255, l2:0.5", "SET:RADIUS")
     method: Names = _key(("standard",), "the plan: standard or quick", "NAME")
     out: str | None = _key(None, "the run folder; a new one below runs/ where none is given", "FOLDER")
     resume: bool = _key(False, "go on with the run in --out")
+
+
+class RunSettings(ThreatSettings):
+    """An audit, or one with a single kind of stage."""
+
     rows: Positive | None = _key(None, "model rows in one pass; changes no verdict", "N")
     pool: Positive | None = _key(None, "samples in one part of the run folder: what a crash may cost", "N")
 
@@ -94,7 +99,7 @@ class CertifySettings(RunSettings):
     method: Names = _key(("ibp",), "bounds, one after the other; see `ironbound list certify`", "NAME,..")
 
 
-class HardenSettings(RunSettings):
+class HardenSettings(ThreatSettings):
     """A training between two audits. What is None is the training's own default."""
 
     method: Names = _key(("pgd",), "the training; see `ironbound list harden`", "NAME")

@@ -134,3 +134,8 @@ def compared(terminal: Terminal, rows: Sequence[tuple[str, Any, str]], caption: 
         )  # fmt: skip
     terminal.say(caption)
     terminal.out.print(table)
+    for name, facts, _ in rows:
+        for check in facts["checks"]:
+            if check["result"] == "fail":
+                words = f"{name}: the check {check['name']!r} failed. {check['evidence']} {check['next']}"
+                terminal.say(words, style=RED[check["severity"]])

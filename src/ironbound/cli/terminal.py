@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -53,5 +54,6 @@ def console(stderr: bool = False) -> Any:
     """A console that takes every text literally."""
     from rich.console import Console
 
-    made = Console(stderr=stderr, markup=False, emoji=False, highlight=False)
-    return made if made.is_terminal else Console(stderr=stderr, markup=False, emoji=False, highlight=False, width=WIDE)
+    options: dict[str, Any] = {"stderr": stderr, "markup": False, "emoji": False, "highlight": False}
+    made = Console(**options)
+    return made if made.is_terminal or "COLUMNS" in os.environ else Console(**options, width=WIDE)

@@ -243,9 +243,11 @@ class Run:
         parts = []
         for at in slices:  # of lazy points only some exist at a time
             row = at if index is None else index[at]
-            region = task.region.take(row if ask.owner is None else ask.owner[row])
+            every = len(row) == len(problem)
+            owner = row if ask.owner is None else ask.owner[row]
+            region = task.region if every and ask.owner is None else task.region.take(owner)
             table = heard.margin[at], heard.value[at], claimed[at], hopeful[at]
-            parts.append(self.best.candidates(region, problem[row], points_of(ask, row), *table))
+            parts.append(self.best.candidates(region, problem[row], points_of(ask, None if every else row), *table))
         self._decide(Candidates.best(parts), free)
 
     def _decide(self, table: Candidates, free: bool) -> None:

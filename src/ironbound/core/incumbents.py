@@ -58,11 +58,13 @@ class Incumbents:
         worth = (better | (hopeful & ~found)) & (hopeful | ~found)
         lost = whose[claimed & ~hopeful & (~found | better)]
         at = worth.nonzero()[:, 0]
-        at = at[region.take(at).contains(rows.take(points, at))] if len(at) else at
+        if len(at):
+            at = at[rows.kept(region, at, len(whose)).contains(rows.kept(points, at, len(whose)))]
         if len(at) == 0:
             return Candidates(lost)
         at = at[one_each(whose[at], key[at], hopeful[at], claimed[at])]
-        return Candidates(lost, whose[at], rows.take(points, at), key[at], margin[at], claimed[at], hopeful[at])
+        points = rows.kept(points, at, len(whose))
+        return Candidates(lost, whose[at], points, key[at], margin[at], claimed[at], hopeful[at])
 
     def accept(self, table: Candidates, won: Tensor) -> None:
         """Take over the candidates that won; where the strongest is wanted, also failures while there is no success."""
@@ -70,7 +72,7 @@ class Incumbents:
         assert whose is not None
         kept = won if self.want is not Want.STRONGEST else won | ~self.found[whose]
         at = kept.nonzero()[:, 0]
-        self._put(whose[at], rows.take(table.points, at), table.key[at], table.margin[at])
+        self._put(whose[at], rows.kept(table.points, at, len(whose)), table.key[at], table.margin[at])
         self.found[whose[won]] = True
 
     def keep_failures(self, region: Any, whose: Tensor, points: Any, margin: Tensor) -> None:
@@ -80,7 +82,7 @@ class Incumbents:
         if len(at):
             yes = torch.ones(len(at), dtype=torch.bool, device=whose.device)
             at = at[one_each(whose[at], margin[at], yes, yes)]
-            self._put(whose[at], rows.take(points, at), self.key[whose[at]], margin[at])
+            self._put(whose[at], rows.kept(points, at, len(whose)), self.key[whose[at]], margin[at])
 
     def _put(self, whose: Tensor, points: Any, key: Tensor, margin: Tensor) -> None:
         self.points = (rows.write if self._own else rows.put)(self.points, whose, points)

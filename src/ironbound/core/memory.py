@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
+from functools import cache
 from typing import TypeVar
 
 import torch
@@ -18,6 +19,17 @@ SHARE = 0.4  # of the free memory, for the activations of one pass: gradients an
 CACHE = 24 << 20  # bytes of activations beyond which a CPU gains nothing from more rows and pays for fresh pages
 TRIAL = 16  # rows of the first pass, by which the need of the others is measured
 UNKNOWN = 256  # rows a pass where nothing can be measured
+LARGE = (32 << 20) - (8 << 10)  # bytes: the largest block by whose release glibc learns
+
+
+@cache
+def keep_pages() -> None:
+    """Let the C library keep the memory that a pass frees, up to 64 MiB, for the next pass.
+
+    glibc gives back what exceeds twice the largest block it has seen released so far, and the next pass pays for fresh
+    pages: 30 % of PGD on a small net, measured. A block that nobody writes to costs nothing. Elsewhere nothing changes.
+    """
+    torch.empty(LARGE, dtype=torch.uint8)
 
 
 class Chunks:
@@ -28,6 +40,7 @@ class Chunks:
 
     def __init__(self, rows: int | None, device: torch.device) -> None:
         self.limit, self.fixed, self.device = rows or TRIAL, rows is not None, device
+        keep_pages()
 
     def run(self, count: int, job: Callable[[slice], T], price: int = 1) -> list[T]:
         """[job(slice) for slices of 0..count], each of at most `limit` model rows at `price` model rows a row."""

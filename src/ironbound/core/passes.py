@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ironbound.core import rows
-from ironbound.core.errors import ModelError
+from ironbound.core.errors import ModelError, UsageError
 from ironbound.core.pairing import Pairs
 from ironbound.core.protocols import Ask, Can, Points, Rows, Terms
 from ironbound.core.rng import Rng
@@ -81,6 +81,8 @@ def _gradient(total: Tensor, leaf: Any, keep: bool) -> Any:
     """The gradient at the leaf, in its own shape. Disconnected parts have a gradient of zero: a check looks for it."""
     parts = rows.leaves(leaf)
     if not total.requires_grad:
+        if torch.is_inference_mode_enabled():
+            raise UsageError("gradients cannot be had inside torch.inference_mode(); call the attack outside of it.")
         raise ModelError(
             "the model's answer does not depend on its input in a differentiable way (an argmax, detach() or NumPy inside?). "
             "Use an attack that needs no gradient (hopskipjump), or give a differentiable stand-in by Bpda."

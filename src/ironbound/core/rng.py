@@ -9,7 +9,7 @@ equal, which no attack minds; hashing every number would cost ten times as much,
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -97,7 +97,7 @@ def content_keys(x: Any, y: Any) -> Tensor:
 def content_digests(x: Any, y: Any) -> list[bytes]:
     """Sixteen bytes a row that tell rows of different content apart."""
     parts = [_row_bytes(x)] + ([] if y is None else [_row_bytes(y)])
-    return [hashlib.blake2b(b"|".join(row), digest_size=16).digest() for row in zip(*parts, strict=True)]
+    return [_digest(row) for row in zip(*parts, strict=True)]
 
 
 def combined_key(keys: Tensor) -> int:
@@ -106,15 +106,24 @@ def combined_key(keys: Tensor) -> int:
     return int.from_bytes(digest, "little", signed=True)
 
 
-def _row_bytes(rows: Any) -> list[bytes]:
+def _digest(parts: Sequence[Any]) -> bytes:
+    digest = hashlib.blake2b(parts[0], digest_size=16)
+    for part in parts[1:]:
+        digest.update(b"|")
+        digest.update(part)
+    return digest.digest()
+
+
+def _row_bytes(rows: Any) -> list[Any]:
+    """Something with the bytes of each row: an array of numbers as it lies in memory, or bytes."""
     if isinstance(rows, Tensor):
         values = rows.detach().cpu()
         values = values.float() if values.is_floating_point() else values.long()
-        return [row.tobytes() for row in np.ascontiguousarray(values.numpy())]
+        return list(np.ascontiguousarray(values.numpy()))
     if isinstance(rows, (dict, tuple)):
         branches = rows.items() if isinstance(rows, dict) else enumerate(rows)
         tables = [(str(name).encode(), _row_bytes(branch)) for name, branch in branches]
-        return [b"|".join(name + b"=" + table[i] for name, table in tables) for i in range(rows_.count(rows))]
+        return [b"|".join(b"=".join((name, table[i])) for name, table in tables) for i in range(rows_.count(rows))]
     return [_row_bytes(row[None])[0] if isinstance(row, Tensor) else repr(row).encode() for row in rows]
 
 

@@ -36,6 +36,11 @@ def take(rows: Any, index: Tensor) -> Any:
     return None if rows is None else rows.take(index)
 
 
+def kept(rows: Any, index: Tensor, total: int) -> Any:
+    """`take` with ascending numbers, none twice, of `total` rows: the table itself, not a copy, where that is all."""
+    return rows if len(index) == total else take(rows, index)
+
+
 def put(into: Any, index: Tensor, rows: Any) -> Any:
     """A copy of `into` with `rows` at the places `index`."""
     if isinstance(into, Tensor):

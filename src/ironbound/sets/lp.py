@@ -194,22 +194,24 @@ class L2Region(BallRegion):
         if not bool(outside.any()):
             return clamped
         step = p - self.x
-        t = _fill(flat(step).abs(), flat(torch.where(step > 0, self.hi - self.x, self.x - self.lo)), self.radius)
-        nearest = self._inside(step, t.clamp_max(1.0))
+        room = flat(torch.where(step > 0, self.hi - self.x, self.x - self.lo))
+        t, end = _fill(flat(step).abs(), room, self.radius)
+        nearest = self._inside(step, t.clamp_max(1.0), end)
         return choose(outside, nearest, clamped)
 
     def support(self, g: Tensor) -> tuple[Tensor, Float[Tensor, " m"]]:
         """As `project`, along the gradient without end: t grows until the ball is full or every value is at its edge."""
         room = torch.where(g > 0, self.hi.double() - self.x.double(), self.x.double() - self.lo.double())
         slope = flat(g.double().abs())
-        t = _fill(slope, flat(room), self.radius)
+        t, end = _fill(slope, flat(room), self.radius)
         gain = torch.minimum(slope * t[:, None], flat(room)) * slope
         value = flat(g.double() * self.x.double()).sum(1) + gain.nan_to_num(nan=0.0, posinf=math.inf).sum(1)
-        return self._inside(g, t), value
+        return self._inside(g, t, end), value
 
-    def _inside(self, step: Tensor, t: Tensor) -> Tensor:
-        """clamp(x + t step), with t shrunk by rounding errors until float64 finds it inside."""
+    def _inside(self, step: Tensor, t: Tensor, end: Tensor) -> Tensor:
+        """clamp(x + t step), with t shrunk by rounding errors (at its end none are made) until float64 finds it inside."""
         shrink = 2 * torch.finfo(step.dtype).eps
+        t = torch.where(t < end, t * (1 - shrink), t)
         aim = self.radius * (1 - 1e-12)  # because a float64 norm may change its last bit with the batch
         while True:
             move = torch.nan_to_num(column(t.to(step.dtype), step) * step, nan=0.0)
@@ -222,8 +224,12 @@ class L2Region(BallRegion):
             shrink *= 2
 
 
-def _fill(slope: Float[Tensor, "m d"], room: Float[Tensor, "m d"], radius: Float[Tensor, " m"]) -> Float[Tensor, " m"]:
-    """The largest t with sum_i min(t slope_i, room_i)^2 <= radius^2, float64; where all room fits, its end.
+def _fill(
+    slope: Float[Tensor, "m d"], room: Float[Tensor, "m d"], radius: Float[Tensor, " m"]
+) -> tuple[Float[Tensor, " m"], Float[Tensor, " m"]]:
+    """The largest t with sum_i min(t slope_i, room_i)^2 <= radius^2, and that at which the last value meets its edge.
+
+    Both float64, and t ends there.
 
     Newton's method on t^2: the sum is piecewise linear in it and concave, so the steps rise to the answer and end there.
     """
@@ -238,7 +244,7 @@ def _fill(slope: Float[Tensor, "m d"], room: Float[Tensor, "m d"], radius: Float
         following = torch.where(rest > 0, following, math.inf)
         rises = following > t * (1 + tiny)
         if not bool(rises.any()):
-            return torch.minimum(t, end)
+            return torch.minimum(t, end), end
         t = torch.where(rises, following, t)  # the others have arrived, whatever company they keep
 
 

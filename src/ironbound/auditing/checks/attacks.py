@@ -89,6 +89,10 @@ def beats_single_step(evidence: Evidence) -> CheckResult:
     """FGSM on every survivor of the iterative attacks."""
     if not evidence.differentiable():
         return CheckResult("not applicable", "The model gives no gradients.")
+    if evidence.verdicts.count("undecided", "broken") == 0:
+        return CheckResult("not applicable", "Nothing was left to attack.")
+    if not evidence.attacks:
+        return CheckResult("cannot tell", "No attack was run: the upper end is the clean accuracy.", "Add pgd or apgd.")
     if not any(_iterative(stage) for stage in evidence.attacks):
         return CheckResult(
             "cannot tell",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -42,6 +43,7 @@ def render_many(title: str, audits: Sequence[tuple[str, Audit, Sequence[Picture]
     return template.render(title=title, lead=lead, views=views, alone=alone, first=first)
 
 
+@cache
 def _environment() -> Environment:
     """Jinja with escaping on for everything; only our own SVG is marked as safe."""
     environment = Environment(
