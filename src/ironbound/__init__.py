@@ -3,21 +3,26 @@
 Four verbs of one shape: `attack`, `certify`, `audit`, `harden`. See docs/start.md.
 """
 
-from ironbound import goals, objectives, oracles, recipes
-from ironbound.core.attack import Attack
-from ironbound.core.errors import IronboundError
-from ironbound.core.protocols import Ask, Budget, Can, Rows, Status, Want
-from ironbound.core.result import Result
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from ironbound.core.version import __version__
-from ironbound.goals import Targeted, Untargeted
-from ironbound.models.model import Model
-from ironbound.models.open import load
-from ironbound.objectives import CrossEntropy, Margin
-from ironbound.oracles import Direct, Eot, Labels
-from ironbound.searches.ascent import Ascent, Clean, Uniform
-from ironbound.searches.moves import Apgd, Momentum, Step
-from ironbound.sets import L2, Linf, parse_threat
-from ironbound.verbs import Hardened, attack, audit, certify, harden, verify
+
+if TYPE_CHECKING:
+    from ironbound import goals, objectives, oracles, recipes
+    from ironbound.core.attack import Attack
+    from ironbound.core.errors import IronboundError
+    from ironbound.core.protocols import Ask, Budget, Can, Rows, Status, Want
+    from ironbound.core.result import Result
+    from ironbound.goals import Targeted, Untargeted
+    from ironbound.models.model import Model
+    from ironbound.models.open import load
+    from ironbound.objectives import CrossEntropy, Margin
+    from ironbound.oracles import Direct, Eot, Labels
+    from ironbound.searches.ascent import Ascent, Clean, Uniform
+    from ironbound.searches.moves import Apgd, Momentum, Step
+    from ironbound.sets import L2, Linf, parse_threat
+    from ironbound.verbs import Hardened, attack, audit, certify, harden, verify
 
 __all__ = [
     "L2",
@@ -59,3 +64,35 @@ __all__ = [
     "recipes",
     "verify",
 ]
+
+_HOMES = {
+    "core.attack": "Attack",
+    "core.errors": "IronboundError",
+    "core.protocols": "Ask Budget Can Rows Status Want",
+    "core.result": "Result",
+    "goals": "Targeted Untargeted goals",
+    "models.model": "Model",
+    "models.open": "load",
+    "objectives": "CrossEntropy Margin objectives",
+    "oracles": "Direct Eot Labels oracles",
+    "recipes": "recipes",
+    "searches.ascent": "Ascent Clean Uniform",
+    "searches.moves": "Apgd Momentum Step",
+    "sets": "L2 Linf parse_threat",
+    "verbs": "Hardened attack audit certify harden verify",
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> Any:
+    """What is imported when it is first asked for, so that `ironbound --help` need not wait for torch."""
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'ironbound' has no attribute {name!r}")
+    home = import_module(f"ironbound.{_HOME_OF[name]}")
+    found = home if _HOME_OF[name] == name else getattr(home, name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

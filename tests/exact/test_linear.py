@@ -95,7 +95,12 @@ def test_fgsm_is_optimal_for_linf(kind: type[Two], objective: Any, eps: float) -
 @pytest.mark.parametrize("eps", RADII)
 @pytest.mark.parametrize(
     "build",
-    [lambda eps: pgd(30, step=2 * eps), lambda eps: apgd(60), lambda eps: i_fgsm(40, step=eps / 2), lambda eps: mi_fgsm(40, step=eps)],
+    [
+        lambda eps: pgd(30, step=2 * eps),
+        lambda eps: apgd(60),
+        lambda eps: i_fgsm(40, step=eps / 2),
+        lambda eps: mi_fgsm(40, step=eps),
+    ],
     ids=["pgd", "apgd", "i_fgsm", "mi_fgsm"],
 )
 def test_ascent_reaches_the_worst_margin(kind: type[Two], norm: Any, eps: float, build: Any) -> None:

@@ -64,7 +64,9 @@ def inputs(shape: tuple[int, ...], box: Any, dtype: torch.dtype, seed: int) -> T
 
 
 @st.composite
-def regions(draw: Any, norms: Any = (Linf, L2), dtypes: Any = (torch.float32, torch.float64), radii: Any = RADII) -> Given:
+def regions(
+    draw: Any, norms: Any = (Linf, L2), dtypes: Any = (torch.float32, torch.float64), radii: Any = RADII
+) -> Given:
     norm, dtype, box = draw(st.sampled_from(norms)), draw(st.sampled_from(dtypes)), draw(st.sampled_from(BOXES))
     shape, seed = draw(st.sampled_from(SHAPES)), draw(st.integers(0, 10_000))
     return Given(norm, draw(st.sampled_from(radii)), box, inputs(shape, box, dtype, seed), seed)
@@ -125,7 +127,10 @@ def dykstra(x: Tensor, p: Tensor, eps: float, box: Any) -> Tensor:
 def test_the_nearest_point_of_an_l2_ball_in_a_box(made: Given) -> None:
     p = made.points()
     q, p = made.region.project(p)[0].flatten(), p[0].flatten()
-    nearest, slack = dykstra(made.x[0].flatten(), p, made.eps, made.box), 2e-12 * min(made.eps, 300.0) + 4e-16 * float(p.abs().max())
+    nearest, slack = (
+        dykstra(made.x[0].flatten(), p, made.eps, made.box),
+        2e-12 * min(made.eps, 300.0) + 4e-16 * float(p.abs().max()),
+    )
     assert float((p - q).norm()) <= float((p - nearest).norm()) * (1 + 1e-9) + slack
     assert float((p - q).norm()) >= float((p - nearest).norm()) * (1 - 1e-2)
 
@@ -213,7 +218,11 @@ def test_support_equals_a_general_solver(made: Given) -> None:
     made = Given(L2, made.eps, made.box, torch.tensor(x)[None], made.seed)
     value = float(made.region.support(torch.tensor(g)[None])[1])
     box = [(None, None)] * len(x) if made.box is None else [made.box] * len(x)
-    inside = {"type": "ineq", "fun": lambda p: 1 - ((p - x) ** 2).sum() / made.eps**2, "jac": lambda p: -2 * (p - x) / made.eps**2}
+    inside = {
+        "type": "ineq",
+        "fun": lambda p: 1 - ((p - x) ** 2).sum() / made.eps**2,
+        "jac": lambda p: -2 * (p - x) / made.eps**2,
+    }
     solved = optimize.minimize(
         lambda p: -(g @ p), x + 1e-3 * made.eps * g, jac=lambda p: -g, bounds=box, constraints=[inside], method="SLSQP",
         options={"ftol": 1e-14, "maxiter": 500},
@@ -234,7 +243,9 @@ def test_the_steepest_step_gains_the_dual_norm(made: Given, scale: float) -> Non
     dual = flat.abs().sum(1) if made.norm is Linf else torch.linalg.vector_norm(flat, dim=1)
     assert torch.allclose(gain, dual, rtol=1e-5, atol=0)
     if made.norm is L2:
-        assert torch.allclose(torch.linalg.vector_norm(step.flatten(1), dim=1), torch.ones(len(step)).double(), rtol=1e-5)
+        assert torch.allclose(
+            torch.linalg.vector_norm(step.flatten(1), dim=1), torch.ones(len(step)).double(), rtol=1e-5
+        )
     else:
         assert bool((step.abs() <= 1).all())
 
@@ -401,7 +412,9 @@ def test_a_row_does_not_depend_on_its_company(made: Given) -> None:
         assert torch.equal(alone.steepest(g[at])[0], region.steepest(g)[i])
         assert torch.equal(alone.contains(p[at])[0], region.contains(p)[i])
         if not (made.box is None and math.isinf(made.eps)):
-            assert torch.equal(alone.sample(made.streams().take(torch.tensor([i])))[0], region.sample(made.streams())[i])
+            assert torch.equal(
+                alone.sample(made.streams().take(torch.tensor([i])))[0], region.sample(made.streams())[i]
+            )
 
 
 def test_what_is_no_tensor_of_floats_is_refused() -> None:

@@ -28,9 +28,10 @@ HEAVY = ("pyarrow", "scipy", "typer", "rich", "jinja2", "PIL", "pydantic", "yaml
 
 # ----------------------------------------------------------------------------------------------------------- exports
 def test_all_is_what_can_be_imported() -> None:
-    public = {name for name in vars(ib) if not name.startswith("_")}
-    modules = {name for name in public if type(getattr(ib, name)).__name__ == "module"}
-    assert set(ib.__all__) - {"__version__"} == public - (modules - set(ib.__all__))
+    assert set(ib.__all__) == {*ib._HOME_OF, "__version__"}
+    assert set(ib.__all__) <= set(dir(ib))
+    with pytest.raises(AttributeError, match="no attribute 'atack'"):
+        _ = ib.atack
     assert len(ib.__all__) == len(set(ib.__all__))
     assert all(getattr(ib, name).__doc__ for name in ib.__all__)
 

@@ -123,13 +123,16 @@ def wrong_when_clean(model: Model, x: Any, y: Tensor, rng: Rng, rows: int | None
 
 def _bound(evaluation: Evaluation, pool: Pool, stage: Bounds, index: Tensor) -> tuple[int, int]:
     x, y = rows_.take(pool.x, index), pool.y[index]
-    proof = prove(stage.method, evaluation.model, x, y, evaluation.threat, rows=evaluation.rows, graph=evaluation.graph)
+    proof = prove(
+        stage.method, evaluation.model, x, y, evaluation.threat,
+        rows=evaluation.rows, radii=stage.radii, graph=evaluation.graph,
+    )  # fmt: skip
     for row, i in enumerate(index.tolist()):
         if bool(proof.certified[row]):
             pool.verdict[i] = "certified"
-        pool.records.append(
-            _record(i, pool, stage.name, margin=float(proof.margin[row]), radius=float(proof.radius[row]))
-        )
+        sought = stage.radii or bool(proof.certified[row])
+        radius = float(proof.radius[row]) if sought else None
+        pool.records.append(_record(i, pool, stage.name, margin=float(proof.margin[row]), radius=radius))
     return 0, 0
 
 

@@ -208,7 +208,10 @@ class Run:
         row = place if index is None or place is None else index[place]  # among the rows of the ask
         whose = problem if row is None else problem[row]
         owner = row if ask.owner is None else ask.owner if row is None else ask.owner[row]
-        region = task.region if owner is None else task.region.take(owner)
+        if ask.owner is None and index is None and pairs is None:
+            region = task.region if owner is None else task.part(at)
+        else:
+            region = task.region.take(owner)
         y = rows.take(self.y, item) if item is not None else task.y if owner is None else rows.take(task.y, owner)
         pick = lambda table: table if row is None else rows.take(table, row)
         draws = self._draws(whose, None if rank is None else pick(rank), item)
@@ -319,7 +322,8 @@ class Run:
             return
         for some in at.split(self.chunks.limit) if isinstance(old.ask.points, Rows) else [at]:
             whose, row = old.problem[some], some if old.index is None else old.index[some]
-            self.best.keep_failures(self.region.take(whose), whose, points_of(old.ask, row), old.margin[some])
+            region = rows.kept(self.region, whose, self.n) if old.ask.owner is None else self.region.take(whose)
+            self.best.keep_failures(region, whose, points_of(old.ask, row), old.margin[some])
 
     # ------------------------------------------------------------------------------------------------ the way back
     def _scattered(

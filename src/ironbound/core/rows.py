@@ -19,9 +19,9 @@ from ironbound.core.errors import InputError
 def count(rows: Any) -> int:
     """How many rows there are."""
     if isinstance(rows, dict):
-        return count(next(iter(rows.values())))
+        rows = tuple(rows.values())
     if isinstance(rows, tuple):
-        return count(rows[0])
+        return count(rows[0]) if rows else 0
     return len(rows)
 
 

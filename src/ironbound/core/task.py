@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from ironbound.core import rows
@@ -36,8 +37,9 @@ class Task:
         self._run, self._states = run, list[State]()
         self.seen = run.closed_count
         self.problems = problems
-        self.region, self.rng = run.region.take(problems), rng.take(problems)
-        self.y = run.y if run.collective else rows.take(run.y, problems)
+        self._parts: dict[tuple[int, int], Any] = {}
+        self.region, self.rng = rows.kept(run.region, problems, run.n), rng.take(problems)
+        self.y = run.y if run.collective else rows.kept(run.y, problems, run.n)
 
     @property
     def n(self) -> int:
@@ -53,6 +55,15 @@ class Task:
         """The inputs that belong to one (collective) problem of the task."""
         return self._run.pairing.members(int(self.problems[row]))
 
+    def part(self, at: slice) -> Any:
+        """The region of neighbouring problems, which the next ask will want again."""
+        key = at.start, at.stop
+        if key not in self._parts:
+            if at.start == 0:  # other slices than the last ask had
+                self._parts.clear()
+            self._parts[key] = self.region.take(torch.arange(*key, device=self.problems.device))
+        return self._parts[key]
+
     def state(self, **tables: Any) -> Any:
         """Keep these tables of rows: they shrink with the task."""
         self._states.append(State(tables))
@@ -66,6 +77,7 @@ class Task:
         if self._run.compaction == "auto" and gone * WORTH < self.n:
             return
         self.seen = self._run.closed_count
+        self._parts.clear()
         index = (~self._run.closed[self.problems]).nonzero()[:, 0]
         self.problems, self.region, self.rng = self.problems[index], self.region.take(index), self.rng.take(index)
         if not self._run.collective:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import is_lazy
 
 from ironbound.core import rows
 from ironbound.core.errors import ModelError, UsageError
@@ -54,7 +54,7 @@ class Model:
     ) -> None:
         if not isinstance(net, nn.Module):
             raise UsageError(f"Model wraps a torch.nn.Module; got {type(net).__name__}.")
-        if any(isinstance(tensor, UninitializedTensorMixin) for tensor in (*net.parameters(), *net.buffers())):
+        if any(is_lazy(tensor) for tensor in (*net.parameters(), *net.buffers())):
             raise UsageError("the net has lazy layers without weights yet; run one batch through it first.")
         if outputs not in ("auto", *KINDS):
             raise UsageError(f"outputs is one of auto, {', '.join(KINDS)}; got {outputs!r}.")
