@@ -39,9 +39,9 @@ def same(a: Any, b: Any) -> bool:
 
 def assert_same(ours: Result, theirs: Result, index: Tensor | None = None, fields: tuple[str, ...] = FIELDS) -> None:
     """All tables of a result equal those of another, or those of its rows `index`."""
-    for field in fields:
-        mine = getattr(ours, field)
-        assert same(mine if index is None else rows.take(mine, index), getattr(theirs, field)), field
+    for name in fields:
+        mine = getattr(ours, name)
+        assert same(mine if index is None else rows.take(mine, index), getattr(theirs, name)), name
 
 
 def rows_change_nothing(case: Case, count: int, ours: Result | None = None) -> None:

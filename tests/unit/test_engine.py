@@ -50,7 +50,8 @@ class Script:
     """A search that asks for what a function of the task yields."""
 
     body: Callable[[Any], Iterator[Ask]]
-    needs: Can = Can(0)
+
+    needs = Can(0)
 
     def run(self, task: Any) -> Iterator[Ask]:
         return self.body(task)

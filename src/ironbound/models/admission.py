@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -107,20 +108,20 @@ def _out_of_range(x: Tensor, low: float, high: float, box: tuple[float, float]) 
 
 
 def _likely_normalisation(x: Tensor) -> tuple[str, tuple[float, ...], tuple[float, ...]]:
-    """Mean and std a channel that would have brought [0, 1] to these values; a well-known pair where one fits."""
+    """Mean and std a channel that would have brought [0, 1] to these values; of the well-known pairs that which fits best."""
     channels = x.transpose(0, 1).reshape(x.shape[1], -1) if x.ndim > 2 else x.reshape(1, -1)
     low, high = channels.amin(1).double(), channels.amax(1).double()
-    for name, (mean, std) in _KNOWN.items():
-        if len(mean) in (1, len(low)) and _undone_by(
-            low, high, torch.tensor(mean).double(), torch.tensor(std).double()
-        ):
-            return f" (they fit that of {name})", mean, std
+    misfits = {name: _misfit(low, high, *pair) for name, pair in _KNOWN.items() if len(pair[0]) in (1, len(low))}
+    best = min(misfits, key=misfits.__getitem__)
+    if misfits[best] < math.inf:
+        return f" (they fit that of {best})", *_KNOWN[best]
     scale = 1 / (high - low).clamp_min(1e-12)
     rounded = lambda values: tuple(round(float(v), 3) for v in values)
     return "", rounded(-low * scale), rounded(scale)
 
 
-def _undone_by(low: Tensor, high: Tensor, mean: Tensor, std: Tensor) -> bool:
-    """Whether values in [low, high] a channel, brought back by this pair, fill most of [0, 1] and no more."""
-    inside = (low * std + mean > -0.02) & (high * std + mean < 1.02)
-    return bool(inside.all()) and bool(((high - low) * std > 0.8).all())
+def _misfit(low: Tensor, high: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> float:
+    """How far from 0 and 1 these ends lie when this pair is undone; inf where they do not fill most of [0, 1] or leave it."""
+    low, high = (ends * torch.tensor(std).double() + torch.tensor(mean).double() for ends in (low, high))
+    fits = bool(((low > -0.02) & (high < 1.02) & (high - low > 0.8)).all())
+    return float((low.abs() + (high - 1).abs()).max()) if fits else math.inf
