@@ -16,6 +16,7 @@ from ironbound.core import rows
 from ironbound.core.attack import Attack
 from ironbound.core.protocols import Ask, Budget, Can
 from ironbound.core.result import Result
+from ironbound.goals import Targeted
 from ironbound.models.model import Model
 from ironbound.objectives import Margin
 from ironbound.oracles import Direct, Eot
@@ -211,6 +212,33 @@ def an_outside_point_hides_none_inside() -> None:
     result = Attack(Linf(0.1), GOAL, Margin(), Shouting(), Direct())(Model(Sum()), x, torch.zeros(2, dtype=torch.int64))
     assert result.success.tolist() == [True, True]
     assert float(result.size.max()) <= 0.1
+
+
+@dataclass(frozen=True)
+class Leaving:
+    """Problem i asks a number of times of its own (tenths of its grey level), then leaves the asks to the others."""
+
+    needs = Can(0)
+
+    def run(self, task: Any) -> Iterator[Ask]:
+        p = task.region.identity()
+        steps = (10 * p[:, 0, 0, 0]).round().long()
+        for t in range(1, 9):
+            row = (steps >= t).nonzero()[:, 0]
+            if len(row) == 0:
+                return
+            yield Ask(p[row] + 0.01 * t, owner=row)
+
+
+def leaving_early_changes_nothing() -> None:
+    levels = torch.tensor([0.1, 0.8, 0.3, 0.6, 0.2], dtype=torch.float64)
+    x, y = levels[:, None, None, None].expand(-1, 1, 4, 4).clone(), torch.tensor([0, 1, 0, 0, 0])
+    for budget in (Budget(), Budget(forward=1), Budget(forward=2), Budget(forward=4)):
+        attack = Attack(Linf(0.1), Targeted(1), Margin(), Leaving(), Direct(), budget=budget, restarts=2)
+        together = attack(Model(Sum()), x, y)
+        for i in range(len(x)):
+            index = torch.tensor([i])
+            assert_same(together, attack(Model(Sum()), x[index], y[index]), index)
 
 
 # ------------------------------------------------------------------------------------------------- the user's model

@@ -188,6 +188,18 @@ def everyone_starves(patch: Patch) -> None:
     patch.setattr(Run, "_affordable", closing)
 
 
+def the_runs_last_ask(patch: Patch) -> None:
+    """Failures are kept of the run's last ask only, not of each problem's own."""
+    remember = Run._remember
+
+    def remembered(self: Run, new: Any) -> None:
+        if new is not None:
+            self._last = None
+        remember(self, new)
+
+    patch.setattr(Run, "_remember", remembered)
+
+
 def compaction_mixes(patch: Patch) -> None:
     """Tables shrink, the streams do not."""
     compact = Task.compact
@@ -233,6 +245,8 @@ PLANTED: list[tuple[Callable[[Patch], None], Callable[[], None]]] = [
     (asks_uncounted, checks.asks_of_one_problem_draw_differently),
     (asks_uncounted, checks.fresh_streams_differ_from_ask_to_ask),
     (refusals_uncounted, checks.refused_claims_are_counted),
+    (everyone_starves, checks.leaving_early_changes_nothing),
+    (the_runs_last_ask, checks.leaving_early_changes_nothing),
     (items_by_place, order("universal_eot", "last")),
     (compaction_mixes, lambda: checks.compaction_changes_nothing(CASES["noise"])),
 ]

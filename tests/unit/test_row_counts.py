@@ -49,11 +49,12 @@ def test_where_nothing_breaks_every_row_is_run_once_a_step(problem, rows: int | 
     assert int(found.judged.sum()) == 0
 
 
-@pytest.mark.parametrize("eps", [0.02, 0.1])
+@pytest.mark.parametrize("eps", [0.05, 0.1])
 def test_where_some_break_the_rows_are_those_of_the_dropping_loop(problem, eps: float) -> None:
     net, x, y = problem
     found = pgd(STEPS, eps / 10, random_start=False).replace(set=Linf(eps))(Model(net), x, y)
     _, ran = by_hand().dropping_pgd(net, x, y, eps, eps / 10, STEPS)
     assert found.success.any()
-    assert int(found.forward.sum()) == ran + int(found.refused.sum())  # won by less than rounding explains: one step more
+    assert int(found.refused.sum()) == 0  # none won by so little that rounding might explain it: such a one goes on
+    assert int(found.forward.sum()) == ran
     assert int(found.judged.sum()) == 0

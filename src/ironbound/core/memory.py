@@ -76,8 +76,8 @@ class Chunks:
         def weigh(tensor: Tensor) -> Tensor:
             of = tensor if tensor._base is None else tensor._base
             if not isinstance(of, nn.Parameter):  # a parameter is there once, for all rows
-                memory = tensor.untyped_storage()
-                kept[memory.data_ptr()] = memory.nbytes()
+                place, size = _footprint(tensor)
+                kept[place] = size
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(weigh, lambda tensor: tensor):
@@ -88,6 +88,15 @@ class Chunks:
             room = min(room, CACHE)
         self.limit, self.fixed = max(TRIAL, int(room / (saved / rows))) if saved else UNKNOWN, saved > 0
         return result
+
+
+def _footprint(tensor: Tensor) -> tuple[int, int]:
+    """Where a tensor lies, and how many bytes there are: a relu's answer and the next layer's input are one."""
+    try:
+        memory = tensor.untyped_storage()
+        return memory.data_ptr(), memory.nbytes()
+    except (RuntimeError, NotImplementedError):  # sparse
+        return id(tensor), tensor.numel() * tensor.element_size()
 
 
 def free_bytes(device: torch.device) -> int:
