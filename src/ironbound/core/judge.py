@@ -48,6 +48,8 @@ def wins_beyond_chance(votes: int) -> int:
 def one_each(whose: Tensor, key: Tensor, hopeful: Tensor, claimed: Tensor) -> Tensor:
     """One row a problem, in ascending order: claims before near misses, then the highest key, then the earliest."""
     order = torch.arange(len(whose), device=whose.device)
+    if bool((whose[1:] > whose[:-1]).all()):  # there is but one of each, mostly
+        return order
     for criterion in (-key, -(hopeful.long() + claimed.long()), whose):  # the last sorted by counts most
         order = order[criterion[order].argsort(stable=True)]
     mine = whose[order]

@@ -66,7 +66,7 @@ def write_tensors(path: Path, tables: dict[str, Any], notes: dict[str, str] | No
     tensors: dict[str, Tensor] = {}
     shape = {name: _flattened(name, table, tensors) for name, table in tables.items()}
     seen: set[int] = set()
-    for name, tensor in tensors.items():  # safetensors takes no two names for the same memory (a point that is the input)
+    for name, tensor in tensors.items():  # safetensors takes no memory twice, and a ball's point is the input itself
         memory = tensor.untyped_storage().data_ptr()
         tensors[name] = tensor.clone() if memory in seen else tensor
         seen.add(memory)

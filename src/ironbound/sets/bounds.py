@@ -28,8 +28,10 @@ def edges(
     for part, reach, down, up in zip(*(table.split(rows) for table in (x, radius, lo, hi)), strict=True):
         wide = part.double()
         reach = column(reach, wide)
-        down.copy_(_inwards(wide, (wide - reach).to(x.dtype), reach, infinity).clamp_(min=low))
-        up.copy_(_inwards(wide, (wide + reach).to(x.dtype), reach, -infinity).clamp_(max=high))
+        edge = (wide - reach).to(x.dtype)
+        down.copy_(_inwards(edge, wide - edge > reach, infinity).clamp_(min=low))
+        edge = (wide + reach).to(x.dtype)
+        up.copy_(_inwards(edge, edge - wide > reach, -infinity).clamp_(max=high))
     return lo, hi
 
 
@@ -46,7 +48,6 @@ def inner_box(box: Box, dtype: torch.dtype) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _inwards(wide: Tensor, edge: Tensor, reach: Tensor, towards: Tensor) -> Tensor:
+def _inwards(edge: Tensor, outside: Tensor, towards: Tensor) -> Tensor:
     """Rounding to nearest may have put the edge one float too far, as float64 measures it; then the next float is it."""
-    outside = (wide - edge).abs_() > reach
     return torch.where(outside, torch.nextafter(edge, towards), edge)
