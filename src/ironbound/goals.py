@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from ironbound.core.errors import UsageError
 from ironbound.core.protocols import Outputs
 
 
@@ -24,6 +25,8 @@ class Untargeted:
 
     def margin(self, out: Outputs, y: Tensor) -> Float[Tensor, " m"]:
         """The highest other logit less that of y, shape (m,), in logits."""
+        if y is None:
+            raise UsageError("an untargeted goal keeps away from a label; pass y.")
         if not out.is_floating_point():
             return torch.where(out != y, math.inf, -math.inf)
         return _rival(out, y) - out.gather(1, y[:, None])[:, 0]

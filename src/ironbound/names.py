@@ -79,7 +79,9 @@ def plan_of(verb: str, methods: Iterable[str]) -> Plan:
     names = list(methods)
     if verb == "certify":
         entries = [find(catalogue(), "certify", name) for name in names]
-        return plan.Plan("+".join(e.name for e in entries), tuple(plan.Bounds(e.name, e.make(), radii=True) for e in entries))
+        return plan.Plan(
+            "+".join(e.name for e in entries), tuple(plan.Bounds(e.name, e.make(), radii=True) for e in entries)
+        )
     if verb == "attack":
         entries = [find(recipes.ENTRIES, "attack", name) for name in names]
         return plan.of_attacks([(e.name, e.make()) for e in entries])

@@ -41,5 +41,5 @@ def test_the_code_on_the_page_runs(page, net, tmp_path, monkeypatch):
     found = blocks(page)
     assert found, f"{page} has no code"
     for block in found:
-        exec(compile(block, page, "exec", dont_inherit=True), names)  # noqa: S102
+        exec(compile(block, page, "exec", dont_inherit=True), names)
     assert "ib" in names

@@ -77,7 +77,9 @@ def standard() -> Plan:
 
     PGD climbs the margin, which is not flat where the model is sure; APGD the cross-entropy, as published.
     """
-    return Plan("standard", (Bounds("ibp", Ibp()), _pgd(40), Attacking("apgd", recipes.apgd(restarts=2)), *_witnesses()))
+    return Plan(
+        "standard", (Bounds("ibp", Ibp()), _pgd(40), Attacking("apgd", recipes.apgd(restarts=2)), *_witnesses())
+    )
 
 
 def quick() -> Plan:

@@ -21,7 +21,7 @@ from ironbound.certification.ibp import Ibp
 from ironbound.core import rows as rows_
 from ironbound.core.describe import fingerprint
 from ironbound.core.errors import RunError
-from ironbound.core.judge import threshold, wins_beyond_chance
+from ironbound.core.judge import TAU, scale_of, wins_beyond_chance
 from ironbound.core.predict import predict
 from ironbound.core.progress import Event, Listener, silent
 from ironbound.core.rng import Rng, content_digests, content_keys
@@ -169,7 +169,8 @@ def _clean_again(model: Model, x: Any, y: Tensor, rng: Rng) -> tuple[Tensor, Ten
         wins = _wins(model, x, y, rng.fold("clean again"))
         return wins <= RECOUNT - wins_beyond_chance(RECOUNT), wins >= NEARLY_ALL
     margin, wrong, out = wrong_when_clean(model, x, y, rng)
-    near = margin.abs() < threshold(out)
+    largest = scale_of(out)
+    near = torch.zeros_like(wrong) if largest is None else margin.abs() < TAU * largest
     return ~wrong & ~near, wrong & ~near
 
 

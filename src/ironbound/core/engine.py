@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from ironbound.core import rows
+from ironbound.core.answers import added, averaged, refused, scattered
 from ironbound.core.attack import Attack, Options
 from ironbound.core.door import Door
 from ironbound.core.errors import CompositionError
 from ironbound.core.incumbents import Candidates, Incumbents
-from ironbound.core.judge import SLACK, convincing, ranks, threshold, wins_beyond_chance
+from ironbound.core.judge import SLACK, convincing, ranks, scale_of, wins_beyond_chance
 from ironbound.core.ledger import Ledger
 from ironbound.core.memory import Chunks
 from ironbound.core.pairing import Pairing, Pairs
@@ -58,6 +59,8 @@ class Run:
         self.closed, self.closed_count = torch.zeros(self.n, dtype=torch.bool, device=self.device), 0
         self.short = torch.zeros_like(self.closed)
         self.nans = torch.zeros(self.n, dtype=torch.int64, device=self.device)
+        self.scale = torch.zeros(self.n, dtype=torch.float64, device=self.device)
+        """The largest logit heard of each problem so far: rounding is of its size, also where a row's own are all small."""
         self.best = Incumbents(attack.want, self.region, self.device)
         start = self.region.identity()
         self.relaxed = self.region.leaf(start) is not start
@@ -109,19 +112,25 @@ class Run:
         rank = None if ask.owner is None else ranks(problem, self.n)
         granted, index = self._grant(task, ask, problem, rank, pairs)
         if index is not None and len(index) == 0:
-            return self._refusal(task, ask, count, granted), False
+            return refused(task, ask, granted, self._like, self.collective), False
         if pairs is not None and index is not None:
             pairs = self.pairing.of(problem[index], None if ask.items is None else ask.items[index])
         pairwise = self._passes(task, ask, problem, rank, pairs, index)
+        whose = problem if index is None else problem[index]
+        self._note_scale(pairwise.outputs, whose if pairs is None else whose[pairs.row])
         heard, rate, enough = (pairwise, None, None) if pairs is None else per_row(pairwise, pairs, self.attack.share)
         if pairs is None or ask.items is None:  # on part of the data set it is an estimate, never a claim
             self._claims(task, ask, pairwise, heard, enough, problem, pairs, index)
-        whose = problem if index is None else problem[index]
         self.ledger.asked[whose] += 1  # once a problem, however many rows
         self.nans.index_add_(0, whose, heard.margin.isnan().long())
         self._remember(Last(ask, heard.margin, whose, index))
         self._like = heard.outputs[:1] if isinstance(heard.outputs, Tensor) else None
-        return self._scattered(task, ask, heard, rate, enough, granted, index, count), True
+        return scattered(task, ask, heard, rate, enough, granted, index), True
+
+    def _note_scale(self, out: Any, whose: Tensor) -> None:
+        largest = scale_of(out)
+        if largest is not None:
+            self.scale.scatter_reduce_(0, whose, largest, "amax")
 
     def _grant(
         self, task: Task, ask: Ask, problem: Tensor, rank: Tensor | None, pairs: Pairs | None
@@ -174,18 +183,15 @@ class Run:
             heard = hear(self.attack, self.door, ask, self._chunk(task, ask, problem, rank, pairs, index, at, total))
             self.ledger.settle()
             if pairs is not None:
-                sums[:] = [
-                    _added(new, old, pairs, at)
-                    for new, old in zip((heard.grad, heard.jac), sums or (None, None), strict=True)
-                ]
+                old = sums or (None, None)
+                sums[:] = [added(new, o, pairs, at) for new, o in zip((heard.grad, heard.jac), old, strict=True)]
                 heard.grad = heard.jac = None
             self.options.progress(Event(self.options.stage, self.closed_count, self.n, self.ledger.ran))
             return heard
 
         heard = Heard.joined(self._run_chunks(total, job, self.attack.oracle.cost))
         if pairs is not None:
-            mean = lambda v: rows.each(lambda s: s / pairs.counts.double().view(-1, *[1] * (s.ndim - 1)), v)
-            heard.grad, heard.jac = (None if v is None else _typed(mean(v), self.region) for v in sums)
+            heard.grad, heard.jac = (averaged(v, pairs, self.region) for v in sums)
         return heard
 
     def _run_chunks(self, total: int, job: Any, price: int) -> list[Any]:
@@ -237,7 +243,11 @@ class Run:
         strongest = self.attack.want is Want.STRONGEST
         if free and not strongest and not bool(claimed.any()):
             return
-        hopes = convincing(pairwise.margin, pairwise.outputs) if free else pairwise.margin > -SLACK * self.attack.cheap
+        if free:
+            whose = problem if index is None else problem[index]
+            hopes = convincing(pairwise.margin, self.scale[whose if pairs is None else whose[pairs.row]])
+        else:
+            hopes = pairwise.margin > -SLACK * self.attack.cheap
         hopeful = hopes if pairs is None else pairs.mean(hopes.double()) >= self.attack.share
         place = torch.arange(len(claimed), device=self.device) if strongest else (claimed | hopeful).nonzero()[:, 0]
         if len(place) == 0:
@@ -296,10 +306,14 @@ class Run:
             out = self.door.rows(inputs, draws, problem[row], 0)
             margin = self.attack.goal.margin(out, rows.take(self.y, problem[row] if here is None else here))
             self.ledger.settle()
-            return (margin >= (0.0 if self.random else threshold(out))) & (margin > 0), margin.double()
+            largest = scale_of(out)
+            return margin.double(), torch.zeros_like(margin).double() if largest is None else largest
 
         with torch.no_grad():
-            ok, margin = rows.join(self._run_chunks(len(owner), job, 1))
+            margin, largest = rows.join(self._run_chunks(len(owner), job, 1))
+        whose = problem[owner]
+        self.scale.scatter_reduce_(0, whose, largest, "amax")
+        ok = margin > 0 if self.random else convincing(margin, self.scale[whose])
         self.ledger.tried[problem] += 1
         self.ledger.judged.index_add_(0, problem, torch.bincount(owner, minlength=len(problem)))
         wins, margin = ok.view(-1, votes).sum(1) >= self.wins, margin.view(-1, votes).mean(1)
@@ -324,56 +338,3 @@ class Run:
             whose, row = old.problem[some], some if old.index is None else old.index[some]
             region = rows.kept(self.region, whose, self.n) if old.ask.owner is None else self.region.take(whose)
             self.best.keep_failures(region, whose, points_of(old.ask, row), old.margin[some])
-
-    # ------------------------------------------------------------------------------------------------ the way back
-    def _scattered(
-        self, task: Task, ask: Ask, heard: Heard, rate: Tensor | None, enough: Tensor | None, granted: Tensor,
-        index: Tensor | None, count: int,
-    ) -> Answer:  # fmt: skip
-        back = lambda v, fill: rows.spread(v, index, count, fill)
-
-        def gradients(v: Any, *middle: int) -> Any:
-            if index is None or not isinstance(v, list):
-                return back(v, 0)
-            return rows.put(self._zeros(task, ask, *middle), index, v)
-
-        success = heard.margin > 0 if enough is None else enough
-        return Answer(
-            back(heard.outputs, 0), back(heard.value, -torch.inf), back(success, False), granted,
-            back(rate, 0), back(heard.loss, -torch.inf),
-            gradients(heard.grad), gradients(heard.jac, *([] if ask.jac is None else ask.jac.shape[1:])),
-        )  # fmt: skip
-
-    def _zeros(self, task: Task, ask: Ask, *middle: int) -> Any:
-        """Gradients for rows that were not granted, in the shape of each row's own leaf."""
-        region = task.region if ask.owner is None else task.region.take(ask.owner)
-        return rows.zeros(region.leaf(region.identity()), *middle)
-
-    def _refusal(self, task: Task, ask: Ask, count: int, granted: Tensor) -> Answer:
-        """Nothing was granted: -inf, False and zeros in the right shapes."""
-        none = torch.zeros(0, dtype=torch.long, device=self.device)
-        return Answer(
-            outputs=None if self._like is None else rows.spread(self._like[:0], none, count, 0),
-            value=torch.full((count,), -torch.inf, device=self.device),
-            success=torch.zeros(count, dtype=torch.bool, device=self.device),
-            granted=granted,
-            rate=torch.zeros(count, dtype=torch.float64, device=self.device) if self.collective else None,
-            loss=None if ask.loss is None else torch.full((count,), -torch.inf, device=self.device),
-            grad=self._zeros(task, ask) if ask.grad else None,
-            jac=None if ask.jac is None else self._zeros(task, ask, ask.jac.shape[1]),
-        )
-
-
-def _added(new: Any, old: Any, pairs: Pairs, at: slice) -> Any:
-    """Gradients of a slice of pairs added to the sums of their rows, float64, in the pairs' order."""
-    if new is None:
-        return None
-    if old is None:
-        old = rows.each(
-            lambda g: torch.zeros(len(pairs.counts), *g.shape[1:], dtype=torch.float64, device=g.device), new
-        )
-    return rows.each(lambda total, g: total.index_add_(0, pairs.row[at], g.double()), old, new)
-
-
-def _typed(sums: Any, region: Any) -> Any:
-    return rows.each(lambda s, p: s.to(p.dtype), sums, region.leaf(region.identity()))

@@ -17,15 +17,16 @@ SLACK = 0.05  # logits: a cheap pass this close to the boundary may have missed 
 DOUBT = 0.01  # how often chance alone may win the vote over a random model
 
 
-def threshold(out: Any) -> Tensor | float:
-    """The margin that a claim must reach, row by row: tau times the largest logit; 0 for bare decisions."""
-    scores = isinstance(out, Tensor) and out.is_floating_point()
-    return TAU * out.abs().flatten(1).amax(1) if scores else 0.0
+def scale_of(out: Any) -> Tensor | None:
+    """The largest logit of each row, float64, NaN left out; None of bare decisions, which know no rounding."""
+    if not (isinstance(out, Tensor) and out.is_floating_point()):
+        return None
+    return out.abs().flatten(1).amax(1).double().nan_to_num_(nan=0.0)
 
 
-def convincing(margin: Tensor, out: Any) -> Tensor:
-    """Whether each margin is beyond what rounding can explain: at least tau, and above zero."""
-    return (margin >= threshold(out)) & (margin > 0)
+def convincing(margin: Tensor, scale: Tensor) -> Tensor:
+    """Whether each margin is beyond what rounding at this scale of logits can explain, and above zero."""
+    return (margin >= TAU * scale) & (margin > 0)
 
 
 def wins_beyond_chance(votes: int) -> int:
