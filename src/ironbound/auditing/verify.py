@@ -16,8 +16,8 @@ from ironbound.auditing.pools import GOAL, wrong_when_clean
 from ironbound.auditing.run import storable
 from ironbound.auditing.stages import contradictions
 from ironbound.auditing.verdicts import Verdicts
+from ironbound.certification.catalogue import ENTRIES
 from ironbound.certification.certificates import prove
-from ironbound.certification.ibp import Ibp
 from ironbound.core import rows as rows_
 from ironbound.core.describe import fingerprint
 from ironbound.core.errors import RunError
@@ -27,9 +27,9 @@ from ironbound.core.progress import Event, Listener, silent
 from ironbound.core.rng import Rng, content_digests, content_keys
 from ironbound.data.dataset import Data
 from ironbound.models.model import Model
-from ironbound.sets import L2, Linf
+from ironbound.sets.threat import BALLS
 
-METHODS = {"ibp": Ibp()}
+METHODS = {entry.name: entry for entry in ENTRIES}
 PORTION = 256
 RECOUNT = 100
 """Fresh draws of a random model: a claim is refuted where they speak against it beyond chance."""
@@ -117,12 +117,11 @@ def _check_whole(folder: RunFolder, verdicts: Verdicts, place: dict[int, int], f
 
 def _threat(folder: RunFolder) -> Any:
     facts = folder.manifest["threat"]
-    kinds = {"linf": Linf, "l2": L2}
-    if facts.get("norm") not in kinds:
+    if facts.get("norm") not in BALLS:
         raise RunError(
             f"{folder.path} was made with the threat {facts.get('spec')!r}, which verify does not know how to rebuild."
         )
-    threat = kinds[facts["norm"]](math.inf if facts["radius"] is None else float(facts["radius"]))
+    threat = BALLS[facts["norm"]](math.inf if facts["radius"] is None else float(facts["radius"]))
     if fingerprint(threat) != folder.manifest["fingerprints"]["threat"]:
         raise RunError(
             f"{folder.path / 'manifest.json'}: the threat is not the one that was fingerprinted. It was altered."
@@ -191,7 +190,7 @@ def _check_certificates(
         if name not in METHODS:
             found.failures.append(f"{len(some)} samples are certified by {name!r}, which there is not")
             continue
-        proof = prove(METHODS[name], model, rows_.take(x, some), y[some], threat, radii=False)
+        proof = prove(METHODS[name].make(), model, rows_.take(x, some), y[some], threat, radii=False)
         found.certificates += len(some)
         for i, holds in zip(some.tolist(), proof.certified.tolist(), strict=True):
             if not holds:

@@ -13,13 +13,11 @@ from torch import Tensor
 from ironbound.certification.graph import Graph, trace
 from ironbound.certification.margins import Margins
 from ironbound.core.errors import InputError, ModelError, UsageError
+from ironbound.core.judge import TAU
 from ironbound.core.protocols import PerturbationSet
 from ironbound.core.rows import flat
 from ironbound.models.model import Model
 
-TAU = 1e-4
-"""A margin counts only beyond this share of the largest absolute logit bound, so that no float32 pass can cross it
-(batch size, order of summation, device move logits by some 1e-6 of their scale). Attacks are judged likewise."""
 SLACK = 1e-2
 """Rows whose float32 margin is within this share of zero go to float64 too, so that the screen loses no certificate."""
 ROWS = 256

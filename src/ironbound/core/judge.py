@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-TAU = 1e-4  # of the logits' scale: the size of the batch alone moves logits by 1e-6 of it
+TAU = 1e-4  # of the logits' scale, for attacks and certificates alike: the batch alone moves logits by 1e-6 of it
 SLACK = 0.05  # logits: a cheap pass this close to the boundary may have missed a success
 DOUBT = 0.01  # how often chance alone may win the vote over a random model
 
