@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ironbound import recipes
 from ironbound.core.attack import Attack
+from ironbound.core.cascade import Cascade
 from ironbound.core.catalogue import Entry, find, normal
 from ironbound.core.errors import UsageError
 from ironbound.core.protocols import PerturbationSet
@@ -27,13 +28,13 @@ def catalogue() -> tuple[Entry, ...]:
 
 
 def radius_must_fit(threat: Any, model: Model, x: Any) -> None:
-    """Raise UsageError where the radius is in another unit than the model's range."""
-    from ironbound.auditing.checks.model import radius_problem
+    """Raise UsageError where a radius is in another unit than the model's range, in its own norm."""
+    from ironbound.auditing.checks.model import covers_all, radius_problem
 
-    problem = radius_problem(threat, model.box, x)
-    if problem and model.box is not None and threat.eps >= model.box[1] - model.box[0]:
+    if covers_all(threat, model.box, x):
         raise UsageError(
-            f"radius {threat.eps:g} on a range of {list(model.box)}. {problem} If the whole range is meant, say Linf(math.inf)."
+            f"radius {threat!r} on a range of {list(model.box or ())}. {radius_problem(threat, model.box, x)} "
+            "If the whole range is meant, say Linf(math.inf)."
         )
 
 
@@ -46,27 +47,29 @@ def set_of(threat: PerturbationSet | str) -> PerturbationSet:
     return threat
 
 
-def attack_of(method: str | Attack) -> Attack:
+def attack_of(method: str | Attack | Cascade) -> Attack | Cascade:
     """An attack by its name, or as it is."""
-    if isinstance(method, Attack):
+    if isinstance(method, (Attack, Cascade)):
         return method
     if not isinstance(method, str):
         raise UsageError(f"a method is a name of the catalogue or an Attack; got {type(method).__name__}.")
-    made: Attack = find(recipes.ENTRIES, "attack", method).make()
+    made: Attack | Cascade = find(recipes.ENTRIES, "attack", method).make()
     return made
 
 
-def plan_named(method: str | Attack | Plan) -> Plan:
+def plan_named(method: str | Attack | Cascade | Plan) -> Plan:
     """A plan by its name, or as it is; an attack alone, or its name, is a plan of one stage."""
     from ironbound.auditing import plan
 
     if isinstance(method, plan.Plan):
         return method
-    if isinstance(method, Attack):
+    if isinstance(method, (Attack, Cascade)):
         return plan.of_attacks([("attack", method)])
     if not isinstance(method, str):
         raise UsageError(f"an audit's method is the name of a plan, a Plan or an Attack; got {type(method).__name__}.")
-    if normal(method) in {normal(name) for entry in recipes.ENTRIES for name in (entry.name, *entry.aliases)}:
+    plans = {entry.name for entry in plan.ENTRIES}  # a plan goes before an attack of its name
+    attacks = {normal(name) for entry in recipes.ENTRIES for name in (entry.name, *entry.aliases)}
+    if normal(method) in attacks - plans:
         return plan_of("attack", [method])
     made: Plan = find(plan.ENTRIES, "audit", method).make()
     return made

@@ -16,9 +16,10 @@ from torch import Tensor
 
 from ironbound.core.errors import CompositionError, InputError
 from ironbound.core.rng import Rng
-from ironbound.sets import L2, Linf
+from ironbound.sets import L1, L2, Linf
 from ironbound.sets.bounds import edges, inner_box
 
+ORDERS: Any = {Linf: math.inf, L2: 2, L1: 1}
 BOXES = [(0.0, 1.0), (-1.7, 2.3), (0.0, 255.0), None]
 RADII = [0.0, 1e-12, 1e-7, 1e-4, 8 / 255, 0.1, 0.5, 3.0, 40.0, 1e6, math.inf]
 SHAPES = [(1, 1), (3, 7), (2, 3, 4, 4)]
@@ -30,7 +31,7 @@ few = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 class Given:
     """A region with the numbers it was made of."""
 
-    norm: type[Linf] | type[L2]
+    norm: type[Linf] | type[L2] | type[L1]
     eps: float
     box: Any
     x: Tensor
@@ -65,7 +66,7 @@ def inputs(shape: tuple[int, ...], box: Any, dtype: torch.dtype, seed: int) -> T
 
 @st.composite
 def regions(
-    draw: Any, norms: Any = (Linf, L2), dtypes: Any = (torch.float32, torch.float64), radii: Any = RADII
+    draw: Any, norms: Any = (Linf, L2, L1), dtypes: Any = (torch.float32, torch.float64), radii: Any = RADII
 ) -> Given:
     norm, dtype, box = draw(st.sampled_from(norms)), draw(st.sampled_from(dtypes)), draw(st.sampled_from(BOXES))
     shape, seed = draw(st.sampled_from(SHAPES)), draw(st.integers(0, 10_000))
@@ -74,7 +75,7 @@ def regions(
 
 def measured(made: Given, p: Tensor) -> Tensor:
     change = (p.double() - made.x.double()).flatten(1)
-    return change.abs().amax(1) if made.norm is Linf else torch.linalg.vector_norm(change, dim=1)
+    return torch.linalg.vector_norm(change, ord=ORDERS[made.norm], dim=1)
 
 
 def honestly_inside(made: Given, p: Tensor) -> bool:
@@ -136,7 +137,7 @@ def test_the_nearest_point_of_an_l2_ball_in_a_box(made: Given) -> None:
 
 
 @few
-@given(regions(norms=[L2]))
+@given(regions(norms=[L2, L1]))
 def test_no_point_of_the_set_is_nearer_than_the_projection(made: Given) -> None:
     """The variational inequality <p - q, z - q> <= 0 for all z of the set."""
     p, region = made.points(), made.region
@@ -152,11 +153,13 @@ def test_no_point_of_the_set_is_nearer_than_the_projection(made: Given) -> None:
 
 def test_a_point_far_away_is_brought_back() -> None:
     x = torch.full((1, 4), 0.5)
-    for far in (1e6, 1e15):
-        p = L2(0.1).at(x, (0.0, 1.0)).project(torch.full((1, 4), far))
-        assert torch.isfinite(p).all()
-        assert float((p.double() - 0.5).norm()) <= 0.1
-        assert float((p - 0.5).norm()) == pytest.approx(0.1, rel=1e-5)
+    for norm, distances in ((L2, (1e6, 1e15)), (L1, (1e6, 1e15, 1e30))):
+        for far in distances:
+            p = norm(0.1).at(x, (0.0, 1.0)).project(torch.full((1, 4), far))
+            size = float((p.double() - 0.5).flatten().norm(ORDERS[norm]))
+            assert torch.isfinite(p).all()
+            assert size <= 0.1
+            assert size == pytest.approx(0.1, rel=1e-5)
 
 
 # ------------------------------------------------------------------------------------------------- edges
@@ -240,17 +243,13 @@ def test_the_steepest_step_gains_the_dual_norm(made: Given, scale: float) -> Non
     step = made.region.steepest(g).double()
     gain = (g.double() * step).flatten(1).sum(1)
     flat = g.double().flatten(1)
-    dual = flat.abs().sum(1) if made.norm is Linf else torch.linalg.vector_norm(flat, dim=1)
+    dual = torch.linalg.vector_norm(flat, ord={Linf: 1, L2: 2, L1: math.inf}[made.norm], dim=1)
     assert torch.allclose(gain, dual, rtol=1e-5, atol=0)
-    if made.norm is L2:
-        assert torch.allclose(
-            torch.linalg.vector_norm(step.flatten(1), dim=1), torch.ones(len(step)).double(), rtol=1e-5
-        )
-    else:
-        assert bool((step.abs() <= 1).all())
+    length = torch.linalg.vector_norm(step.flatten(1), ord=ORDERS[made.norm], dim=1)
+    assert torch.allclose(length, torch.ones(len(step)).double(), rtol=1e-5)
 
 
-@pytest.mark.parametrize("norm", [Linf, L2])
+@pytest.mark.parametrize("norm", [Linf, L2, L1])
 @pytest.mark.parametrize("eps", [0.0, 0.1, math.inf])
 def test_a_zero_gradient_moves_nothing(norm: Any, eps: float) -> None:
     x = torch.tensor([[0.0, 0.5, 1.0], [0.2, 0.3, 0.4]])
@@ -263,7 +262,7 @@ def test_a_zero_gradient_moves_nothing(norm: Any, eps: float) -> None:
 
 def test_support_without_end_is_infinite() -> None:
     x, g = torch.zeros(1, 3), torch.tensor([[1.0, 0.0, -2.0]])
-    for norm in (Linf, L2):
+    for norm in (Linf, L2, L1):
         assert norm().at(x, None).support(g)[1].tolist() == [math.inf]
         p, value = norm().at(x, (-1.0, 1.0)).support(g)
         assert p.tolist() == [[1, 0, -1]]
@@ -315,6 +314,21 @@ def test_samples_of_an_l2_ball_are_uniform_in_volume_and_direction() -> None:
     assert abs(np.corrcoef(radius.numpy(), direction[:, 0].numpy())[0, 1]) < 0.06
 
 
+def test_samples_of_an_l1_ball_are_uniform() -> None:
+    """Sizes as of a volume; each change divided by the size as of a flat simplex, with fair signs."""
+    n, d, eps = 4000, 5, 0.3
+    x = torch.full((n, d), 0.5, dtype=torch.float64)
+    change = L1(eps).at(x, (0.0, 1.0)).sample(Rng.of(0, torch.arange(n))) - x
+    size = change.abs().sum(1)
+    assert stats.kstest(((size / eps) ** d).numpy(), "uniform").pvalue > 0.001
+    share = change.abs() / size[:, None]
+    for column in share.T.numpy():
+        assert stats.kstest(column, stats.beta(1, d - 1).cdf).pvalue > 0.001
+    assert bool(((change > 0).double().mean(0) - 0.5).abs().max() < 0.04)
+    assert np.abs(np.corrcoef((change > 0).double().T.numpy()) - np.eye(d)).max() < 0.06
+    assert abs(np.corrcoef(size.numpy(), share[:, 0].numpy())[0, 1]) < 0.06
+
+
 # ------------------------------------------------------------------------------------------------- the rest
 @few
 @given(regions(radii=[1e-4, 8 / 255, 0.5, 3.0]))
@@ -337,12 +351,12 @@ def test_distance_is_that_to_the_projection_and_size_that_to_x(made: Given) -> N
     away = (p.double() - region.project(p).double()).flatten(1)
     assert torch.allclose(region.distance(p), torch.linalg.vector_norm(away, dim=1))
     assert bool((region.distance(p)[region.contains(p)] == 0).all())
-    assert torch.equal(region.size(p), measured(made, p))
+    assert torch.allclose(region.size(p), measured(made, p), rtol=1e-14, atol=0)
     assert region.size(made.x).tolist() == [0.0] * len(p)
     assert region.size(p).dtype == torch.float64
 
 
-@pytest.mark.parametrize("norm", [Linf, L2])
+@pytest.mark.parametrize("norm", [Linf, L2, L1])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_layout_of_memory_changes_nothing(norm: Any, dtype: torch.dtype) -> None:
     made = Given(norm, 0.3, (0.0, 1.0), inputs((4, 3, 6, 5), (0.0, 1.0), dtype, 0), 0)
@@ -368,7 +382,7 @@ def test_layout_of_memory_changes_nothing(norm: Any, dtype: torch.dtype) -> None
     assert norm(0.1).at(one, (0.0, 1.0)).project(one + 1).shape == one.shape
 
 
-@pytest.mark.parametrize("norm", [Linf, L2])
+@pytest.mark.parametrize("norm", [Linf, L2, L1])
 def test_a_corner_of_the_box_can_only_move_inwards(norm: Any) -> None:
     x = torch.tensor([[0.0, 0.0, 1.0], [1.0, 1.0, 1.0]])
     region = norm(0.25).at(x, (0.0, 1.0))
@@ -381,7 +395,7 @@ def test_a_corner_of_the_box_can_only_move_inwards(norm: Any) -> None:
     assert torch.allclose((region.support(one)[0] - x).abs().amax(1), torch.tensor(0.25), rtol=1e-5)
 
 
-@pytest.mark.parametrize("norm", [Linf, L2])
+@pytest.mark.parametrize("norm", [Linf, L2, L1])
 def test_rows_can_be_taken_repeated_or_none(norm: Any) -> None:
     x = torch.rand(5, 2, 3, generator=torch.Generator().manual_seed(0))
     region = norm(0.1).at(x, (0.0, 1.0))

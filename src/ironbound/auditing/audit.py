@@ -175,7 +175,7 @@ def facts_of(folder: RunFolder, verdicts: Verdicts, checks: Sequence[Any]) -> di
         "bracket": {"low": certified.fraction, "high": attacked.fraction, "interval": [certified.low, attacked.high]},
         "verdicts": {name: verdicts.count(name) for name in VERDICTS},
         "stages": stages, "classes": _classes(verdicts, named), "checks": list(checks),
-        "confidence": grade(list(checks)), "notes": manifest.get("notes", []),
+        "confidence": grade(list(checks)), "notes": [*manifest.get("notes", []), *manifest["plan"].get("notes", [])],
         "cost": {key: sum(stage[key] for stage in stages) for key in ("forward", "backward", "seconds")},
         "seed": manifest["seed"], "environment": manifest["environment"], "fingerprints": manifest["fingerprints"],
     }  # fmt: skip

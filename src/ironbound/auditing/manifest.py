@@ -23,6 +23,7 @@ from ironbound.core.rng import Rng, content_digests, content_keys
 from ironbound.core.version import __version__
 from ironbound.data.dataset import Data
 from ironbound.models.model import Model
+from ironbound.sets.threat import radius_text, spec_of
 
 SCHEMA = 1
 PROBES = 4
@@ -55,7 +56,10 @@ def manifest_of(
             "shape": list(data.x.shape[1:]) if isinstance(data.x, torch.Tensor) else None,
         },
         "threat": threat_facts(threat, model.box),
-        "plan": {"name": plan.name, "stages": ["clean", *(stage.name for stage in plan.stages)]},
+        "plan": {
+            "name": plan.name, "stages": ["clean", *(stage.name for stage in plan.stages)],
+            "notes": plan.notes(model.classes),
+        },
         "kinds": {"clean": "clean", **{stage.name: stage.kind for stage in plan.stages}},
         "seed": seed,
         "pool": pool,
@@ -152,21 +156,48 @@ def environment() -> dict[str, str]:
 
 
 def threat_facts(threat: Any, box: Any) -> dict[str, Any]:
-    """The threat in words and numbers."""
-    norm, eps = getattr(threat, "norm", type(threat).__name__), float(getattr(threat, "eps", float("nan")))
-    within = "" if box is None else f", within [{box[0]:g}, {box[1]:g}]"
+    """The threat in words and numbers. `spec` is what one types, where parse_threat can read it."""
+    parts, norm = getattr(threat, "parts", ()), getattr(threat, "norm", "union" if hasattr(threat, "parts") else "")
+    eps, within = getattr(threat, "eps", None), "" if box is None else f", within [{box[0]:g}, {box[1]:g}]"
+    radius = eps if isinstance(eps, float) and math.isfinite(eps) else None
+    texts = [_sentence(part) for part in parts or (threat,)]
+    spec = spec_of(threat) or _said(threat)
+    return {"spec": spec, "norm": norm or type(threat).__name__, "radius": radius, "text": "; or ".join(texts) + within}
+
+
+def _sentence(threat: Any) -> str:
+    """What one may change, in words."""
+    norm, eps = getattr(threat, "norm", ""), getattr(threat, "eps", None)
+    unit = getattr(threat, "of", "pixels")
     texts = {
-        "linf": f"each input value may change by at most {eps:.6g}{within}",
-        "l2": f"an input may change by at most {eps:.6g} in Euclidean distance{within}",
+        "linf": "each input value may change by at most {}",
+        "l2": "an input may change by at most {} in Euclidean distance",
+        "l1": "the values of an input may change by at most {} in sum",
+        "l0": f"at most {{}} {unit} of an input may change, by any amount",
     }
-    text = f"an input may change at will{within}" if eps == math.inf else texts.get(norm, repr(threat))
-    return {"spec": f"{norm}:{_radius(eps)}", "norm": norm, "radius": eps if math.isfinite(eps) else None, "text": text}
+    if norm not in texts or eps is None:
+        return repr(threat)
+    where = "" if getattr(threat, "mask", None) is None else " where a mask allows it"
+    if isinstance(eps, float) and math.isinf(eps):
+        return f"an input may change at will{where}"
+    if isinstance(eps, torch.Tensor):
+        return texts[norm].format(f"its own radius ({_span(eps)})") + where
+    return (texts[norm].format(f"{eps:.6g}") + where).replace("at most 1 pixels", "at most 1 pixel")
 
 
-def _radius(eps: float) -> str:
-    """As one writes it: 0.3, but 8/255 where that is the very number."""
-    plain, steps = f"{eps:.6g}", eps * 255
-    return f"{round(steps)}/255" if steps < 1e6 and float(plain) != eps and round(steps) / 255 == eps else plain
+def _said(threat: Any) -> str:
+    """A short name for a threat that cannot be typed: it must not read as another one."""
+    if hasattr(threat, "parts"):
+        return " | ".join(spec_of(part) or _said(part) for part in threat.parts)
+    norm, eps = getattr(threat, "norm", ""), getattr(threat, "eps", None)
+    if not norm or eps is None:
+        return repr(threat)
+    radius = radius_text(eps) if isinstance(eps, float) else _span(eps)
+    return f"{norm}:{radius}" + (" (masked)" if getattr(threat, "mask", None) is not None else "")
+
+
+def _span(eps: torch.Tensor) -> str:
+    return f"{float(eps.min()):.6g} to {float(eps.max()):.6g}" if len(eps) else "none"
 
 
 def _processor() -> str:

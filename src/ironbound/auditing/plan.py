@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ironbound import recipes
+from ironbound.certification.exhaustive import Exhaustive
 from ironbound.certification.ibp import Ibp
 from ironbound.core.attack import Attack
+from ironbound.core.cascade import Cascade
 from ironbound.core.catalogue import Entry
 from ironbound.core.errors import UsageError
 from ironbound.core.protocols import PerturbationSet
@@ -37,9 +39,15 @@ class Attacking:
     """
 
     name: str
-    attack: Attack
+    attack: Attack | Cascade
     witness: bool = False
     kind = "attack"
+
+    @property
+    def single(self) -> Attack:
+        """The attack, where the stage is one and no cascade: as all are in a plan that is against a set."""
+        assert isinstance(self.attack, Attack)
+        return self.attack
 
     def __post_init__(self) -> None:
         if not isinstance(self.attack.goal, Untargeted):
@@ -64,12 +72,23 @@ class Plan:
         if len(set(names)) != len(names) or "clean" in names:
             raise UsageError(f"stages of a plan have different names, and none is called 'clean'; got {names}.")
 
+    def notes(self, classes: int | None) -> list[str]:
+        """What stages do otherwise than their names say, at this number of classes."""
+        attacks = [stage for stage in self.stages if isinstance(stage, Attacking)] if classes else []
+        return [f"{stage.name}: {note}" for stage in attacks for note in stage.single.notes(classes or 0)]
+
     def against(self, threat: PerturbationSet) -> Plan:
         """The plan with this set in every attack. Raises CompositionError where one does not fit it."""
-        fitted = [
-            replace(s, attack=s.attack.replace(set=threat)) if isinstance(s, Attacking) else s for s in self.stages
-        ]
+        fitted = [one for s in self.stages for one in (_flat(s, threat) if isinstance(s, Attacking) else [s])]
         return replace(self, stages=tuple(fitted))
+
+
+def _flat(stage: Attacking, threat: PerturbationSet) -> list[Attacking]:
+    """A stage on this set; each stage of a cascade is one of its own, so that the results say what each found."""
+    attack = stage.attack.against(threat)
+    if isinstance(attack, Attack):
+        return [replace(stage, attack=attack)]
+    return [replace(stage, name=f"{stage.name}: {one.name}", attack=one.attack) for one in attack.stages]
 
 
 def standard() -> Plan:
@@ -87,7 +106,12 @@ def quick() -> Plan:
     return Plan("quick", (Bounds("ibp", Ibp()), _pgd(10), *_witnesses()))
 
 
-def of_attacks(attacks: Sequence[tuple[str, Attack]]) -> Plan:
+def exhaustive() -> Plan:
+    """Every point of a finite set: each sample ends as certified or broken, but for margins within rounding."""
+    return Plan("exhaustive", (Bounds("exhaustive", Exhaustive()), Attacking("search", recipes.exhaustive())))
+
+
+def of_attacks(attacks: Sequence[tuple[str, Attack | Cascade]]) -> Plan:
     """A plan of attacks alone."""
     return Plan("+".join(name for name, _ in attacks), tuple(Attacking(name, attack) for name, attack in attacks))
 
@@ -100,4 +124,8 @@ def _witnesses() -> tuple[Attacking, Attacking]:
     return Attacking("fgsm", recipes.fgsm(), witness=True), Attacking("noise", recipes.noise(20), witness=True)
 
 
-ENTRIES = (Entry("audit", "standard", standard, None), Entry("audit", "quick", quick, None))
+ENTRIES = (
+    Entry("audit", "standard", standard, None),
+    Entry("audit", "quick", quick, None),
+    Entry("audit", "exhaustive", exhaustive, None),
+)

@@ -34,7 +34,9 @@ class Evaluation:
     seed: int = 0
     rows: int | None = None
     graph: Any = None
-    """The traced model; None where it cannot be traced, and then bounds are left out."""
+    """The traced model, where a bound wants it."""
+    bounds: bool = True
+    """Whether bounds can be had; else they are left out."""
     progress: Listener = silent
 
 
@@ -45,6 +47,8 @@ class Pool:
     x: Any
     y: Tensor
     keys: Tensor
+    place: Tensor
+    """Each sample's place in the data of the run, int64 (n,)."""
     verdict: list[str]
     records: list[dict[str, Any]] = field(default_factory=list)
     witnesses: dict[int, Any] = field(default_factory=dict)
@@ -57,16 +61,17 @@ class Pool:
         )
 
 
-def audit_pool(evaluation: Evaluation, data: Data) -> Pool:
-    """Run one pool through all stages."""
+def audit_pool(evaluation: Evaluation, data: Data, first: int = 0) -> Pool:
+    """Run one pool through all stages; `first` is the place of its first sample in the data of the run."""
     model = evaluation.model
     x, y = model.admit(data.x, data.y)
-    pool = Pool(x, y, content_keys(x, y).to(model.device), ["undecided"] * len(data))
+    place = torch.arange(first, first + len(data), device=model.device)
+    pool = Pool(x, y, content_keys(x, y).to(model.device), place, ["undecided"] * len(data))
     _timed(pool, "clean", len(data), lambda: _clean(evaluation, pool, data))
     for stage in evaluation.plan.stages:
         index = pool.open()
         if isinstance(stage, Bounds):
-            if evaluation.graph is not None:
+            if evaluation.bounds:
                 _timed(pool, stage.name, len(index), lambda s=stage, i=index: _bound(evaluation, pool, s, i))
         else:
             _timed(pool, stage.name, len(index), lambda s=stage, i=index: _attack(evaluation, pool, s, i))
@@ -124,7 +129,7 @@ def wrong_when_clean(model: Model, x: Any, y: Tensor, rng: Rng, rows: int | None
 def _bound(evaluation: Evaluation, pool: Pool, stage: Bounds, index: Tensor) -> tuple[int, int]:
     x, y = rows_.take(pool.x, index), pool.y[index]
     proof = prove(
-        stage.method, evaluation.model, x, y, evaluation.threat,
+        stage.method, evaluation.model, x, y, rows_.of_rows(evaluation.threat, pool.place[index]),
         rows=evaluation.rows, radii=stage.radii, graph=evaluation.graph,
     )  # fmt: skip
     for row, i in enumerate(index.tolist()):
@@ -137,7 +142,7 @@ def _bound(evaluation: Evaluation, pool: Pool, stage: Bounds, index: Tensor) -> 
 
 
 def _attack(evaluation: Evaluation, pool: Pool, stage: Attacking, index: Tensor) -> tuple[int, int]:
-    result = fitted(stage.attack, evaluation.model)(
+    result = fitted(stage.single.rows(pool.place[index]), evaluation.model)(
         evaluation.model, rows_.take(pool.x, index), pool.y[index], seed=evaluation.seed, keys=pool.keys[index],
         rows=evaluation.rows, progress=evaluation.progress, stage=stage.name,
     )  # fmt: skip

@@ -14,7 +14,7 @@ from ironbound.auditing.manifest import manifest_of
 from ironbound.auditing.plan import Attacking, Bounds, Plan
 from ironbound.auditing.pools import Evaluation, Pool, audit_pool
 from ironbound.auditing.table import table_of
-from ironbound.certification.certificates import prove
+from ironbound.certification.certificates import Whole, prove
 from ironbound.certification.graph import Graph, trace
 from ironbound.core import rows as rows_
 from ironbound.core.errors import InputError, ModelError, UnsupportedOperation, UsageError
@@ -61,7 +61,7 @@ def run(
     usable(path, resume)
     with locked(path):
         folder = RunFolder.begin(path, manifest, resume)
-        _pools(folder, data, Evaluation(model, threat, plan, seed, rows, graph, tell))
+        _pools(folder, data, Evaluation(model, threat, plan, seed, rows, graph, not note, tell))
     return folder
 
 
@@ -75,7 +75,7 @@ def _pools(folder: RunFolder, data: Data, evaluation: Evaluation) -> None:
         end = min(start + size, len(data))
         if number not in done:
             samples = data.take(torch.arange(start, end))
-            finished = audit_pool(evaluation, samples)
+            finished = audit_pool(evaluation, samples, start)
             table = table_of(finished.records, kinds)
             folder.write(number, table, {"costs": finished.costs}, _witnesses(finished, samples))
         evaluation.progress(Event("samples", end, len(data)))
@@ -103,27 +103,31 @@ def tried(model: Model, data: Data, threat: PerturbationSet, plan: Plan) -> None
 
     Raises CompositionError where set, model and attack do not fit each other, ModelError where there are no gradients.
     """
-    x, y = model.admit(data.take([0]).x, data.y[:1])
-    threat.at(x, model.box)
+    x, y, at = *model.admit(data.take([0]).x, data.y[:1]), torch.zeros(1, dtype=torch.long)
+    rows_.of_rows(threat, at).at(x, model.box)
+    last = data.index.argmax()[None]  # where radii or masks are too few, it lacks one
+    rows_.of_rows(threat, last).at(model.admit(data.take(last).x)[0], model.box)
     for stage in plan.stages:
         if isinstance(stage, Attacking):
-            attack = fitted(stage.attack, model)
-            cost = attack.oracle.cost
-            attack.replace(budget=Budget(forward=3 * cost + attack.votes, backward=cost), restarts=1)(model, x, y)
+            attack = fitted(stage.single, model)
+            cost, votes = attack.oracle.cost, attack.votes
+            few = Budget(forward=3 * cost + votes, backward=cost)
+            attack.replace(set=rows_.of_rows(attack.set, at), budget=few, restarts=1)(model, x, y)
 
 
 def traced(model: Model, data: Data, threat: PerturbationSet, plan: Plan) -> tuple[Graph | None, str]:
-    """The model's graph where a stage wants one; None and the reason where it cannot be had, and attacks go on alone."""
+    """The model's graph where a stage wants one, and "" or the reason why no bound can be had: attacks then go on alone."""
     stages = [stage for stage in plan.stages if isinstance(stage, Bounds)]
     if not stages:
         return None, ""
     if model.random or not isinstance(data.x, torch.Tensor) or model.outputs == "decisions":
         return None, "Bounds were left out: they are for models that answer tensors with logits and do not draw."
     x, y = model.admit(data.take([0]).x, data.y[:1])
+    first = rows_.of_rows(threat, torch.zeros(1, dtype=torch.long))
     try:
-        graph = trace(model.module, x)
+        graph = None if all(isinstance(stage.method, Whole) for stage in stages) else trace(model.module, x)
         for stage in stages:
-            prove(stage.method, model, x, y, threat, radii=False, graph=graph)
+            prove(stage.method, model, x, y, first, radii=False, graph=graph)
     except (UnsupportedOperation, ModelError, UsageError) as error:
         return None, f"Bounds were left out: {error}"
     return graph, ""

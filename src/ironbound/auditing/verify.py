@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +10,15 @@ from torch import Tensor
 
 from ironbound.auditing.audit import Audit, facts_of
 from ironbound.auditing.folder import RunFolder
-from ironbound.auditing.manifest import code_digest, data_fingerprint, model_fingerprint, probe_logits, probes_differ
+from ironbound.auditing.inside import points_of
+from ironbound.auditing.manifest import (
+    code_digest,
+    data_fingerprint,
+    model_fingerprint,
+    probe_logits,
+    probes_differ,
+    threat_facts,
+)
 from ironbound.auditing.pools import GOAL, wrong_when_clean
 from ironbound.auditing.run import storable
 from ironbound.auditing.stages import contradictions
@@ -20,14 +27,14 @@ from ironbound.certification.catalogue import ENTRIES
 from ironbound.certification.certificates import prove
 from ironbound.core import rows as rows_
 from ironbound.core.describe import fingerprint
-from ironbound.core.errors import RunError
+from ironbound.core.errors import RunError, UsageError
 from ironbound.core.judge import TAU, scale_of, wins_beyond_chance
 from ironbound.core.predict import predict
 from ironbound.core.progress import Event, Listener, silent
 from ironbound.core.rng import Rng, content_digests, content_keys
 from ironbound.data.dataset import Data
 from ironbound.models.model import Model
-from ironbound.sets.threat import BALLS
+from ironbound.sets.threat import parse_threat
 
 METHODS = {entry.name: entry for entry in ENTRIES}
 PORTION = 256
@@ -59,8 +66,13 @@ class Verification:
         )
 
 
-def verify(folder: RunFolder, model: Model, data: Data, progress: Listener | None = None) -> Verification:
+def verify(
+    folder: RunFolder, model: Model, data: Data, progress: Listener | None = None, threat: Any = None
+) -> Verification:
     """Check every claim of a finished run again: the set in float64, the verdict at batch 1 in the model's precision.
+
+    A threat that one can type is rebuilt from the folder; another (a mask, a radius a sample, functions) is given as
+    `threat`, and must have the run's fingerprint. It is the one of the rows of `data`, as run was given it.
 
     Where a file is not what it was when the run finished, that is the finding, and nothing else is looked at. Raises
     RunError or FingerprintMismatch where the folder is damaged or belongs to another model or data set.
@@ -70,7 +82,7 @@ def verify(folder: RunFolder, model: Model, data: Data, progress: Listener | Non
     if found.failures:
         return found
     data = storable(data)
-    threat = _threat(folder)
+    threat = _threat(folder, model, threat)
     model.admit(data.take([0]).x)
     _same(folder, model, data, threat, found)
     verdicts = Verdicts.of(folder)
@@ -83,7 +95,7 @@ def verify(folder: RunFolder, model: Model, data: Data, progress: Listener | Non
         x, y = model.admit(rows_.take(data.x, where[at]), data.y[where[at]])
         _check_keys(verdicts, at, x, y, found)
         _check_clean(folder, model, verdicts, at, x, y, found)
-        _check_certificates(model, threat, verdicts, at, x, y, found)
+        _check_certificates(model, rows_.of_rows(threat, where[at]), verdicts, at, x, y, found)
         tell(Event("verify", start + len(at), len(where)))
     _check_witnesses(folder, model, data, threat, verdicts, place, found)
     _check_counts(folder, verdicts, found)
@@ -115,18 +127,29 @@ def _check_whole(folder: RunFolder, verdicts: Verdicts, place: dict[int, int], f
         )
 
 
-def _threat(folder: RunFolder) -> Any:
+def _threat(folder: RunFolder, model: Model, given: Any) -> Any:
+    """The run's threat: the one given, or rebuilt from the manifest; with the run's fingerprint in any case."""
     facts = folder.manifest["threat"]
-    if facts.get("norm") not in BALLS:
-        raise RunError(
-            f"{folder.path} was made with the threat {facts.get('spec')!r}, which verify does not know how to rebuild."
-        )
-    threat = BALLS[facts["norm"]](math.inf if facts["radius"] is None else float(facts["radius"]))
-    if fingerprint(threat) != folder.manifest["fingerprints"]["threat"]:
+    threat = _rebuilt(folder) if given is None else given
+    same = fingerprint(threat) == folder.manifest["fingerprints"]["threat"]
+    if given is not None and not same:
+        raise RunError(f"{folder.path} was made with another threat, {facts.get('spec')!r}, than the one given.")
+    if not same or {**threat_facts(threat, model.box), "text": ""} != {**facts, "text": ""}:
         raise RunError(
             f"{folder.path / 'manifest.json'}: the threat is not the one that was fingerprinted. It was altered."
         )
     return threat
+
+
+def _rebuilt(folder: RunFolder) -> Any:
+    spec = folder.manifest["threat"].get("spec")
+    try:
+        return parse_threat(str(spec))
+    except UsageError:
+        raise RunError(
+            f"{folder.path} was made with the threat {spec!r}, which cannot be rebuilt from text (a mask, a radius a "
+            "sample, functions). Pass it: ironbound.verify(folder, model, data, threat=...)."
+        ) from None
 
 
 def _same(folder: RunFolder, model: Model, data: Data, threat: Any, found: Verification) -> None:
@@ -190,7 +213,9 @@ def _check_certificates(
         if name not in METHODS:
             found.failures.append(f"{len(some)} samples are certified by {name!r}, which there is not")
             continue
-        proof = prove(METHODS[name].make(), model, rows_.take(x, some), y[some], threat, radii=False)
+        proof = prove(
+            METHODS[name].make(), model, rows_.take(x, some), y[some], rows_.of_rows(threat, some), radii=False
+        )
         found.certificates += len(some)
         for i, holds in zip(some.tolist(), proof.certified.tolist(), strict=True):
             if not holds:
@@ -224,7 +249,7 @@ def _check_witnesses(
         seen |= set(numbers)
         here = torch.tensor([place[i] for i in numbers])
         x, y = model.admit(rows_.take(data.x, here), data.y[here])
-        good = _good(folder, model, threat, x, y, rows_.to(part["adversarial"], model.device))
+        good = _good(folder, model, rows_.of_rows(threat, here), x, y, rows_.to(part["adversarial"], model.device))
         found.witnesses += len(numbers)
         found.failures += [f"sample {i}: its witness {why}" for i, why in zip(numbers, good, strict=True) if why]
     found.failures += [f"sample {i} is broken, but there is no witness" for i in sorted(broken - seen)]
@@ -234,7 +259,8 @@ def _good(folder: RunFolder, model: Model, threat: Any, x: Any, y: Any, adversar
     """For each witness why it does not hold; "" where it does."""
     if isinstance(x, Tensor) and (not isinstance(adversarial, Tensor) or adversarial.shape != x.shape):
         return ["has another shape than its input"] * len(y)
-    inside = threat.at(x, model.box).contains(adversarial)
+    region = threat.at(x, model.box)
+    inside = region.contains(points_of(region, adversarial))
     rng = Rng.of(int(folder.manifest["seed"]), content_keys(x, y).to(model.device)).fold("verify")
     if model.random:
         fools = _wins(model, adversarial, y, rng) > RECOUNT - wins_beyond_chance(RECOUNT)

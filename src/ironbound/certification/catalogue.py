@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ironbound.certification.exhaustive import Exhaustive
 from ironbound.certification.ibp import Ibp
 from ironbound.core.catalogue import Entry, Paper
 
@@ -11,10 +12,15 @@ def ibp() -> Ibp:
     return Ibp()
 
 
+def exhaustive() -> Exhaustive:
+    """Every point of a finite set, one by one: exact, whatever the model is."""
+    return Exhaustive()
+
+
 GOWAL = Paper(
     ("Gowal, Sven", "Dvijotham, Krishnamurthy", "Stanforth, Robert", "Bunel, Rudy", "Qin, Chongli", "Uesato, Jonathan",
      "Arandjelovic, Relja", "Mann, Timothy", "Kohli, Pushmeet"),
     2018, "On the Effectiveness of Interval Bound Propagation for Training Verifiably Robust Models", "1810.12715",
 )  # fmt: skip
 
-ENTRIES = (Entry("certify", "ibp", ibp, GOWAL),)
+ENTRIES = (Entry("certify", "ibp", ibp, GOWAL), Entry("certify", "exhaustive", exhaustive, None))

@@ -15,7 +15,7 @@ from ironbound.certification.margins import Margins
 from ironbound.core.errors import InputError, ModelError, UsageError
 from ironbound.core.judge import TAU
 from ironbound.core.protocols import PerturbationSet
-from ironbound.core.rows import flat
+from ironbound.core.rows import flat, of_rows
 from ironbound.models.model import Model
 
 SLACK = 1e-2
@@ -45,6 +45,20 @@ class Boxed(Protocol):
     lo: Tensor
     hi: Tensor
     radius: Tensor
+
+
+@runtime_checkable
+class Whole(Protocol):
+    """A method that decides sets without bounds over boxes (Exhaustive)."""
+
+    @property
+    def name(self) -> str:
+        """What certificates name as their proof."""
+        ...
+
+    def decide(self, model: Model, x: Tensor, y: Tensor, set_: PerturbationSet, rows: int | None) -> Certificates:
+        """The certificates of admitted inputs. Raises UsageError for sets that it cannot decide."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +92,7 @@ class Certificates:
 
 @torch.no_grad()
 def prove(
-    method: Method,
+    method: Method | Whole,
     model: Model,
     x: Float[Tensor, "n ..."],
     y: Int[Tensor, " n"],
@@ -100,9 +114,15 @@ def prove(
     absolute logit bound. A pass in float32 merely screens. NaN, and inputs outside of the model's box, never certify.
     What is proved is about the model in exact arithmetic, with that tolerance for rounding; see docs/architecture.md.
 
+    Of a union every part must be proved; radii are in units of the parts' own, up to 1.
+
     Raises UsageError for sets that have no box, InputError, UnsupportedOperation.
     """
     _checked(model, x, y, rows)
+    parts = getattr(set_, "parts", ())
+    if parts:
+        proofs = [prove(method, model, x, y, part, rows=rows, radii=radii, graph=graph) for part in parts]
+        return _of_all(proofs, [getattr(part.at(x, model.box), "radius", torch.ones(len(x))) for part in parts])
     if not len(x):
         nothing = torch.zeros(0, dtype=torch.float64, device=x.device)
         return Certificates(nothing.bool(), nothing, [], nothing)
@@ -111,13 +131,29 @@ def prove(
         raise ModelError("the model answers with decisions alone; bounds need its logits. Certify it by smoothing.")
     if graph is not None and graph.module is not model.module:
         raise UsageError("graph is the trace of another module; pass trace(model.module, x) of this model, or none.")
+    if isinstance(method, Whole):
+        return method.decide(model, x.to(model.device), y.to(model.device), set_, rows).to(x.device)
     graph = graph or trace(model.module, x[:1].to(model.device, model.dtype))
     _labelled(graph, x, y)
-    prover = _Prover(method, model, set_, graph, graph.fixed(torch.float64, model.device))
-    size = rows or ROWS
-    parts = [prover.chunk(x[at : at + size], y[at : at + size], radii) for at in range(0, len(x), size)]
-    joined = {name: torch.cat([getattr(part, name) for part in parts]) for name in ("certified", "radius", "margin")}
-    return Certificates(method=[name for part in parts for name in part.method], **joined).to(x.device)
+    exact, size = graph.fixed(torch.float64, model.device), rows or ROWS
+    chunks = []
+    for at in torch.arange(len(x)).split(size):
+        prover = _Prover(method, model, of_rows(set_, at), graph, exact)
+        chunks.append(prover.chunk(x[int(at[0]) : int(at[-1]) + 1], y[int(at[0]) : int(at[-1]) + 1], radii))
+    joined = {name: torch.cat([getattr(part, name) for part in chunks]) for name in ("certified", "radius", "margin")}
+    return Certificates(method=[name for part in chunks for name in part.method], **joined).to(x.device)
+
+
+def _of_all(proofs: list[Certificates], radii: list[Tensor]) -> Certificates:
+    """What is proved of a union, whose radius is 1: what is proved of all parts."""
+    certified = torch.stack([proof.certified for proof in proofs]).all(0)
+    shares = [
+        torch.where(p.certified, 1.0, (p.radius / r.to(p.radius.device)).nan_to_num(nan=0.0))
+        for p, r in zip(proofs, radii, strict=True)
+    ]
+    named = [proofs[0].method[i] if yes else "" for i, yes in enumerate(certified.tolist())]
+    margin = torch.stack([proof.margin for proof in proofs]).amin(0)
+    return Certificates(certified, torch.stack(shares).amin(0), named, margin)
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +179,8 @@ class _Prover:
         radius = torch.where(certified, region.radius, 0.0)
         rest = (~certified).nonzero()[:, 0]
         if radii and len(rest):
-            radius[rest] = self._largest(region.take(rest), y[rest])
+            some = region.take(rest)
+            radius[rest] = some.scaled(self._largest(some, y[rest])).radius  # of L0 a whole number
         return Certificates(certified, radius, [self.method.name if yes else "" for yes in certified.tolist()], margin)
 
     def _screened(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -180,7 +217,7 @@ class _Prover:
         return margin > TAU * scale
 
     def _ceiling(self, region: Any) -> Tensor:
-        """The radius, or where that is infinite the diagonal of the model's box, beyond which the set does not grow."""
+        """The radius, or where that is infinite one beyond which the set does not grow."""
         if bool(region.radius.isfinite().all()):
             return region.radius.clone()
         if self.model.box is None:
@@ -188,14 +225,15 @@ class _Prover:
                 "the set and the model's range are both infinite, and bounds need an end. Give the set an eps."
             )
         low, high = self.model.box
-        return region.radius.clamp_max((high - low) * math.sqrt(flat(region.lo).shape[1]))
+        diagonal = (high - low) * math.sqrt(flat(region.lo).shape[1])
+        return region.radius.clamp_max(getattr(region, "widest", diagonal))
 
     def _region(self, x: Tensor) -> Any:
         region = self.set_.at(x, self.model.box)
         if not isinstance(region, Boxed):
             raise UsageError(
-                f"{type(self.set_).__name__} has no box around its points, which bounds need; Linf and L2 have. "
-                "Finite sets can be listed, others certified by smoothing."
+                f"{type(self.set_).__name__} has no box around its points, which bounds need; Linf, L2, L1 and "
+                'L0 have. Finite sets are decided by method="exhaustive", others certified by smoothing.'
             )
         return region
 

@@ -41,6 +41,12 @@ def kept(rows: Any, index: Tensor, total: int) -> Any:
     return rows if len(index) == total else take(rows, index)
 
 
+def of_rows(set_: Any, index: Tensor) -> Any:
+    """A perturbation set for some rows of the inputs it was made for: itself, unless it holds something a row (`take`)."""
+    take_rows = getattr(set_, "take", None)
+    return set_ if take_rows is None else take_rows(index)
+
+
 def put(into: Any, index: Tensor, rows: Any) -> Any:
     """A copy of `into` with `rows` at the places `index`."""
     if isinstance(into, Tensor):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -45,9 +45,10 @@ def no_silent_success(evidence: Evidence) -> CheckResult:
 )  # fmt: skip
 def falls_with_radius(evidence: Evidence) -> CheckResult:
     """A short PGD at a quarter, a half, once and twice the radius; a sample broken at one stays broken at larger ones."""
-    if not evidence.differentiable() or Can.SCALE not in evidence.threat.can or not hasattr(evidence.threat, "eps"):
-        return CheckResult("not applicable", "The threat has no radius, or the model no gradients.")
-    if not 0 < evidence.threat.eps < math.inf:
+    radii = _radii(evidence.threat)
+    if not evidence.differentiable() or not radii or not evidence.fits(recipes.pgd(steps=20)):
+        return CheckResult("not applicable", "The threat has no radius to double, or the model no gradients.")
+    if not all(0 < radius < math.inf for radius in radii):
         return CheckResult("not applicable", "The radius is zero or infinite: there is nothing to compare it with.")
     places = evidence.verdicts.places("broken", "certified", "undecided", most=FEW)
     if len(places) == 0:
@@ -62,11 +63,19 @@ def falls_with_radius(evidence: Evidence) -> CheckResult:
             open_ = standing if factor > 1 else standing & torch.from_numpy(decided == "broken")
             at = open_.nonzero()[:, 0]
             if len(at):
-                wider = replace(evidence.threat, eps=evidence.threat.eps * factor)  # type: ignore[type-var]
+                wider = evidence.threat.times(factor)  # type: ignore[attr-defined]
                 found = evidence.attack(recipes.pgd(steps=20), places[at], wider).success.cpu()
                 standing[at[found]] = False
         curve[factor] = float(standing.double().mean())
     return _judged(curve, len(places), int((decided == "undecided").sum()))
+
+
+def _radii(threat: Any) -> list[float]:
+    """The radii of a threat that can grow: of all parts, and of all samples where each has its own."""
+    if Can.SCALE not in threat.can or not hasattr(threat, "times"):
+        return []
+    parts = [getattr(part, "eps", math.nan) for part in getattr(threat, "parts", (threat,))]
+    return [radius for eps in parts for radius in (eps.tolist() if isinstance(eps, torch.Tensor) else [eps])]
 
 
 def _judged(curve: dict[float, float], count: int, undecided: int) -> CheckResult:
@@ -87,8 +96,8 @@ def _judged(curve: dict[float, float], count: int, undecided: int) -> CheckResul
 )  # fmt: skip
 def beats_single_step(evidence: Evidence) -> CheckResult:
     """FGSM on every survivor of the iterative attacks."""
-    if not evidence.differentiable():
-        return CheckResult("not applicable", "The model gives no gradients.")
+    if not evidence.differentiable() or not evidence.fits(recipes.fgsm()):
+        return CheckResult("not applicable", "The model gives no gradients, or the threat no direction to step in.")
     if evidence.verdicts.count("undecided", "broken") == 0:
         return CheckResult("not applicable", "Nothing was left to attack.")
     if not evidence.attacks:
@@ -103,7 +112,7 @@ def beats_single_step(evidence: Evidence) -> CheckResult:
 
 
 def _iterative(stage: Attacking) -> bool:
-    return Can.GRADIENT in stage.attack.search.needs and getattr(stage.attack.search, "steps", 2) > 1
+    return Can.GRADIENT in stage.single.search.needs and getattr(stage.single.search, "steps", 2) > 1
 
 
 @check(

@@ -16,8 +16,9 @@ from ironbound.auditing.report.schema import Result, Severity
 from ironbound.auditing.verdicts import Verdicts
 from ironbound.core import rows as rows_
 from ironbound.core.attack import Attack
+from ironbound.core.errors import CompositionError
 from ironbound.core.progress import Event, Listener, silent
-from ironbound.core.protocols import PerturbationSet
+from ironbound.core.protocols import Can, PerturbationSet
 from ironbound.core.result import Result as Attacked
 from ironbound.core.rng import content_keys
 from ironbound.data.dataset import Data
@@ -54,8 +55,16 @@ class Evidence:
     def attack(self, attack: Attack, places: Tensor, threat: PerturbationSet | None = None) -> Attacked:
         """Run an attack on some samples, with another set than the audit's where one is given."""
         x, y = self.samples(places)
-        ready = fitted(attack.replace(set=threat or self.threat), self.model)
+        ready = fitted(attack.against(rows_.of_rows(threat or self.threat, places)), self.model)
         return ready(self.model, x, y, seed=self.seed, keys=content_keys(x, y), rows=self.rows)
+
+    def fits(self, attack: Attack) -> bool:
+        """Whether the threat offers what an attack needs."""
+        try:
+            attack.against(self.threat)
+        except CompositionError:
+            return False
+        return True
 
     @property
     def attacks(self) -> list[Attacking]:
@@ -64,7 +73,8 @@ class Evidence:
 
     def differentiable(self) -> bool:
         """Whether gradients of the inputs can be asked for."""
-        return isinstance(self.data.x, Tensor) and self.model.outputs != "decisions"
+        real = Can.PROJECT in self.threat.can  # of numbered changes there is no gradient
+        return real and isinstance(self.data.x, Tensor) and self.model.outputs != "decisions"
 
 
 @dataclass(frozen=True)

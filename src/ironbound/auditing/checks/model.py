@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ironbound.auditing.checks.check import FEW, CheckResult, Evidence, check, percent
+from ironbound.auditing.manifest import threat_facts
 from ironbound.core.attack import Attack
 from ironbound.core.predict import predict
 from ironbound.core.protocols import Answer, Ask, Can, Task, Want
@@ -100,7 +101,8 @@ def gradients(evidence: Evidence) -> CheckResult:
     if len(places) == 0:
         return CheckResult("cannot tell", "No sample is right when clean.")
     norms: list[Tensor] = []
-    evidence.attack(Attack(evidence.threat, Untargeted(), Margin(), _Look(norms), Direct(), Want.STRONGEST), places)
+    first = getattr(evidence.threat, "parts", (evidence.threat,))[0]
+    evidence.attack(Attack(first, Untargeted(), Margin(), _Look(norms), Direct(), Want.STRONGEST), places, first)
     dead = (~torch.isfinite(torch.stack(norms))) | (torch.stack(norms) == 0)
     count, total = int(dead.any(0).sum()), len(places)
     text = f"{percent(count, total)} samples have a zero, NaN or infinite gradient at the input or at a random point near it."
@@ -140,11 +142,12 @@ def evaluation_mode(evidence: Evidence) -> CheckResult:
 )  # fmt: skip
 def radius_and_range(evidence: Evidence) -> CheckResult:
     """eps against the width of the box, and the data against the box."""
-    box, eps = evidence.model.box, getattr(evidence.threat, "eps", math.nan)
-    if box is None or not isinstance(evidence.data.x, Tensor) or math.isnan(eps):
-        return CheckResult("not applicable", "The inputs have no numerical range.")
+    box, facts = evidence.model.box, threat_facts(evidence.threat, None)
+    if box is None or not isinstance(evidence.data.x, Tensor) or not _balls(evidence.threat):
+        return CheckResult("not applicable", "The inputs have no numerical range, or the threat no radius.")
     width, low, high = box[1] - box[0], float(evidence.data.x.min()), float(evidence.data.x.max())
-    text = f"Radius {eps:.6g} on a model range of [{box[0]:g}, {box[1]:g}]; the data lie in [{low:.4g}, {high:.4g}]."
+    radius = facts["spec"] if facts["radius"] is None else f"{facts['radius']:.6g}"
+    text = f"Radius {radius} on a model range of [{box[0]:g}, {box[1]:g}]; the data lie in [{low:.4g}, {high:.4g}]."
     problem = radius_problem(evidence.threat, box, evidence.data.x)
     if problem:
         return CheckResult("fail", f"{text} {problem}", "Give range, data and radius in one unit.")
@@ -157,15 +160,54 @@ def radius_and_range(evidence: Evidence) -> CheckResult:
 
 
 def radius_problem(threat: Any, box: Any, x: Any) -> str:
-    """What is wrong with the radius's unit, in a sentence; "" where nothing is. Judged for Linf, whose unit is the box's."""
-    eps, norm = getattr(threat, "eps", math.nan), getattr(threat, "norm", "")
-    if norm != "linf" or box is None or not math.isfinite(eps) or not isinstance(x, Tensor):
+    """What is wrong with a radius's unit, in a sentence; "" where nothing is.
+
+    A radius should not cover the whole range in its own norm (the width for linf, the diagonal for l2, the sum of all
+    widths for l1, the number of pixels for l0); one of linf should not be below the steps of 8-bit data.
+    """
+    if box is None or not isinstance(x, Tensor):
         return ""
+    problems = (_problem(part.norm, _largest(part), box, x) for part in _balls(threat))
+    return next((problem for problem in problems if problem), "")
+
+
+def covers_all(threat: Any, box: Any, x: Any) -> bool:
+    """Whether a finite radius covers the whole range."""
+    if box is None or not isinstance(x, Tensor):
+        return False
+    return any(_covers(part.norm, _largest(part), box, x) for part in _balls(threat))
+
+
+def _problem(norm: str, eps: float, box: Any, x: Tensor) -> str:
     width = box[1] - box[0]
-    if eps >= width:
-        usual = f" Did you mean {eps:g}/255 = {eps / 255:.4g}?" if width <= 2 and eps >= 2 else ""
+    if _covers(norm, eps, box, x):
+        if norm == "l0":
+            return f"A sample has {int(_most(norm, box, x))} values or pixels, fewer than the radius."
+        usual = f" Did you mean {eps:g}/255 = {eps / 255:.4g}?" if norm == "linf" and width <= 2 and eps >= 2 else ""
         return f"The radius covers the whole range: every input may become every other.{usual}"
-    if 0 < eps < width / 1000:
+    if norm == "linf" and 0 < eps < width / 1000:
         usual = f" Did you mean {eps * 255:.3g}?" if width > 100 else ""
         return f"The radius is less than a thousandth of the range, below the steps of 8-bit data.{usual}"
     return ""
+
+
+def _covers(norm: str, eps: float, box: Any, x: Tensor) -> bool:
+    most = _most(norm, box, x)
+    return math.isfinite(eps) and (eps >= most if norm == "linf" else eps > most)
+
+
+def _most(norm: str, box: Any, x: Tensor) -> float:
+    """The distance between the farthest inputs."""
+    width, values = float(box[1] - box[0]), math.prod(x.shape[1:])
+    return {"linf": width, "l2": width * math.sqrt(values), "l1": width * values, "l0": float(values)}[norm]
+
+
+def _balls(threat: Any) -> list[Any]:
+    parts = getattr(threat, "parts", (threat,))
+    return [part for part in parts if getattr(part, "norm", "") in ("linf", "l2", "l1", "l0")]
+
+
+def _largest(ball: Any) -> float:
+    """The radius, or the largest where each sample has its own; NaN where there is none."""
+    eps = ball.eps
+    return float(eps) if not isinstance(eps, Tensor) else float(eps.max()) if len(eps) else math.nan

@@ -8,6 +8,7 @@ import torch
 
 from ironbound import recipes
 from ironbound.auditing.checks.check import FEW, CheckResult, Evidence, check, margins, percent, several
+from ironbound.auditing.inside import around, points_of
 from ironbound.core.judge import TAU
 from ironbound.models.model import Model
 
@@ -65,13 +66,17 @@ def inside(evidence: Evidence) -> CheckResult:
     for some in places.split(PORTION):
         x, y = evidence.samples(some)
         adversarial = evidence.witnesses(some)
-        region = evidence.threat.at(x, evidence.model.box)
-        largest = max(largest, float(region.size(adversarial).max()))
-        outside += int((~region.contains(adversarial)).sum())
+        region = around(evidence.threat, some, x, evidence.model.box)
+        points = points_of(region, adversarial)
+        largest = max(largest, float(region.size(points).max()))
+        outside += int((~region.contains(points)).sum())
         if rounding:
             rounded = eight_bit(adversarial, evidence.model.box or (0.0, 1.0))
             still = margins(evidence, rounded, y) > 0
-            fooled, close = fooled + int(still.sum()), close + int((still & region.contains(rounded)).sum())
+            fooled, close = (
+                fooled + int(still.sum()),
+                close + int((still & region.contains(points_of(region, rounded))).sum()),
+            )
     text = f"{len(places)} witnesses measured in float64: the largest change is {largest:.9g}; {outside} lie outside."
     if rounding:
         text += f" Rounded to 8 bits, {percent(fooled, len(places))} still fool the model, "
@@ -96,8 +101,12 @@ def certificates_hold(evidence: Evidence) -> CheckResult:
     places = evidence.verdicts.places("certified", most=FEW)
     if len(places) == 0:
         return CheckResult("not applicable", "Nothing was certified.")
-    broken = evidence.attack(recipes.pgd(steps=20), places).success | evidence.attack(recipes.noise(10), places).success
-    text = f"PGD and noise against {len(places)} certified samples broke {int(broken.sum())}."
+    attacks = {"PGD": recipes.pgd(steps=20), "noise": recipes.noise(10)}
+    able = {name: attack for name, attack in attacks.items() if evidence.fits(attack)}
+    if not able:
+        return CheckResult("cannot tell", "Neither PGD nor noise fit the threat.")
+    broken = torch.stack([evidence.attack(attack, places).success for attack in able.values()]).any(0)
+    text = f"{' and '.join(able)} against {len(places)} certified samples broke {int(broken.sum())}."
     return CheckResult(
         "fail" if bool(broken.any()) else "pass", text, "Report this at once." if bool(broken.any()) else ""
     )

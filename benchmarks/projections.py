@@ -1,0 +1,88 @@
+"""What projections cost beside the model: 1,000 of CIFAR's size against one forward pass of a ResNet-18 on that batch.
+
+    python -m benchmarks.projections [rows]
+
+Prints CPU seconds on one thread and the ratio, for points as PGD makes them, with noise on every value, and far away.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ironbound.core.rng import Rng
+from ironbound.sets import L1, L2
+
+RADII = {"l1": L1(12.0), "l2": L2(0.5)}
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions and a shortcut (He et al. 2016, arXiv 1512.03385)."""
+
+    def __init__(self, inside: int, outside: int, stride: int) -> None:
+        super().__init__()
+        self.main = nn.Sequential(
+            nn.Conv2d(inside, outside, 3, stride, 1, bias=False), nn.BatchNorm2d(outside), nn.ReLU(),
+            nn.Conv2d(outside, outside, 3, 1, 1, bias=False), nn.BatchNorm2d(outside),
+        )  # fmt: skip
+        same = stride == 1 and inside == outside
+        short = [nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside)]
+        self.short = nn.Identity() if same else nn.Sequential(*short)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The sum of both ways."""
+        return torch.relu(self.main(x) + self.short(x))
+
+
+def resnet18() -> nn.Module:
+    """The form used for 32x32 images: 0.56 billion multiplications an input."""
+    widths = [(64, 64, 1), (64, 128, 2), (128, 256, 2), (256, 512, 2)]
+    blocks = [block for i, o, s in widths for block in (Block(i, o, s), Block(o, o, 1))]
+    stem = [nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.BatchNorm2d(64), nn.ReLU()]
+    return nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 10)).eval()
+
+
+def seconds(call: Callable[[], Any], times: int) -> float:
+    """The least CPU time of several calls."""
+    best = float("inf")
+    for _ in range(times):
+        start = time.process_time()
+        call()
+        best = min(best, time.process_time() - start)
+    return best
+
+
+@torch.no_grad()
+def main(rows: int = 1000) -> None:
+    """Print the table."""
+    torch.set_num_threads(1)
+    random = torch.Generator().manual_seed(0)
+    x, noise = torch.rand(rows, 3, 32, 32, generator=random), torch.randn(rows, 3, 32, 32, generator=random)
+    net = resnet18()
+    forward = seconds(lambda: [net(part) for part in x.split(125)], 2)
+    print(f"ResNet-18, {rows} inputs of 32x32: {forward:.2f} s; a fortieth is {1000 * forward / 40:.0f} ms")
+    for name, threat in RADII.items():
+        region = threat.at(x, (0.0, 1.0))
+        inside = region.sample(Rng.of(0, torch.arange(rows)))
+        step = threat.eps * region.steepest(noise) if name == "l2" else threat.eps * sparse(noise)
+        points = {"a step of PGD": inside + step, "noise": x + 0.05 * noise, "far": x + noise}
+        for what, p in points.items():
+            took = seconds(lambda region=region, p=p: region.project(p), 5)  # type: ignore[misc]
+            print(f"{name} {what:14} {1000 * took:6.0f} ms, 1/{forward / took:.0f} of the forward pass")
+
+
+def sparse(g: Tensor, share: float = 0.05) -> Tensor:
+    """The signs of each row's largest values, to length 1 in L1."""
+    flat = g.flatten(1)
+    count = max(1, int(share * flat.shape[1]))
+    at = flat.abs().topk(count, dim=1).indices
+    return torch.zeros_like(flat).scatter(1, at, flat.gather(1, at).sign() / count).view_as(g)
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:2]))
