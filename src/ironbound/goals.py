@@ -23,6 +23,8 @@ def _rival(out: Float[Tensor, "m c"], chosen: Tensor) -> Float[Tensor, " m"]:
 class Untargeted:
     """The model no longer answers y: another class has a higher logit. On bare decisions the margin is +-inf."""
 
+    from_label = True
+
     def margin(self, out: Outputs, y: Tensor) -> Float[Tensor, " m"]:
         """The highest other logit less that of y, shape (m,), in logits."""
         if y is None:
@@ -41,6 +43,7 @@ class Targeted:
     """The model answers the class wanted: `target` for all, or, where it is None, the class given as y for each."""
 
     target: int | None = None
+    from_label = False
 
     def margin(self, out: Outputs, y: Tensor) -> Float[Tensor, " m"]:
         """The target's logit less the highest other one, shape (m,), in logits."""
@@ -57,3 +60,27 @@ class Targeted:
         if self.target is None:
             return y
         return torch.full((len(out),), self.target, dtype=torch.int64, device=out.device)
+
+
+@dataclass(frozen=True)
+class TopK:
+    """The label is not among the k classes with the highest logits: top-k error, as ImageNet's top-5. TopK(1) is Untargeted."""
+
+    k: int
+    from_label = True
+
+    def __post_init__(self) -> None:
+        if self.k < 1:
+            raise UsageError(f"TopK(k) counts classes, k >= 1; got {self.k}.")
+
+    def margin(self, out: Outputs, y: Tensor) -> Float[Tensor, " m"]:
+        """The k-th highest other logit less that of y, shape (m,), in logits. Raises UsageError for k or fewer classes."""
+        if y is None or not out.is_floating_point() or out.shape[1] <= self.k:
+            got = "bare decisions" if not out.is_floating_point() else f"{out.shape[1]} classes"
+            raise UsageError(f"the top {self.k} need labels and logits of more than {self.k} classes; got {got}.")
+        others = out.scatter(1, y[:, None], -math.inf)
+        return others.topk(self.k, dim=1).values[:, -1] - out.gather(1, y[:, None])[:, 0]
+
+    def cross_entropy(self, out: Outputs, y: Tensor) -> Float[Tensor, " m"]:
+        """-log p(y), nats."""
+        return F.cross_entropy(out, y, reduction="none")

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ironbound.core import rows as rows_
 from ironbound.core.attack import Attack
+from ironbound.core.cascade import Cascade, merged
 from ironbound.core.catalogue import find
 from ironbound.core.errors import RunError, UsageError
 from ironbound.core.progress import Listener, silent
@@ -23,6 +24,7 @@ from ironbound.models.weights import save_weights, weights_digest
 from ironbound.names import attack_of, catalogue, plan_named, radius_must_fit, set_of
 from ironbound.recipes.draws import fitted
 from ironbound.recipes.standing import attack_from_clean, own_answers
+from ironbound.recipes.targets import ranked_targets
 
 if TYPE_CHECKING:
     from ironbound.auditing.audit import Audit
@@ -39,7 +41,7 @@ def attack(
     y: Any = None,
     *,
     threat: PerturbationSet | str,
-    method: str | Attack = "pgd",
+    method: str | Attack | Cascade = "pgd",
     target: Any = None,
     seed: int = 0,
     rows: int | None = None,
@@ -52,9 +54,10 @@ def attack(
     ----------
     model: a torch.nn.Module (inputs in [0, 1]), or a Model with range, preprocessing and kind of output.
     x, y: inputs (n, ...) in the model's range and labels (n,); without labels, the model's own answers are kept from.
-    threat: what may change: Linf(8/255), L2(0.5), "linf:8/255".
-    method: a name of `ironbound list`, or an Attack composed of parts.
-    target: the class to reach, one for all or one a sample, instead of any other than y.
+    threat: what may change: Linf(8/255), L2(0.5), L1(12), L0(3), a union of them by |, or a text: "linf:8/255|l2:0.5".
+    method: a name of `ironbound list`, an Attack composed of parts, or a Cascade of attacks.
+    target: the class to reach instead of any other than y: one for all, one a sample, or "random", "next likely",
+        "least likely" by the clean answer; "all" tries each other class in turn until one is reached.
     seed, rows, reproducible: see Attack; rows and progress change no answer.
 
     A sample that the model gets wrong already has status ALREADY_WRONG, success, and itself as the adversarial input;
@@ -64,20 +67,33 @@ def attack(
     """
     wrapped = Model.of(model)
     inputs, labels = wrapped.admit(x, y)
-    chosen = attack_of(method).replace(set=set_of(threat))
+    unfitted = attack_of(method) if target is None else attack_of(method).replace(goal=Targeted())
+    chosen = fitted(unfitted.against(set_of(threat)), wrapped)
     radius_must_fit(chosen.set, wrapped, inputs)
     keys = content_keys(inputs, labels).to(wrapped.device)
-    if target is not None:
-        wanted = torch.full((rows_.count(inputs),), target) if isinstance(target, int) else target
-        _, labels = wrapped.admit(inputs, wanted)
-        chosen = chosen.replace(goal=Targeted())
-    chosen = fitted(chosen, wrapped)
-    if labels is None:
+    if labels is None and (target is None or isinstance(target, str)):
         labels = own_answers(wrapped, inputs, Rng.of(seed, keys), rows)
-    result = attack_from_clean(
-        chosen, wrapped, inputs, labels, keys, seed=seed, rows=rows, reproducible=reproducible, progress=progress
-    )
+    options: dict[str, Any] = {"seed": seed, "rows": rows, "reproducible": reproducible, "progress": progress}
+    if target is None:
+        return _returned(attack_from_clean(chosen, wrapped, inputs, labels, keys, **options), x)
+    targets = _targets(wrapped, inputs, labels, target, Rng.of(seed, keys), rows)
+    result = attack_from_clean(chosen, wrapped, inputs, targets[:, 0], keys, **options)
+    for wanted in targets.unbind(1)[1:]:
+        at = (~result.success).nonzero()[:, 0]
+        if len(at):
+            some, region = chosen.rows(at), chosen.set.at(inputs, wrapped.box)
+            rest = attack_from_clean(some, wrapped, rows_.take(inputs, at), wanted[at], keys[at], **options)
+            result = merged(result, at, rest, region)
     return _returned(result, x)
+
+
+def _targets(model: Model, x: Any, y: Tensor, target: Any, rng: Rng, rows: int | None) -> Tensor:
+    """The classes to reach, a column for each attempt."""
+    if isinstance(target, str):
+        return ranked_targets(model, x, y, target, rng, rows)
+    wanted = torch.full((rows_.count(x),), target) if isinstance(target, int) else target
+    column: Tensor = model.admit(x, wanted)[1]
+    return column[:, None]
 
 
 def certify(
@@ -116,7 +132,7 @@ def audit(
     data: Any,
     *,
     threat: PerturbationSet | str,
-    method: str | Attack | Plan = "standard",
+    method: str | Attack | Cascade | Plan = "standard",
     out: str | Path | None = None,
     samples: int | None = None,
     seed: int = 0,
@@ -146,7 +162,7 @@ def audit(
     from ironbound.data import load
 
     wrapped, loaded = Model.of(model), storable(load(data, samples=samples, seed=seed))
-    chosen, plan = set_of(threat), plan_named(method)
+    chosen, plan = rows_.of_rows(set_of(threat), loaded.index), plan_named(method)
     radius_must_fit(chosen, wrapped, loaded.x)
     folder = run(
         wrapped, loaded, chosen, plan, out,
@@ -155,13 +171,25 @@ def audit(
     return finish(folder, wrapped, loaded, chosen, plan, seed=seed, rows=rows, progress=progress)
 
 
-def verify(folder: str | Path, model: Any, data: Any, *, progress: Listener | None = None) -> Verification:
-    """Check every witness, certificate and count of a finished run again, from model and data alone."""
+def verify(
+    folder: str | Path,
+    model: Any,
+    data: Any,
+    *,
+    threat: PerturbationSet | str | None = None,
+    progress: Listener | None = None,
+) -> Verification:
+    """Check every witness, certificate and count of a finished run again, from model and data alone.
+
+    threat: the run's own, where it cannot be typed (a mask, a radius a sample, a finite set of functions).
+    """
     from ironbound.auditing.folder import RunFolder
     from ironbound.auditing.verify import verify as check
     from ironbound.data import load
 
-    return check(RunFolder.open(folder), Model.of(model), load(data), progress)
+    loaded = load(data)
+    given = None if threat is None else rows_.of_rows(set_of(threat), loaded.index)
+    return check(RunFolder.open(folder), Model.of(model), loaded, progress, given)
 
 
 def _returned(result: Result, x: Any) -> Result:

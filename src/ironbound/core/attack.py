@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from jaxtyping import Int
@@ -18,6 +18,9 @@ from ironbound.core.protocols import Budget, Can, Goal, Model, Objective, Oracle
 from ironbound.core.result import Result
 from ironbound.core.rng import Rng, combined_key, content_keys
 
+if TYPE_CHECKING:
+    from ironbound.core.cascade import Cascade
+
 PADDED = 64  # rows of every pass under `reproducible`
 
 _FIXES = {
@@ -26,7 +29,8 @@ _FIXES = {
     Can.DECISIONS: "use an oracle that shows decisions",
     Can.PROJECT: "use a set one can project onto, such as Linf or L2",
     Can.SAMPLE: "use a set one can draw from, such as Linf or L2",
-    Can.STEER: "use a set with a steepest direction, such as Linf or L2",
+    Can.STEER: "use a set with a steepest direction, such as Linf, L2 or L1",
+    Can.SUPPORT: "use a set over which a linear function can be maximised, such as Linf, L2, L1 or L0",
     Can.SCALE: "use a set with a radius, such as Linf or L2",
     Can.NEIGHBOURS: "use a discrete set, whose points have neighbours",
     Can.FINITE: "use a set whose points can be listed",
@@ -78,6 +82,8 @@ class Attack:
     """Collective problems succeed when this share of their items does."""
     cheap: bool = False
     """Gradient passes in bfloat16; verdicts never."""
+    stream: str = ""
+    """A name gives the attack random streams of its own: stages of a cascade would otherwise start at the same points."""
 
     def __post_init__(self) -> None:
         offered = self.set.can | self.oracle.gives
@@ -88,6 +94,11 @@ class Attack:
                 f"({_names(self.set.can)}) nor the oracle {type(self.oracle).__name__} ({_names(self.oracle.gives)}) has: "
                 + "; ".join(_FIXES[part] for part in missing)
                 + "."
+            )
+        if getattr(self.search, "from_label", False) and not getattr(self.goal, "from_label", True):
+            raise CompositionError(
+                f"{type(self.search).__name__} leads away from the label by itself, and the goal {self.goal!r} is a class "
+                "to reach. Use a search that climbs the goal's own objective: pgd, or apgd with objective=Dlr()."
             )
         if self.restarts < 1 or self.votes < 1 or not 0 < self.share <= 1:
             raise UsageError(
@@ -104,6 +115,21 @@ class Attack:
     def replace(self, **parts: Any) -> Self:
         """The same attack with other parts."""
         return replace(self, **parts)
+
+    def against(self, threat: PerturbationSet) -> Attack | Cascade:
+        """The attack on this set; on a union, on each of its parts in turn."""
+        from ironbound.core.cascade import over_parts
+
+        return over_parts(self.replace(set=threat))
+
+    def rows(self, index: Tensor) -> Self:
+        """The same for some of the problems, where the set holds something for each (a radius a problem)."""
+        return self.replace(set=rows_.of_rows(self.set, index))
+
+    def notes(self, classes: int) -> list[str]:
+        """What the parts do otherwise than their names say, at this number of classes."""
+        parts = (self.objective, self.search)
+        return [note for part in parts for note in getattr(part, "notes", lambda classes: ())(classes)]
 
     def describe(self) -> dict[str, Any]:
         """The composition as plain data: what is fingerprinted and stored."""
@@ -139,6 +165,12 @@ class Attack:
         Raises InputError for data that the model cannot take, CompositionError where model and attack do not fit.
         """
         x, y = self._admitted(model, x, y)
+        if getattr(self.set, "parts", ()):  # a union: part by part
+            in_turn = self.against(self.set)
+            return in_turn(
+                model, x, y, seed=seed, keys=keys, rows=rows, reproducible=reproducible, compaction=compaction,
+                progress=progress, stage=stage,
+            )  # fmt: skip
         from ironbound.core.engine import Run
 
         own = content_keys(x, y) if keys is None else keys
@@ -150,7 +182,8 @@ class Attack:
             own = torch.tensor([combined_key(own[owners == problem]) for problem in range(len(region))])
         if len(own) != len(region):
             raise UsageError(f"keys give each problem its randomness: {len(region)} are needed, got {len(own)}.")
-        run = Run(self, model, region, y, Rng.of(seed, own.to(model.device)), options)
+        streams = Rng.of(seed, own.to(model.device))
+        run = Run(self, model, region, y, streams.fold(self.stream) if self.stream else streams, options)
         run.finish()
         return Result.of(run, seed)
 

@@ -85,6 +85,11 @@ class Run:
         status[self.best.found & (size == 0)] = int(Status.ALREADY_WRONG)
         return status
 
+    def notes(self) -> list[str]:
+        """What the attack did otherwise than its name says, because of the number of classes; known once it has run."""
+        out = self._like
+        return self.attack.notes(out.shape[1]) if isinstance(out, Tensor) and out.ndim == 2 else []
+
     def _search(self, rng: Rng) -> None:
         task = Task(self, (~self.closed).nonzero()[:, 0], rng)
         asks, answer, idle = self.attack.search.run(task), None, 0

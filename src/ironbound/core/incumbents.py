@@ -56,10 +56,8 @@ class Incumbents:
         key = self._key(region, points, margin, value)
         better, found = key > self.key[whose], self.found[whose]
         worth = (better | (hopeful & ~found)) & (hopeful | ~found)
-        lost = whose[claimed & ~hopeful & (~found | better)]
-        at = worth.nonzero()[:, 0]
-        if len(at):
-            at = at[rows.kept(region, at, len(whose)).contains(rows.kept(points, at, len(whose)))]
+        lost = whose[_inside(region, points, claimed & ~hopeful & (~found | better))]
+        at = _inside(region, points, worth)
         if len(at) == 0:
             return Candidates(lost)
         at = at[one_each(whose[at], key[at], hopeful[at], claimed[at])]
@@ -93,3 +91,11 @@ class Incumbents:
         if self.want is Want.SMALLEST:
             return -region.size(points)
         return (margin if self.want is Want.FIRST else value).double()
+
+
+def _inside(region: Any, points: Any, which: Tensor) -> Tensor:
+    """The numbers of the rows marked whose points lie in the set: a point outside (FAB walks there) claims nothing."""
+    at = which.nonzero()[:, 0]
+    if len(at):
+        at = at[rows.kept(region, at, len(which)).contains(rows.kept(points, at, len(which)))]
+    return at

@@ -70,7 +70,7 @@ def hear(attack: Attack, door: Door, ask: Ask, chunk: Chunk) -> Heard:
         value = attack.objective(outputs, chunk.y, attack.goal) if scores else (margin > 0).double()
         loss = None
         if ask.loss is not None:
-            loss = ask.loss(Terms(leaf, inputs, outputs, value, chunk.region.size(leaf)), *chunk.args)
+            loss = ask.loss(Terms(leaf, inputs, outputs, value, chunk.y, chunk.region), *chunk.args)
         upward = value if loss is None else loss
         grad = _gradient(upward.sum(), leaf, chunk.jac is not None) if ask.grad else None
         jac = None if chunk.jac is None else _jacobian(outputs, chunk.jac, leaf)

@@ -36,6 +36,7 @@ class Can(Flag):
     PROJECT = auto()
     SAMPLE = auto()
     STEER = auto()
+    SUPPORT = auto()
     SCALE = auto()
     NEIGHBOURS = auto()
     FINITE = auto()
@@ -50,7 +51,12 @@ WHITE_BOX = Can.GRADIENT | Can.SCORES | Can.DECISIONS
 # ------------------------------------------------------------------------------------------------- sets and regions
 @runtime_checkable
 class PerturbationSet(Protocol):
-    """P(x) as a frozen description that holds no data: "the L-infinity ball of 8/255"."""
+    """P(x) as a frozen description that holds no inputs: "the L-infinity ball of 8/255".
+
+    A set that holds something a problem (a radius, a mask) also has `take(index) -> set`, for some of the inputs;
+    `rows.of_rows` calls it where there is one. Where `can` has STEER or SUPPORT and the set has `parts`, it is a union,
+    and attacks run on its parts in turn.
+    """
 
     @property
     def can(self) -> Can:
@@ -132,7 +138,10 @@ class Continuous(Region, Protocol):
         ...
 
     def support(self, g: Points) -> tuple[Points, Float[Tensor, " m"]]:
-        """Argmax and max of <g, p> over the set: FGSM's step, Frank-Wolfe's vertex, a bound's concretisation. (STEER)"""
+        """Argmax and max of <g, p> over the set: FGSM's step, Frank-Wolfe's vertex, a bound's concretisation. (SUPPORT)
+
+        The argmax is contained, exactly; the max is float64.
+        """
         ...
 
     def scaled(self, radius: Float[Tensor, " n"]) -> Self:
@@ -245,7 +254,14 @@ class Terms:
     inputs: Inputs
     outputs: Outputs
     objective: Float[Tensor, " m"]
-    size: Float[Tensor, " m"]
+    y: Labels
+    region: Any
+
+    @property
+    def size(self) -> Float[Tensor, " m"]:
+        """How far each point goes, in the set's own unit."""
+        size: Tensor = self.region.size(self.points)
+        return size
 
 
 @dataclass(frozen=True)
@@ -343,6 +359,10 @@ class Task(Protocol):
 
     def state(self, **rows: Any) -> Any:
         """Keep these tables of rows, so that they shrink with the task."""
+        ...
+
+    def turn(self, number: int) -> None:
+        """Start over with other streams in `rng`: for a search that runs another one several times."""
         ...
 
     def members(self, row: int) -> Int[Tensor, " items"]:

@@ -51,13 +51,14 @@ class Result:
         best.found &= inside
         every = torch.arange(len(region.items), device=run.device) if run.collective else None
         size = region.size(best.points)
+        notes = run.notes()
         points = best.points if every is None else rows.take(best.points, region.items)
         return Result(
             points=best.points,
             adversarial=region.apply(points, run.rng if every is None else run.rng.take(region.items), every),
             success=best.found, size=size, margin=best.margin, status=run.status(size),
             forward=ledger.forward, backward=ledger.backward, refused=ledger.refused, judged=ledger.judged,
-            config={"attack": run.attack.describe(), "seed": seed},
+            config={"attack": run.attack.describe(), "seed": seed, **({"notes": notes} if notes else {})},
         )  # fmt: skip
 
     def __len__(self) -> int:

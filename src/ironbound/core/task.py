@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor
@@ -34,17 +35,26 @@ class Task:
     """The problems that were open when the search last looked; row numbers in asks are rows of this."""
 
     def __init__(self, run: Run, problems: Tensor, rng: Rng) -> None:
-        self._run, self._states = run, list[State]()
+        self._run, self._states = run, WeakSet[State]()  # tables go with the search that holds them
         self.seen = run.closed_count
         self.problems = problems
         self._parts: dict[tuple[int, int], Any] = {}
-        self.region, self.rng = rows.kept(run.region, problems, run.n), rng.take(problems)
+        self.region, self._rng, self._turn = rows.kept(run.region, problems, run.n), rng.take(problems), 0
         self.y = run.y if run.collective else rows.kept(run.y, problems, run.n)
 
     @property
     def n(self) -> int:
         """How many problems are in the task."""
         return len(self.problems)
+
+    @property
+    def rng(self) -> Rng:
+        """The problems' streams, the same at every ask of a turn."""
+        return self._rng.fold("turn").fold(self._turn) if self._turn else self._rng
+
+    def turn(self, number: int) -> None:
+        """Start over: from now on `rng` draws what belongs to this number. 0 is where every search begins."""
+        self._turn = number
 
     @property
     def fresh(self) -> Rng:
@@ -66,8 +76,9 @@ class Task:
 
     def state(self, **tables: Any) -> Any:
         """Keep these tables of rows: they shrink with the task."""
-        self._states.append(State(tables))
-        return self._states[-1]
+        state = State(tables)
+        self._states.add(state)
+        return state
 
     def compact(self) -> None:
         """Finished problems leave, where that pays."""
@@ -79,7 +90,7 @@ class Task:
         self.seen = self._run.closed_count
         self._parts.clear()
         index = (~self._run.closed[self.problems]).nonzero()[:, 0]
-        self.problems, self.region, self.rng = self.problems[index], self.region.take(index), self.rng.take(index)
+        self.problems, self.region, self._rng = self.problems[index], self.region.take(index), self._rng.take(index)
         if not self._run.collective:
             self.y = rows.take(self.y, index)
         for state in self._states:

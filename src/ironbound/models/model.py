@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn.parameter import is_lazy
 
 from ironbound.core import rows
@@ -18,6 +17,7 @@ from ironbound.core.memory import Chunks, is_memory
 from ironbound.core.protocols import WHITE_BOX, Box, Can, Counted
 from ironbound.core.rng import Rng, forked
 from ironbound.models.admission import admitted_inputs, admitted_labels
+from ironbound.models.cheap import Cheap, layout_kept
 from ironbound.models.held import held
 from ironbound.models.outputs import KINDS, LogitsOf, kind_of, probes
 
@@ -126,21 +126,26 @@ class Model:
     def opened(self, cheap: bool = False) -> Iterator[Counted]:
         """The model as a function of (inputs, rng), in evaluation mode, with parameters out of the graph.
 
-        `cheap` runs in bfloat16 with channels-last weights, and answers in the model's own type.
+        `cheap` runs in bfloat16 (see models/cheap.py), and answers in the model's own type.
         """
         with held(self.net):
-            weights = _channels_last(self.module) if cheap else None
 
             def answer(x: Any, rng: Rng) -> Any:
-                with self._drawing(rng), self._autocast(cheap):
-                    args = (x, rng) if self.keyed else (x,)
-                    out = self.module(*args) if weights is None else functional_call(self.module, weights, args)
-                return out.to(self.dtype) if cheap and isinstance(out, Tensor) and out.is_floating_point() else out
+                with self._drawing(rng):
+                    return self.module(x, rng) if self.keyed else self.module(x)
 
-            yield answer
+            if not cheap:
+                yield answer
+                return
+            swapped = Cheap(self.module)
 
-    def _autocast(self, cheap: bool) -> Any:
-        return torch.autocast(self.device.type, torch.bfloat16) if cheap else nullcontext()
+            def answer_cheaply(x: Any, rng: Rng) -> Any:
+                with swapped.weights(), torch.autocast(self.device.type, torch.bfloat16):
+                    out = answer(x, rng)
+                return out.to(self.dtype) if isinstance(out, Tensor) and out.is_floating_point() else out
+
+            with layout_kept(self.module):
+                yield answer_cheaply
 
     def _drawing(self, rng: Rng | int) -> Any:
         """A random module that knows no streams: seed the global generator for this pass, and give it back after."""
@@ -210,11 +215,3 @@ def _home(net: nn.Module) -> tuple[torch.device, torch.dtype]:
         if tensor.is_floating_point():
             return tensor.device, tensor.dtype
     return torch.device("cpu"), torch.float32
-
-
-def _channels_last(module: nn.Module) -> dict[str, Tensor]:
-    """The weights with those of convolutions laid out as bfloat16 kernels like them."""
-    tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-    return {
-        n: t.detach().to(memory_format=torch.channels_last) if t.ndim == 4 else t.detach() for n, t in tensors.items()
-    }
