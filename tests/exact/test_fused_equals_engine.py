@@ -20,7 +20,7 @@ from ironbound.objectives import CrossEntropy
 from ironbound.oracles.direct import Direct
 from ironbound.searches.ascent import Ascent, Clean, Uniform
 from ironbound.searches.moves import Step
-from ironbound.sets.lp import L2, Linf
+from ironbound.sets import L2, Linf
 from training_samples import images, same, small_net, state_of
 
 STEPS = 6

@@ -17,7 +17,7 @@ from ironbound.certification.interval import bounds, propagate
 from ironbound.certification.margins import margins
 from ironbound.core.errors import InputError, UsageError
 from ironbound.models.model import Model
-from ironbound.sets.lp import L2, Linf
+from ironbound.sets import L2, Linf
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -10,14 +11,34 @@ import torch
 from scipy import optimize
 from torch import Tensor, nn
 
+from ironbound import recipes
+from ironbound.core.attack import Attack
 from ironbound.core.protocols import Want
 from ironbound.models.model import Model
 from ironbound.objectives import CrossEntropy, Margin
-from ironbound.recipes import apgd, fgsm, i_fgsm, mi_fgsm, noise, pgd
-from ironbound.sets import L2, Linf
+from ironbound.recipes import (
+    adam_pgd,
+    apgd,
+    apgd_targeted,
+    fgsm,
+    frank_wolfe,
+    gama_pgd,
+    i_fgsm,
+    mi_fgsm,
+    ni_fgsm,
+    noise,
+    pgd,
+    r_fgsm,
+)
+from ironbound.sets import L1, L2, Linf
+from parity.hearing import Overheard
 
 BOX = (0.0, 1.0)
-RADII = (0.01, 8 / 255, 0.15, 0.6, 2.5)
+EXACT = 1e-9
+"""In logits, of margins between -5 and 5 in float64: projections leave 1e-12 of the radius to rounding."""
+RADII = (0.0, 0.01, 8 / 255, 0.15, 0.6, 2.5, 20.0)
+"""From none to one that the box ends everywhere."""
+BALLS = {"linf": Linf, "l2": L2, "l1": L1}
 
 
 class Two(nn.Module):
@@ -47,112 +68,217 @@ class Column(One):
 
 
 MODELS = pytest.mark.parametrize("kind", [Two, One, Column])
-NORMS = pytest.mark.parametrize("norm", [Linf, L2])
+NORMS = pytest.mark.parametrize("norm", BALLS)
 
 
-def problem(kind: type[Two] = Two, seed: int = 0, n: int = 12) -> tuple[Model, Tensor, Tensor, Tensor, float]:
+def problem(
+    kind: type[Two] = Two, seed: int = 0, n: int = 12, d: int = 12
+) -> tuple[Model, Tensor, Tensor, Tensor, float]:
     """A model and inputs of both classes, a third of their values at the box's ends."""
     generator = torch.Generator().manual_seed(seed)
-    w = torch.empty(12, dtype=torch.float64).normal_(generator=generator)
-    x = (torch.rand(n, 12, dtype=torch.float64, generator=generator) * 1.5 - 0.25).clamp(0, 1)
+    w = torch.empty(d, dtype=torch.float64).normal_(generator=generator)
+    x = (torch.rand(n, d, dtype=torch.float64, generator=generator) * 1.5 - 0.25).clamp(0, 1)
     b = -float((x @ w).median()) + 1e-3
     return Model(kind(w, b)), x, (x @ w + b > 0).long(), w, b
 
 
-def worst_margin(x: Tensor, y: int, w: Tensor, b: float, norm: Any, eps: float) -> float:
+def worst_margin(x: Tensor, y: int, w: Tensor, b: float, norm: str, eps: float) -> float:
     """The highest margin that an attack on label y can reach in the ball and the box."""
-    direction, x = (w if y == 0 else -w).numpy(), x.numpy()
-    low, high = np.zeros_like(x), np.ones_like(x)
-    if norm is Linf:
-        low, high = np.maximum(low, x - eps), np.minimum(high, x + eps)
-        return float((np.where(direction > 0, high, low) * direction).sum()) + (b if y == 0 else -b)
-    at = lambda t: np.clip(x + t * direction, low, high)
+    direction, x, b = (w if y == 0 else -w).numpy(), x.numpy(), b if y == 0 else -b
+    room = np.where(direction > 0, 1 - x, x)
+    if norm == "linf":
+        return float(x @ direction + (np.minimum(room, eps) * np.abs(direction)).sum() + b)
+    if norm == "l1":  # the steepest first, each as far as it can
+        steepest = np.argsort(-np.abs(direction))
+        before = np.cumsum(room[steepest]) - room[steepest]
+        moved = np.clip(eps - before, 0, room[steepest])
+        return float(x @ direction + moved @ np.abs(direction[steepest]) + b)
+    at = lambda t: np.clip(x + t * direction, 0, 1)
     excess = lambda t: np.linalg.norm(at(t) - x) - eps
     far = 1e4
-    t = far if excess(far) <= 0 else optimize.brentq(excess, 0, far, xtol=1e-15, rtol=1e-14, maxiter=500)
-    return float(at(t) @ direction) + (b if y == 0 else -b)
+    t = (
+        far
+        if excess(far) <= 0
+        else 0.0
+        if eps == 0
+        else optimize.brentq(excess, 0, far, xtol=1e-15, rtol=1e-14, maxiter=500)
+    )
+    return float(at(t) @ direction + b)
 
 
-def distance(x: Tensor, y: int, w: Tensor, b: float, norm: Any) -> float:
+def distance(x: Tensor, y: int, w: Tensor, b: float, norm: str) -> float:
     """The smallest radius at which the worst margin is zero; inf where the whole box is safe."""
     margin = lambda eps: worst_margin(x, y, w, b, norm, eps)
     return float("inf") if margin(20.0) <= 0 else optimize.brentq(margin, 0, 20, xtol=1e-13, rtol=1e-13)
 
 
-@MODELS
-@pytest.mark.parametrize("objective", [CrossEntropy(), Margin()])
-@pytest.mark.parametrize("eps", RADII)
-def test_fgsm_is_optimal_for_linf(kind: type[Two], objective: Any, eps: float) -> None:
+@cache
+def every_radius(norm: str, kind: type[Two] = Two) -> tuple[Model, Tensor, Tensor, Tensor, Tensor]:
+    """Each input at each radius: model, x, y, radii, and the worst margins."""
     model, x, y, w, b = problem(kind)
-    result = fgsm().replace(set=Linf(eps), objective=objective, want=Want.STRONGEST)(model, x, y)
-    best = torch.tensor([worst_margin(x[i], int(y[i]), w, b, Linf, eps) for i in range(len(x))], dtype=torch.float64)
-    assert torch.allclose(result.margin, best, atol=1e-9)
-    assert torch.equal(result.success, best > 0)
+    radii = torch.tensor(RADII, dtype=torch.float64).repeat_interleave(len(x))
+    x, y = x.repeat(len(RADII), 1), y.repeat(len(RADII))
+    rows = zip(x, y.tolist(), radii.tolist(), strict=True)
+    return (
+        model,
+        x,
+        y,
+        radii,
+        torch.tensor([worst_margin(*row[:2], w, b, norm, row[2]) for row in rows], dtype=torch.float64),
+    )
+
+
+def reached(attack: Attack, norm: str, kind: type[Two] = Two, objective: Any = None) -> tuple[Tensor, Tensor]:
+    """The margins that an attack reaches, one radius a problem, and the best there are."""
+    model, x, y, radii, best = every_radius(norm, kind)
+    attack = attack.replace(set=BALLS[norm](radii), objective=objective or Margin(), want=Want.STRONGEST)
+    result = attack(model, x, y)
+    assert bool((result.margin <= best + EXACT).all())
+    assert bool((result.size <= radii).all())
+    return result.margin, best
+
+
+# ------------------------------------------------------------------------------------------------- the worst margin
+@MODELS
+@NORMS
+@pytest.mark.parametrize("objective", [CrossEntropy(), Margin()], ids=["ce", "margin"])
+def test_fgsm_is_optimal_in_one_step(kind: type[Two], norm: str, objective: Any) -> None:
+    margin, best = reached(fgsm(), norm, kind, objective)
+    torch.testing.assert_close(margin, best, rtol=0, atol=EXACT)
+
+
+ASCENTS = {
+    # steps are longer than most radii: shorter ones end early where the box stops some values and others have to go on
+    "i_fgsm": i_fgsm(60, step=3.0),
+    "pgd_clean": pgd(60, step=3.0, random_start=False),
+    "pgd": pgd(60, step=3.0),
+    "mi_fgsm": mi_fgsm(60, step=3.0),
+    "ni_fgsm": ni_fgsm(60, step=3.0),
+    "frank_wolfe": frank_wolfe(3),
+    "frank_wolfe_momentum": frank_wolfe(3, momentum=0.9, random_start=True),
+    "gama_pgd": gama_pgd(),
+}
 
 
 @MODELS
 @NORMS
-@pytest.mark.parametrize("eps", RADII)
-@pytest.mark.parametrize(
-    "build",
-    [
-        lambda eps: pgd(30, step=2 * eps),
-        lambda eps: apgd(60),
-        lambda eps: i_fgsm(40, step=eps / 2),
-        lambda eps: mi_fgsm(40, step=eps),
-    ],
-    ids=["pgd", "apgd", "i_fgsm", "mi_fgsm"],
-)
-def test_ascent_reaches_the_worst_margin(kind: type[Two], norm: Any, eps: float, build: Any) -> None:
-    model, x, y, w, b = problem(kind)
-    result = build(eps).replace(set=norm(eps), objective=Margin(), want=Want.STRONGEST)(model, x, y)
-    best = torch.tensor([worst_margin(x[i], int(y[i]), w, b, norm, eps) for i in range(len(x))], dtype=torch.float64)
-    assert bool((result.margin <= best + 1e-9).all())
-    assert torch.allclose(result.margin, best, atol=1e-6)
+@pytest.mark.parametrize("name", ASCENTS)
+def test_ascents_reach_the_worst_margin(kind: type[Two], norm: str, name: str) -> None:
+    margin, best = reached(ASCENTS[name], norm, kind)
+    torch.testing.assert_close(margin, best, rtol=0, atol=EXACT)
 
 
+@NORMS
+@pytest.mark.parametrize("attack", [i_fgsm(), mi_fgsm(), ni_fgsm()], ids=["i_fgsm", "mi_fgsm", "ni_fgsm"])
+def test_ten_steps_of_a_tenth_are_enough_where_no_value_meets_the_box(norm: str, attack: Attack) -> None:
+    model, x, y, w, b = problem()
+    free, eps = Model(model.net, range=None, outputs="logits"), 0.3
+    result = attack.replace(set=BALLS[norm](eps), want=Want.STRONGEST)(free, x, y)
+    dual = {"linf": w.abs().sum(), "l2": w.norm(), "l1": w.abs().max()}[norm]
+    torch.testing.assert_close(result.margin, eps * dual - (x @ w + b).abs(), rtol=0, atol=EXACT)
+
+
+@MODELS
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("loss", ["ce", "dlr", "margin", "probability"])
+def test_apgd_reaches_the_worst_margin(kind: type[Two], norm: str, loss: str) -> None:
+    attack = apgd(60, loss=loss)
+    margin, best = reached(attack, norm, kind, attack.objective)
+    torch.testing.assert_close(margin, best, rtol=0, atol=EXACT)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_targeted_apgd_reaches_the_worst_margin(norm: str) -> None:
+    margin, best = reached(apgd_targeted(60), norm)
+    torch.testing.assert_close(margin, best, rtol=0, atol=EXACT)
+
+
+@pytest.mark.parametrize("large", [False, True], ids=["one_radius", "large_radii"])
+@pytest.mark.parametrize("eps", [2.5, 12.0])
+def test_apgd_comes_near_the_worst_margin_in_l1(large: bool, eps: float) -> None:
+    """Its steps change all chosen values alike, where the best point fills one after the other: equality is not its own.
+
+    The authors' code leaves 0.1% to 0.7% of what can be gained here, as ours does; in few dimensions both leave more.
+    """
+    model, x, y, w, b = problem(d=784)
+    best = torch.tensor([worst_margin(x[i], int(y[i]), w, b, "l1", eps) for i in range(len(x))], dtype=torch.float64)
+    result = apgd(100, loss="margin", large_radii=large).replace(set=L1(eps), want=Want.STRONGEST)(model, x, y)
+    before = -(x @ w + b).abs()
+    assert bool((result.margin <= best + EXACT).all())
+    assert float(((best - result.margin) / (best - before)).mean()) < 0.01
+
+
+def test_adam_reaches_the_worst_margin_in_linf() -> None:
+    margin, best = reached(adam_pgd(100), "linf")
+    torch.testing.assert_close(margin, best, rtol=0, atol=EXACT)
+
+
+def test_adam_follows_signs_in_l2() -> None:
+    """Of a gradient that never changes, Adam keeps the signs alone: in L2 the end is eps sign(w) / sqrt(d)."""
+    model, x, y, w, b = problem()
+    free, eps = Model(model.net, range=None, outputs="logits"), 0.3
+    result = adam_pgd(100, random_start=False).replace(set=L2(eps), want=Want.STRONGEST)(free, x, y)
+    end = eps * w.abs().sum() / len(w) ** 0.5
+    torch.testing.assert_close(result.margin, end - (x @ w + b).abs(), rtol=0, atol=1e-6)
+
+
+def test_r_fgsm_does_what_its_formula_says() -> None:
+    model, x, y, w, _ = problem()
+    eps, alpha = 0.3, 0.3 * 0.25
+    search = Overheard(r_fgsm(share=0.25).search)
+    result = r_fgsm().replace(set=Linf(eps), search=search, want=Want.STRONGEST)(model, x, y)
+    first, last = search.points
+    drawn = (first - x).sign()
+    torch.testing.assert_close(first, (x + alpha * drawn).clamp(0, 1), rtol=0, atol=1e-15)
+    assert 0.3 < float((drawn[(x > alpha) & (x < 1 - alpha)] > 0).double().mean()) < 0.7
+    away = torch.where(y[:, None] == 0, w, -w).sign()
+    torch.testing.assert_close(last, (first + (eps - alpha) * away).clamp(0, 1), rtol=0, atol=1e-15)
+    assert bool(((last - x).abs() <= eps).all())
+    assert torch.equal(result.adversarial, last)
+
+
+# ------------------------------------------------------------------------------------------------- the distance
 @MODELS
 @NORMS
 @pytest.mark.parametrize("seed", range(3))
-def test_the_verdict_flips_at_the_distance(kind: type[Two], norm: Any, seed: int) -> None:
+def test_the_verdict_flips_at_the_distance(kind: type[Two], norm: str, seed: int) -> None:
     model, x, y, w, b = problem(kind, seed)
-    for i in range(len(x)):
-        radius, at = distance(x[i], int(y[i]), w, b, norm), slice(i, i + 1)
-        if radius == float("inf"):
-            assert not bool(pgd(40, step=1.0).replace(set=norm(20.0))(model, x[at], y[at]).success)
-            continue
-        for factor, broken in ((0.999, False), (1.001, True)):
-            attack = pgd(40, step=2 * radius).replace(set=norm(factor * radius))
-            result = attack(model, x[at], y[at])
-            assert bool(result.success) == broken, (i, radius, factor)
-            if broken:
-                assert float(result.size) <= factor * radius
+    radius = torch.tensor([distance(x[i], int(y[i]), w, b, norm) for i in range(len(x))], dtype=torch.float64)
+    near, safe = radius.isfinite(), radius.isinf()
+    assert int(near.sum()) > 3
+    attack = pgd(60, step=3.0)
+    for factor in (0.999, 1.001):
+        result = attack.replace(set=BALLS[norm]((factor * radius).clamp_max(20.0)))(model, x, y)
+        assert not bool(result.success[safe].any())
+        assert torch.equal(result.success[near], torch.full_like(near[near], factor > 1))
+        assert bool((result.size <= (factor * radius)).all())
 
 
 @NORMS
-def test_chance_stays_below_the_worst_margin(norm: Any) -> None:
+def test_without_a_box_the_distance_is_the_margin_over_the_dual_norm(norm: str) -> None:
     model, x, y, w, b = problem()
-    result = noise(200).replace(set=norm(0.3), want=Want.STRONGEST)(model, x, y)
+    free = Model(model.net, range=None, outputs="logits")
+    dual = {"linf": w.abs().sum(), "l2": w.norm(), "l1": w.abs().max()}[norm]
+    radius = (x @ w + b).abs() / dual
+    for attack in (fgsm(), pgd(5, step=10.0, random_start=False), recipes.frank_wolfe(2)):
+        for factor in (0.999, 1.001):
+            found = attack.replace(set=BALLS[norm](factor * radius))(free, x, y)
+            assert bool((found.success == (factor > 1)).all())
+
+
+# ------------------------------------------------------------------------------------------------- chance and support
+@NORMS
+def test_chance_stays_below_the_worst_margin(norm: str) -> None:
+    model, x, y, w, b = problem()
+    result = noise(200).replace(set=BALLS[norm](0.3), want=Want.STRONGEST)(model, x, y)
     best = torch.tensor([worst_margin(x[i], int(y[i]), w, b, norm, 0.3) for i in range(len(x))], dtype=torch.float64)
     assert bool((result.margin < best).all())
 
 
 @NORMS
-def test_support_is_the_worst_margin(norm: Any) -> None:
-    _, x, _, w, b = problem()
-    for eps in RADII:
-        value = norm(eps).at(x, BOX).support(w.expand_as(x).contiguous())[1] + b
-        best = torch.tensor([worst_margin(row, 0, w, b, norm, eps) for row in x], dtype=torch.float64)
-        assert torch.allclose(value, best, atol=1e-9)
-
-
-@NORMS
-def test_without_a_box_the_distance_is_the_margin_over_the_dual_norm(norm: Any) -> None:
-    model, x, y, w, b = problem()
-    free = Model(model.net, range=None, outputs="logits")
-    dual = w.abs().sum() if norm is Linf else w.norm()
-    for i in range(len(x)):
-        radius = float((x[i] @ w + b).abs() / dual)
-        for factor, broken in ((0.999, False), (1.001, True)):
-            attack = pgd(5, step=2 * radius, random_start=False).replace(set=norm(factor * radius))
-            assert bool(attack(free, x[i : i + 1], y[i : i + 1]).success) == broken
+def test_support_is_the_worst_margin(norm: str) -> None:
+    _, x, y, radii, best = every_radius(norm)
+    _, _, _, w, b = problem()
+    away = torch.where(y[:, None] == 0, w, -w)
+    value = BALLS[norm](radii).at(x, BOX).support(away)[1] + torch.where(y == 0, 1.0, -1.0).double() * b
+    torch.testing.assert_close(value, best, rtol=0, atol=EXACT)

@@ -1,32 +1,70 @@
 """Makes the golden files of the parity tests from the peers' own code, run on the same net, inputs and starts.
 
-    PYTHONPATH=tests:PATH_TO_AUTO_ATTACK python tests/parity/make_golden.py
+    PYTHONPATH=tests:src python tests/parity/make_golden.py
 
-It needs torchattacks 3.5.1 (`pip install --no-deps torchattacks==3.5.1`) and a checkout of fra31/auto-attack at commit
-a392200; neither is needed to run the tests. The files were made with torch 2.13.0 on a CPU, everything in float64.
+It runs in an environment of its own, since the peers' declared dependencies clash; nothing of it is needed to run the
+tests. Python 3.11 with torch 2.13.0 for the CPU and numpy 2.4.6, what Ironbound itself needs, and, each by
+`pip install --no-deps`:
+
+    foolbox 3.3.4, eagerpy 0.30.0, GitPython 3.2.1, gitdb 4.0.12, smmap 5.0.3, requests 2.34.2, urllib3 2.8.0,
+    certifi 2026.10.18, charset-normalizer 3.5.2, idna 3.20
+    torchattacks 3.5.1
+    adv-lib 0.2.8, setuptools 65.5.0 (for distutils)
+    adversarial-robustness-toolbox 1.20.1, scikit-learn 1.9.1, six 1.17.0, tqdm 4.70.1, joblib 1.6.0,
+    threadpoolctl 3.8.0, narwhals 2.29.0
+    pyautoattack 0.2.0: the code of AutoAttack's authors (fra31/auto-attack a392200) under another signature
+
+adv-lib imports torchvision and visdom, which nothing used here needs: empty modules stand in for them. Everything runs in
+float64, so that the kernels' last bits decide nothing; for this the authors' `.float()` is made to mean `.double()`.
 """
 
 from __future__ import annotations
 
+import importlib.metadata
 import sys
+import types
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torchattacks
-from autoattack.autopgd_base import APGDAttack
 from torch import Tensor, nn
 
 from ironbound.data import load
-from parity.small_net import small_net
+from parity.small_net import small_net, with_weights
 
 HERE = Path(__file__).parent / "golden"
-COUNT, STEPS, SHOWN = 20, 50, 4
+COUNT = 20
+PEERS = {
+    "foolbox": "3.3.4", "torchattacks": "3.5.1", "adv-lib": "0.2.8", "adversarial-robustness-toolbox": "1.20.1",
+    "pyautoattack": "0.2.0",
+}  # fmt: skip
 
 
-def trained(low: float, high: float) -> nn.Sequential:
-    """The small net after a few hundred steps on the training digits, squeezed into [low, high]."""
+def stand_in(*names: str) -> None:
+    """Modules that give an empty class for whatever is asked of them."""
+
+    def anything(attribute: str) -> type:
+        if attribute.startswith("__"):
+            raise AttributeError(attribute)
+        return type(attribute, (), {})
+
+    for name in names:
+        module = types.ModuleType(name)
+        module.__getattr__ = anything  # type: ignore[method-assign]
+        module.__path__, module.__spec__ = [], ModuleSpec(name, None, is_package=True)
+        sys.modules[name] = module
+
+
+def trained(file: str, low: float, high: float) -> nn.Sequential:
+    """The small net after a few hundred steps on the training digits, squeezed into [low, high].
+
+    Where the golden file is there its weights are taken, since training ends elsewhere with another number of threads.
+    """
+    if (HERE / file).exists():
+        with np.load(HERE / file) as arrays:
+            return with_weights({name: torch.from_numpy(arrays[name]) for name in arrays.files})
     data = load("digits:train")
     pictures = low + (high - low) * data.x
     torch.manual_seed(0)
@@ -40,70 +78,30 @@ def trained(low: float, high: float) -> nn.Sequential:
     return net.eval().to(torch.float64)
 
 
-class Seen(nn.Module):
-    """Notes every batch the net is given, the losses, and the step size of the routine that calls it."""
-
-    def __init__(self, net: nn.Module, y: Tensor) -> None:
-        super().__init__()
-        self.net, self.y = net, y
-        self.points: list[Tensor] = []
-        self.losses: list[Tensor] = []
-        self.sizes: list[Tensor] = []
-
-    def __call__(self, x: Tensor) -> Tensor:
-        out = self.net(x)
-        self.points.append(x.detach().clone())
-        self.losses.append(nn.functional.cross_entropy(out.detach(), self.y, reduction="none"))
-        size = sys._getframe(1).f_locals.get("step_size")
-        self.sizes.append(torch.full((len(x),), torch.nan) if size is None else size.flatten().clone())
-        return out
-
-
-def apgd_trace(net: nn.Module, norm: str, eps: float, x: Tensor, y: Tensor, start: Tensor) -> dict[str, Tensor]:
-    """The official APGD on the cross-entropy, from this start."""
-    seen = Seen(net, y)
-    attack = APGDAttack(seen, n_iter=STEPS, norm=norm, eps=eps, loss="ce")
-    attack.init_hyperparam(x)
-    best = attack.attack_single_run(x, y, x_init=start)[0]
-    return {
-        "eps": torch.tensor(eps), "x": x, "y": y, "start": start, "best": best,
-        "loss": torch.stack(seen.losses), "size": torch.stack(seen.sizes[1:]),
-        "points": torch.stack(seen.points)[:, :SHOWN].float(),
-    }  # fmt: skip
-
-
-def weights(net: nn.Module) -> dict[str, Tensor]:
-    return {f"net.{name}": value.float() for name, value in net.state_dict().items()}
-
-
-def write(name: str, tables: dict[str, Tensor]) -> None:
-    arrays: dict[str, Any] = {key: np.asarray(value) for key, value in tables.items()}
+def write(name: str, tables: dict[str, Tensor], net: nn.Module | None = None) -> None:
+    """One file of arrays, with the net's weights in single precision, in which it was trained."""
+    parts = {} if net is None else {f"net.{key}": value.to(torch.float32) for key, value in net.state_dict().items()}
+    arrays: dict[str, Any] = {key: np.asarray(value.detach()) for key, value in (parts | tables).items()}
     np.savez_compressed(HERE / f"{name}.npz", **arrays)
+    sys.stdout.write(f"{name}.npz  {(HERE / f'{name}.npz').stat().st_size // 1024} kB\n")
 
 
 def main() -> None:
-    net, grey = trained(0.0, 1.0), trained(0.4, 0.6)
+    for name, version in PEERS.items():
+        if importlib.metadata.version(name) != version:
+            raise SystemExit(f"{name} is {importlib.metadata.version(name)}; the golden files are made with {version}.")
+    stand_in("torchvision", "torchvision.transforms", "torchvision.utils", "torchvision.datasets", "visdom")
+    from parity import make_golden_autoattack, make_golden_gradient, make_golden_sets
+
+    net, grey = trained("fgsm_family.npz", 0.0, 1.0), trained("apgd_l2.npz", 0.4, 0.6)
     torch.set_default_dtype(torch.float64)  # the official code keeps losses and step sizes in the default type
+    torch.Tensor.float = torch.Tensor.double  # type: ignore[method-assign, assignment]
     data = load("digits:test")
     x, y = data.x[:COUNT].double(), data.y[:COUNT]
-    torch.manual_seed(1)
-
-    eps, step = 0.1, 0.02
-    write("fgsm_family", weights(net) | {
-        "x": x, "y": y, "eps": torch.tensor(eps), "step": torch.tensor(step),
-        "i_fgsm": torchattacks.BIM(net, eps=eps, alpha=step, steps=10)(x, y),
-        "mi_fgsm": torchattacks.MIFGSM(net, eps=eps, alpha=step, steps=10, decay=1.0)(x, y),
-    })  # fmt: skip
-
-    start = (x + eps * (2 * torch.rand_like(x) - 1)).clamp(0, 1)
-    write("apgd_linf", weights(net) | apgd_trace(net, "Linf", eps, x, y, start))
-
-    eps, inner = 0.39, 0.4 + 0.2 * x  # so that no ball reaches the box, where the two projections differ
-    noise = torch.randn_like(x).flatten(1)
-    start = inner + (eps * torch.rand(COUNT, 1) * noise / noise.norm(dim=1, keepdim=True)).view_as(x)
-    write("apgd_l2", weights(grey) | apgd_trace(grey, "L2", eps, inner, y, start))
-    edge = apgd_trace(net, "L2", 1.0, x, y, x)
-    write("apgd_l2_edge", weights(net) | {name: edge[name] for name in ("eps", "x", "y", "start", "best", "loss")})
+    inner = 0.4 + 0.2 * x  # whose balls do not reach the box, where the peers' projections are not the nearest point
+    make_golden_gradient.make(write, net, grey, x, inner, y)
+    make_golden_autoattack.make(write, net, grey, x, inner, y)
+    make_golden_sets.make(write)
 
 
 if __name__ == "__main__":

@@ -5,64 +5,19 @@ The golden files hold net, inputs, starts and what the peers did (golden/, made 
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from ironbound.core.attack import Attack
-from ironbound.core.protocols import Answer, Ask, Can, Search, Task, Want
-from ironbound.models.model import Model
-from ironbound.recipes import vision
+from ironbound import recipes
+from ironbound.core.protocols import Answer, Task
 from ironbound.searches.ascent import Ascent
 from ironbound.searches.moves import Apgd
-from ironbound.sets.lp import L2, Linf
-from parity.small_net import with_weights
-
-
-def golden(name: str) -> dict[str, Tensor]:
-    with np.load(Path(__file__).parent / "golden" / f"{name}.npz") as arrays:
-        return {key: torch.from_numpy(arrays[key]) for key in arrays.files}
-
-
-@dataclass(frozen=True)
-class Overheard:
-    """A search whose every point is kept, with what it heard of it."""
-
-    search: Search
-    points: list[Tensor] = field(default_factory=list)
-    values: list[Tensor] = field(default_factory=list)
-
-    @property
-    def needs(self) -> Can:
-        return self.search.needs
-
-    def run(self, task: Task) -> Generator[Ask, Answer, None]:
-        asks, answer = self.search.run(task), None
-        while True:
-            try:
-                ask = asks.send(answer)  # type: ignore[arg-type]
-            except StopIteration:
-                return
-            self.points.append(ask.points.clone())  # type: ignore[union-attr]
-            answer = yield ask
-            self.values.append(answer.value.clone())
-
-
-@dataclass(frozen=True)
-class Given:
-    """Starts at points that were given, for all problems at once."""
-
-    points: Tensor
-
-    def __call__(self, task: Task) -> Tensor:
-        assert task.n == len(self.points)
-        return self.points
+from ironbound.sets import L2, Linf
+from parity.hearing import Given, golden, overheard
 
 
 @dataclass(frozen=True)
@@ -76,19 +31,10 @@ class Measured(Apgd):
         self.sizes.append(s.size.clone())
 
 
-def overheard(attack: Attack, g: dict[str, Tensor], ball: type[Linf | L2]) -> tuple[Overheard, Any]:
-    """Run the attack so that no problem leaves before the end."""
-    search = Overheard(attack.search)
-    found = attack.replace(set=ball(float(g["eps"])), search=search, want=Want.STRONGEST)(
-        Model(with_weights(g)), g["x"], g["y"]
-    )
-    return search, found
-
-
 @pytest.mark.parametrize("name", ["i_fgsm", "mi_fgsm"])
 def test_the_last_iterate_is_that_of_torchattacks(name: str) -> None:
     g = golden("fgsm_family")
-    search, _ = overheard(getattr(vision, name)(steps=10, step=float(g["step"])), g, Linf)
+    search, _ = overheard(getattr(recipes, name)(steps=10, step=float(g["step"])), g, Linf)
     assert len(search.points) == 11
     torch.testing.assert_close(search.points[-1], g[name], rtol=0, atol=1e-12)
 
@@ -98,7 +44,7 @@ def test_apgd_follows_its_authors_step_by_step(name: str, ball: type[Linf | L2])
     g = golden(name)
     steps = len(g["loss"]) - 1
     move = Measured()
-    search, found = overheard(vision.apgd().replace(search=Ascent(steps, move, Given(g["start"]))), g, ball)
+    search, found = overheard(recipes.apgd().replace(search=Ascent(steps, move, Given(g["start"]))), g, ball)
     losses, sizes, shown = torch.stack(search.values), torch.stack(move.sizes), g["points"].shape[1]
     torch.testing.assert_close(losses, g["loss"], rtol=0, atol=1e-9)
     torch.testing.assert_close(sizes, g["size"], rtol=1e-12, atol=0)
@@ -110,5 +56,5 @@ def test_apgd_follows_its_authors_step_by_step(name: str, ball: type[Linf | L2])
 def test_at_the_boxs_edge_the_nearest_point_serves_l2_better() -> None:
     """Where we differ: the authors shrink onto the ball and then clamp, which leaves part of the radius unused."""
     g = golden("apgd_l2_edge")
-    search, _ = overheard(vision.apgd().replace(search=Ascent(len(g["loss"]) - 1, Apgd(), Given(g["start"]))), g, L2)
+    search, _ = overheard(recipes.apgd().replace(search=Ascent(len(g["loss"]) - 1, Apgd(), Given(g["start"]))), g, L2)
     assert bool((torch.stack(search.values).amax(0) > g["loss"].amax(0)).all())

@@ -1,5 +1,47 @@
 """Recipes: attacks named after their papers, as functions that return a composition."""
 
-from ironbound.recipes.vision import ENTRIES, apgd, fgsm, hopskipjump, i_fgsm, mi_fgsm, noise, pgd
+from ironbound.recipes import ensembles, vision
+from ironbound.recipes.ensembles import autoattack, malt, pma
+from ironbound.recipes.gradient import (
+    adam_pgd,
+    apgd,
+    apgd_targeted,
+    fgsm,
+    frank_wolfe,
+    gama_pgd,
+    i_fgsm,
+    mi_fgsm,
+    ni_fgsm,
+    pgd,
+    pgd_kl,
+    r_fgsm,
+)
+from ironbound.recipes.vision import exhaustive, fab, fab_targeted, hopskipjump, noise, square
 
-__all__ = ["ENTRIES", "apgd", "fgsm", "hopskipjump", "i_fgsm", "mi_fgsm", "noise", "pgd"]
+ENTRIES = (*vision.ENTRIES, *ensembles.ENTRIES)
+"""All attacks of the catalogue."""
+
+__all__ = [
+    "ENTRIES",
+    "adam_pgd",
+    "apgd",
+    "apgd_targeted",
+    "autoattack",
+    "exhaustive",
+    "fab",
+    "fab_targeted",
+    "fgsm",
+    "frank_wolfe",
+    "gama_pgd",
+    "hopskipjump",
+    "i_fgsm",
+    "malt",
+    "mi_fgsm",
+    "ni_fgsm",
+    "noise",
+    "pgd",
+    "pgd_kl",
+    "pma",
+    "r_fgsm",
+    "square",
+]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ironbound.core.attack import Attack
+from ironbound.core.cascade import Cascade
 from ironbound.core.protocols import Can, Model
 from ironbound.oracles import Eot
 
@@ -12,11 +15,17 @@ DRAWS = 10
 """Draws over which an answer is averaged for the search."""
 
 
-def fitted(attack: Attack, model: Model) -> Attack:
+def fitted(attack: Attack | Cascade, model: Model) -> Any:
     """The attack as it stands; for a random model that it is not made for, with averaged answers and votes.
 
     Paper: Athalye, Carlini, Wagner 2018, Obfuscated Gradients Give a False Sense of Security, arXiv 1802.00420, 4.2.
     """
+    if isinstance(attack, Cascade):
+        return attack.each(lambda one: _fitted(one, model))
+    return _fitted(attack, model)
+
+
+def _fitted(attack: Attack, model: Model) -> Attack:
     if not model.random or attack.votes > 1:
         return attack
     averaged = Eot(attack.oracle, None, DRAWS) if Can.GRADIENT in attack.oracle.gives else attack.oracle

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -9,11 +10,12 @@ from torch import Tensor
 
 from ironbound.core import rows as rows_
 from ironbound.core.attack import Attack
+from ironbound.core.cascade import Cascade
 from ironbound.core.predict import majority_margin, predict
 from ironbound.core.protocols import Model, Status
 from ironbound.core.result import Result
 from ironbound.core.rng import Rng
-from ironbound.goals import Targeted, Untargeted
+from ironbound.goals import Targeted, TopK, Untargeted
 from ironbound.recipes.draws import VOTES
 
 
@@ -25,11 +27,11 @@ def own_answers(model: Model, x: Any, rng: Rng, rows: int | None) -> Tensor:
 
 
 def attack_from_clean(
-    chosen: Attack, model: Model, x: Any, y: Any, keys: Tensor, *, seed: int, rows: int | None, **options: Any
+    chosen: Attack | Cascade, model: Model, x: Any, y: Any, keys: Tensor, *, seed: int, rows: int | None, **options: Any
 ) -> Result:
     """The clean pass, then the attack on those that are right: a result with a row for every input."""
     region = chosen.set.at(x, model.box)
-    if region.items is not None or not isinstance(chosen.goal, (Targeted, Untargeted)):
+    if region.items is not None or not isinstance(chosen.goal, (Targeted, TopK, Untargeted)):
         return chosen(model, x, y, seed=seed, rows=rows, **options)
     margin, met, out = majority_margin(model, x, y, chosen.goal, Rng.of(seed, keys), VOTES, rows=rows)
     bad = ~torch.isfinite(out).flatten(1).all(1) if out.is_floating_point() else torch.zeros_like(met)
@@ -38,11 +40,12 @@ def attack_from_clean(
     if len(at) == 0:
         return whole
     taken = rows_.take(x, at), rows_.take(y, at)
-    return whole.with_rows(at, chosen(model, *taken, keys=keys[at], seed=seed, rows=rows, **options))
+    found = chosen.rows(at)(model, *taken, keys=keys[at], seed=seed, rows=rows, **options)
+    return replace(whole.with_rows(at, found), config={**found.config, "attack": whole.config["attack"]})
 
 
 def _standing(
-    chosen: Attack, region: Any, x: Any, margin: Tensor, met: Tensor, bad: Tensor, seed: int, passes: int
+    chosen: Attack | Cascade, region: Any, x: Any, margin: Tensor, met: Tensor, bad: Tensor, seed: int, passes: int
 ) -> Result:  # fmt: skip
     """The result before the attack: what the clean pass alone says."""
     status = torch.full_like(met, int(Status.NOT_FOUND), dtype=torch.long)

@@ -6,12 +6,16 @@ from ironbound.core.attack import Attack, TheThreat
 from ironbound.core.catalogue import Entry, Paper
 from ironbound.core.protocols import Budget, Want
 from ironbound.goals import Untargeted
-from ironbound.objectives import CrossEntropy, Margin
+from ironbound.objectives import Margin, TargetMargin
 from ironbound.oracles import Direct, Labels
-from ironbound.searches.ascent import Ascent, Clean, Uniform
+from ironbound.recipes.gradient import CROCE, apgd, fgsm, i_fgsm, mi_fgsm, pgd  # noqa: F401 - found here too
+from ironbound.recipes.gradient import ENTRIES as GRADIENT
 from ironbound.searches.boundary import HopSkipJump
 from ironbound.searches.chance import Draws
-from ironbound.searches.moves import Apgd, Momentum, Step
+from ironbound.searches.exhaustive import Exhaustive
+from ironbound.searches.fab import Fab
+from ironbound.searches.guided import Aimed, Likely
+from ironbound.searches.square import Square
 
 
 def noise(draws: int = 100) -> Attack:
@@ -22,55 +26,42 @@ def noise(draws: int = 100) -> Attack:
     return Attack(TheThreat(), Untargeted(), Margin(), Draws(draws), Direct())
 
 
-def fgsm() -> Attack:
-    """One step to the edge of the set along the gradient's sign; exact on linear models, weak on others.
+def exhaustive(block: int = 32) -> Attack:
+    """Every point of a finite set, `block` at a time: what it does not break cannot be broken within the set.
 
-    Paper: Goodfellow, Shlens, Szegedy 2015, Explaining and Harnessing Adversarial Examples, arXiv 1412.6572, section 4.
-    Cost: 2 forward, 1 backward row a problem.
+    Cost: at most the set's points forward rows a problem.
     """
-    return Attack(TheThreat(), Untargeted(), CrossEntropy(), Ascent(1, Step(1.0, relative=True)), Direct())
+    return Attack(TheThreat(), Untargeted(), Margin(), Exhaustive(block), Direct())
 
 
-def i_fgsm(steps: int = 10, step: float | None = None) -> Attack:
-    """Small steps from the clean input, projected back each time; also called BIM.
+def fab(steps: int = 100, restarts: int = 1) -> Attack:
+    """The smallest change in Linf, L2 or L1 by steps along the boundary, towards the nearest of ten classes.
 
-    Paper: Kurakin, Goodfellow, Bengio 2017, Adversarial Examples in the Physical World, arXiv 1607.02533, section 2.2.
-    `step` is in input units, the radius / steps by default. Cost: steps + 1 forward, steps backward rows a problem.
+    Paper: Croce, Hein 2020, Minimally Distorted Adversarial Examples with a Fast Adaptive Boundary Attack, arXiv 1907.02044,
+    algorithm 1. Differs: of models with more than ten classes the label and the nine likeliest others are linearised.
+    Cost of each restart: 2 steps + 4 forward, 10 steps backward rows a problem. With many classes use fab_targeted.
     """
-    move = Step(step) if step is not None else Step(1 / max(steps, 1), relative=True)
-    return Attack(TheThreat(), Untargeted(), CrossEntropy(), Ascent(steps, move), Direct())
+    return Attack(TheThreat(), Untargeted(), Margin(), Fab(steps, restarts), Direct(), Want.SMALLEST)
 
 
-def mi_fgsm(steps: int = 10, step: float | None = None, decay: float = 1.0) -> Attack:
-    """I-FGSM with momentum, made to transfer between models.
+def fab_targeted(steps: int = 100, targets: int = 9, restarts: int = 1) -> Attack:
+    """FAB towards each of the likeliest classes in turn: one gradient a step, however many classes there are.
 
-    Paper: Dong et al. 2018, Boosting Adversarial Attacks with Momentum, arXiv 1710.06081, algorithm 1.
+    Paper: Croce, Hein 2020, Reliable Evaluation of Adversarial Robustness, arXiv 2003.01690, section 5 (FAB-T).
+    Cost of each restart: targets (2 steps + 4) forward, targets * steps backward rows a problem.
     """
-    move = Momentum(step, decay) if step is not None else Momentum(1 / max(steps, 1), decay, relative=True)
-    return Attack(TheThreat(), Untargeted(), CrossEntropy(), Ascent(steps, move), Direct())
+    search = Aimed(Fab(steps, restarts, towards=True), TargetMargin(), Likely(targets))
+    return Attack(TheThreat(), Untargeted(), Margin(), search, Direct(), Want.SMALLEST)
 
 
-def pgd(steps: int = 40, step: float | None = None, restarts: int = 1, random_start: bool = True) -> Attack:
-    """Projected gradient ascent on the cross-entropy from random starts: the field's workhorse.
+def square(queries: int = 5000, restarts: int = 1) -> Attack:
+    """Random search by square windows in a Linf, L2 or L1 ball: sees scores only, needs no gradient.
 
-    Paper: Madry et al. 2018, Towards Deep Learning Models Resistant to Adversarial Attacks, arXiv 1706.06083, section 2.1.
-    `step` is in input units, 2.5 radius / steps by default (the authors' rule for L2 and Linf).
-    Cost: restarts (steps + 1) forward, restarts steps backward rows a problem.
+    Paper: Andriushchenko, Croce, Flammarion, Hein 2020, Square Attack, arXiv 1912.00049, algorithms 1 to 3; L1: Croce, Hein
+    2021, Mind the Box, arXiv 2103.01208. The margin is climbed, as in AutoAttack.
+    Cost: at most restarts * queries forward rows a problem.
     """
-    move = Step(step) if step is not None else Step(min(1.0, 2.5 / max(steps, 1)), relative=True)
-    start = Uniform() if random_start else Clean()
-    return Attack(TheThreat(), Untargeted(), CrossEntropy(), Ascent(steps, move, start), Direct(), restarts=restarts)
-
-
-def apgd(steps: int = 100, restarts: int = 1) -> Attack:
-    """PGD on the cross-entropy whose step sizes adapt to each problem: no step size to tune.
-
-    Paper: Croce, Hein 2020, Reliable Evaluation of Adversarial Robustness, arXiv 2003.01690, algorithm 1.
-    Differs: starts are uniform in the set, where the authors' code scales each to the sphere.
-    Cost: restarts (steps + 1) forward, restarts steps backward rows a problem.
-    """
-    search = Ascent(steps, Apgd(), Uniform())
-    return Attack(TheThreat(), Untargeted(), CrossEntropy(), search, Direct(), restarts=restarts)
+    return Attack(TheThreat(), Untargeted(), Margin(), Square(queries), Direct(), restarts=restarts)
 
 
 def hopskipjump(queries: int = 5000, rounds: int = 64) -> Attack:
@@ -83,25 +74,13 @@ def hopskipjump(queries: int = 5000, rounds: int = 64) -> Attack:
     return Attack(TheThreat(), Untargeted(), Margin(), search, Labels(), Want.SMALLEST, Budget(forward=queries))
 
 
-_GOODFELLOW = Paper(
-    ("Goodfellow, Ian J.", "Shlens, Jonathon", "Szegedy, Christian"),
-    2015, "Explaining and Harnessing Adversarial Examples", "1412.6572", "ICLR 2015",
-)  # fmt: skip
-_KURAKIN = Paper(
-    ("Kurakin, Alexey", "Goodfellow, Ian", "Bengio, Samy"),
-    2017, "Adversarial Examples in the Physical World", "1607.02533", "ICLR 2017 Workshop",
-)  # fmt: skip
-_DONG = Paper(
-    ("Dong, Yinpeng", "Liao, Fangzhou", "Pang, Tianyu", "Su, Hang", "Zhu, Jun", "Hu, Xiaolin", "Li, Jianguo"),
-    2018, "Boosting Adversarial Attacks with Momentum", "1710.06081", "CVPR 2018",
-)  # fmt: skip
-MADRY = Paper(
-    ("Madry, Aleksander", "Makelov, Aleksandar", "Schmidt, Ludwig", "Tsipras, Dimitris", "Vladu, Adrian"),
-    2018, "Towards Deep Learning Models Resistant to Adversarial Attacks", "1706.06083", "ICLR 2018",
-)  # fmt: skip
-_CROCE = Paper(
+_FAB = Paper(
     ("Croce, Francesco", "Hein, Matthias"), 2020,
-    "Reliable Evaluation of Adversarial Robustness with an Ensemble of Diverse Parameter-free Attacks", "2003.01690", "ICML 2020",
+    "Minimally Distorted Adversarial Examples with a Fast Adaptive Boundary Attack", "1907.02044", "ICML 2020",
+)  # fmt: skip
+_SQUARE = Paper(
+    ("Andriushchenko, Maksym", "Croce, Francesco", "Flammarion, Nicolas", "Hein, Matthias"), 2020,
+    "Square Attack: A Query-Efficient Black-Box Adversarial Attack via Random Search", "1912.00049", "ECCV 2020",
 )  # fmt: skip
 _CHEN = Paper(
     ("Chen, Jianbo", "Jordan, Michael I.", "Wainwright, Martin J."),
@@ -115,10 +94,10 @@ _CARLINI = Paper(
 
 ENTRIES = (
     Entry("attack", "noise", noise, _CARLINI),
-    Entry("attack", "fgsm", fgsm, _GOODFELLOW),
-    Entry("attack", "i_fgsm", i_fgsm, _KURAKIN, aliases=("bim",)),
-    Entry("attack", "mi_fgsm", mi_fgsm, _DONG),
-    Entry("attack", "pgd", pgd, MADRY),
-    Entry("attack", "apgd", apgd, _CROCE),
+    Entry("attack", "exhaustive", exhaustive, None),
+    *GRADIENT,
+    Entry("attack", "fab", fab, _FAB),
+    Entry("attack", "fab_targeted", fab_targeted, CROCE, aliases=("fab_t",)),
+    Entry("attack", "square", square, _SQUARE),
     Entry("attack", "hopskipjump", hopskipjump, _CHEN),
 )

@@ -1,0 +1,115 @@
+"""Where an ascent starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from ironbound.core.errors import CompositionError, UsageError
+from ironbound.core.protocols import Can, Points, Task
+from ironbound.core.rows import column
+from ironbound.searches.moves.move import norm_of
+
+
+class Start(Protocol):
+    """Where a search starts, a point a problem. One that needs something of the set says so in `needs`."""
+
+    def __call__(self, task: Task) -> Points:
+        """The first points; random ones differ with every restart."""
+        ...
+
+
+@dataclass(frozen=True)
+class Clean:
+    """Start at the input itself."""
+
+    needs = Can(0)
+
+    def __call__(self, task: Task) -> Points:
+        """The identity of each problem."""
+        return task.region.identity()
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """Start at a random point of the set; what distribution that is the set says."""
+
+    needs = Can.SAMPLE
+
+    def __call__(self, task: Task) -> Points:
+        """One draw a problem, a different one for every restart."""
+        return task.region.sample(task.rng.fold("start"))
+
+
+@dataclass(frozen=True)
+class Nudged:
+    """Start a step away from the input in a random direction: the steepest one of Gaussian noise, projected.
+
+    In Linf each value goes up or down by `share` of the radius with equal probability; in L2 directions are uniform on the
+    sphere. Paper: Tramer et al. 2018, Ensemble Adversarial Training, arXiv 1705.07204, section 4 (R+FGSM).
+    """
+
+    share: float
+
+    needs = Can.PROJECT | Can.STEER
+
+    def __call__(self, task: Task) -> Points:
+        """project(x + share radius steepest(noise))."""
+        region = task.region
+        x = region.identity()
+        noise = task.rng.fold("start").normal(tuple(x.shape[1:]), x.dtype)
+        return region.project(torch.addcmul(x, column(self.share * region.radius, x), region.steepest(noise)))
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Start at the input with Gaussian noise on every value, projected: where a gradient vanishes at the input itself.
+
+    Paper: Zhang et al. 2019, arXiv 1901.08573 (TRADES), algorithm 1, with its 0.001.
+    """
+
+    deviation: float = 0.001
+    """In input units."""
+
+    needs = Can.PROJECT
+
+    def __post_init__(self) -> None:
+        if not self.deviation > 0:
+            raise UsageError(f"deviation is a number > 0 in input units; got {self.deviation}.")
+
+    def __call__(self, task: Task) -> Points:
+        """project(x + deviation N(0, 1))."""
+        x = task.region.identity()
+        noise = task.rng.fold("start").normal(tuple(x.shape[1:]), x.dtype)
+        return task.region.project(torch.add(x, noise, alpha=self.deviation))
+
+
+@dataclass(frozen=True)
+class Sparse:
+    """Start as Uniform does; on an L1 ball at Gaussian noise as wide as the box, projected, of which few values remain.
+
+    Paper: Croce, Hein 2021, arXiv 2103.01208, as in the authors' code.
+    """
+
+    times: float = 1.0
+    """L1: project onto the ball of so many radii."""
+
+    @property
+    def needs(self) -> Can:
+        """Draws and a projection, and other radii where it starts with these."""
+        return Can.SAMPLE | Can.PROJECT | (Can.SCALE if self.times != 1 else Can(0))
+
+    def __call__(self, task: Task) -> Points:
+        """One draw a problem, a different one for every restart."""
+        region = task.region
+        if norm_of(region) != "l1":
+            return Uniform()(task)
+        if self.times != 1:
+            region = region.scaled(self.times * region.radius)
+        if not bool(torch.isfinite(region.radius).all()):
+            raise CompositionError("there is no drawing from a set without end: give it a radius.")
+        x, width = region.identity(), 1.0 if region.box is None else region.box[1] - region.box[0]
+        noise = task.rng.fold("start").normal(tuple(x.shape[1:]), x.dtype)
+        return region.project(torch.add(x, noise, alpha=width))

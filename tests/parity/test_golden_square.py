@@ -1,0 +1,16 @@
+"""Square's schedule against its authors' code: how large a window is at which query."""
+
+from __future__ import annotations
+
+import pytest
+
+from ironbound.searches.square import Square
+from parity.hearing import golden
+
+
+@pytest.mark.parametrize("name", ["share_rescaled"])
+def test_windows_shrink_as_published(name: str) -> None:
+    g = golden("square_schedule")
+    ours = [Square(queries=5000).share(int(query)) for query in g["queries"]]
+    assert ours == g[name].tolist()
+    assert len(set(ours)) == 10
