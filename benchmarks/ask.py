@@ -7,18 +7,19 @@ from typing import Any
 
 import by_hand
 import torch
+from cases import Chosen
 from timing import alternated
 from torch import nn
 
 from ironbound.core.protocols import Want
 from ironbound.models.model import Model
-from ironbound.recipes.vision import apgd, pgd
-from ironbound.sets.lp import Linf
+from ironbound.recipes import apgd, pgd
+from ironbound.sets import Linf
 
 STEPS = 400
 
 
-def run(rounds: int) -> list[dict[str, Any]]:
+def run(chosen: Chosen) -> list[dict[str, Any]]:
     draw = torch.Generator().manual_seed(0)
     net = nn.Sequential(nn.Linear(20, 32), nn.ReLU(), nn.Linear(32, 5)).eval().requires_grad_(False)
     for parameter in net.parameters():
@@ -36,7 +37,7 @@ def run(rounds: int) -> list[dict[str, Any]]:
             "pgd, strongest": lambda: strongest(model, x, y),
             "apgd": lambda: adaptive(model, x, y),
         },
-        rounds,
+        chosen.rounds,
     )
     cost = {name: statistics.median(seconds) * 1e3 / (STEPS + 1) for name, seconds in spent.items()}
     print(f"\nMilliseconds an ask ({STEPS + 1} asks of {len(x)} rows, tiny MLP), and over the passes alone")

@@ -1,4 +1,4 @@
-"""What the benchmarks attack: a net with inputs and labels, at radii where no, some and most inputs break."""
+"""What the benchmarks attack: nets with inputs and labels, at radii where no, some and most inputs break."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from ironbound.models.zoo import mnist_cnn
 
-SDP = Path(__file__).resolve().parents[2] / "shared" / "data" / "verify" / "sdp"
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+SDP = DATA / "verify" / "sdp"
 
 
 @dataclass(frozen=True)
@@ -32,25 +33,62 @@ class Case:
         return self.eps / 10
 
 
-def mnist() -> Iterator[Case]:
-    """Untrained weights and inputs of noise; labels are what the net says."""
+@dataclass(frozen=True)
+class Chosen:
+    """What the command line chose."""
+
+    rounds: int = 7
+    mnist_weights: Path | None = None
+    images: int = 200
+    only: str = ""
+    seeds: int = 1
+
+    def keeps(self, name: str) -> bool:
+        return self.only.lower() in name.lower()
+
+
+def for_pgd(chosen: Chosen) -> Iterator[Case]:
+    """At no, some and most inputs broken."""
+    yield from (case for case in (*_mnist(chosen), *_cifar()) if chosen.keeps(case.name))
+
+
+def for_autoattack(chosen: Chosen) -> Iterator[Case]:
+    """Where adversarially trained nets are compared."""
+    trained = () if chosen.mnist_weights is None else (next(c for c in _mnist(chosen) if c.eps == 0.3),)
+    small = (Case("MNIST cnn_a_adv, 0.3", *_sdp("mnist_cnn_a_adv"), 0.3),) if _there() else ()
+    cases = (*trained, *small, *(case for case in _cifar() if case.eps > 1e-3))
+    yield from (case for case in cases if chosen.keeps(case.name))
+
+
+def _mnist(chosen: Chosen) -> Iterator[Case]:
+    """Trained weights on test images where a path is given; else first weights, noise, and what the net says of it."""
     net = mnist_cnn().eval().requires_grad_(False)
-    x = torch.empty(64, 1, 28, 28).uniform_(generator=torch.Generator().manual_seed(0))
-    y = net(x).argmax(1)
-    for eps in (1e-6, 0.01, 0.05):
-        yield Case(f"MNIST-shaped CNN, {eps:g}", net, x, y, eps)
-
-
-def cifar() -> Iterator[Case]:
-    """An adversarially trained net and the 200 images on which verifiers are compared; nothing where they are absent."""
-    if not (SDP / "cifar_sdp.npz").exists():
-        print(f"CIFAR net: skipped, {SDP} is not there")
+    if chosen.mnist_weights is None:
+        x = torch.empty(64, 1, 28, 28).uniform_(generator=torch.Generator().manual_seed(0))
+        yield from (Case(f"MNIST-shaped CNN, {eps:g}", net, x, net(x).argmax(1), eps) for eps in (1e-6, 0.01, 0.05))
         return
-    net, arrays = _cifar_net(), np.load(SDP / "cifar_sdp.npz")
-    x, y = torch.from_numpy(arrays["X"]), torch.from_numpy(arrays["y"])
-    yield Case("CIFAR cnn_a_adv, 1e-06, own labels", net, x, net(x).argmax(1), 1e-6)
-    yield Case("CIFAR cnn_a_adv, 2/255", net, x, y, 2 / 255)
-    yield Case("CIFAR cnn_a_adv, 8/255", net, x, y, 8 / 255)
+    from ironbound.data import load
+
+    net.load_state_dict(load_file(chosen.mnist_weights))
+    data = load(str(DATA / "mnist" / "test.parquet"), samples=chosen.images)
+    yield Case("MNIST CNN (adversarial), 1e-06, own labels", net, data.x, net(data.x).argmax(1), 1e-6)
+    yield Case("MNIST CNN (adversarial), 0.3", net, data.x, data.y, 0.3)
+
+
+def _there() -> bool:
+    found = (SDP / "cifar_sdp.npz").exists()
+    if not found:
+        print(f"nets of the verifiers' comparison: skipped, {SDP} is not there")
+    return found
+
+
+def _cifar() -> Iterator[Case]:
+    """An adversarially trained net and the 200 images on which verifiers are compared; nothing where they are absent."""
+    if _there():
+        net, x, y = _sdp("cifar_cnn_a_adv")
+        yield Case("CIFAR cnn_a_adv, 1e-06, own labels", net, x, net(x).argmax(1), 1e-6)
+        yield Case("CIFAR cnn_a_adv, 2/255", net, x, y, 2 / 255)
+        yield Case("CIFAR cnn_a_adv, 8/255", net, x, y, 8 / 255)
 
 
 class _Normalised(nn.Module):
@@ -64,12 +102,17 @@ class _Normalised(nn.Module):
         return self.net((x - self.mean) / self.std)
 
 
-def _cifar_net() -> nn.Module:
-    notes = json.loads((SDP / "cifar_cnn_a_adv.json").read_text())
-    net = nn.Sequential(
-        nn.Conv2d(3, 16, 4, stride=2, padding=1), nn.ReLU(), nn.Conv2d(16, 32, 4, stride=2, padding=1), nn.ReLU(),
-        nn.Flatten(), nn.Linear(2048, 100), nn.ReLU(), nn.Linear(100, 10),
+def _sdp(name: str) -> tuple[nn.Module, Tensor, Tensor]:
+    notes = json.loads((SDP / f"{name}.json").read_text())
+    channels, hidden = notes["input"]["shape"][0], notes["layers"][5]["in_features"]
+    net: nn.Module = nn.Sequential(
+        nn.Conv2d(channels, 16, 4, stride=2, padding=1), nn.ReLU(), nn.Conv2d(16, 32, 4, stride=2, padding=1), nn.ReLU(),
+        nn.Flatten(), nn.Linear(hidden, 100), nn.ReLU(), nn.Linear(100, 10),
     )  # fmt: skip
-    net.load_state_dict(load_file(SDP / "cifar_cnn_a_adv.safetensors"))
+    net.load_state_dict(load_file(SDP / f"{name}.safetensors"))
     normalisation = notes["normalisation"]
-    return _Normalised(net, normalisation["mean"], normalisation["std"]).eval().requires_grad_(False)
+    if any(normalisation["mean"]):
+        net = _Normalised(net, normalisation["mean"], normalisation["std"])
+    arrays = np.load(SDP / notes["files"]["data"])
+    x, y = torch.from_numpy(arrays["X"]).float(), torch.from_numpy(arrays["y"]).long()
+    return net.eval().requires_grad_(False), x, y

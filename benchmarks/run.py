@@ -13,19 +13,25 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: waiting threads shall not count as work
 
+import aa
 import ask
 import pgd
 import torch
+from cases import Chosen
 from timing import machine
 
-SECTIONS = {"pgd": pgd.run, "ask": ask.run}
+SECTIONS = {"pgd": pgd.run, "ask": ask.run, "autoattack": aa.run}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Ironbound's benchmarks")
-    parser.add_argument("sections", nargs="*", help=f"some of {', '.join(SECTIONS)}; all by default")
+    parser.add_argument("sections", nargs="*", help=f"some of {', '.join(SECTIONS)}; the first two by default")
     parser.add_argument("--rounds", type=int, default=7, help="alternations, of which the median is taken")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--mnist-weights", type=Path, help="safetensors of a trained ironbound.models.zoo.mnist_cnn")
+    parser.add_argument("--images", type=int, default=200, help="of MNIST's test set, with --mnist-weights")
+    parser.add_argument("--only", default="", help="cases whose name contains this")
+    parser.add_argument("--seeds", type=int, default=1, help="runs of autoattack, with the seeds 0, 1, ...")
     parser.add_argument("--json", type=Path, default=Path("benchmarks.json"), help="where the numbers are written")
     given = parser.parse_args()
     unknown = set(given.sections) - set(SECTIONS)
@@ -34,7 +40,8 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     facts = machine()
     print("\n".join(f"{name}: {value}" for name, value in facts.items()))
-    numbers = {name: SECTIONS[name](given.rounds) for name in given.sections or SECTIONS}
+    chosen = Chosen(given.rounds, given.mnist_weights, given.images, given.only, given.seeds)
+    numbers = {name: SECTIONS[name](chosen) for name in given.sections or ("pgd", "ask")}
     given.json.write_text(json.dumps({"machine": facts, "rounds": given.rounds, **numbers}, indent=1))
     print(f"\nwritten: {given.json}")
 

@@ -49,7 +49,17 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
-        **{name: _version(name) for name in ("torch", "torchattacks", "foolbox")},
+        **{
+            name: _version(name)
+            for name in (
+                "torch",
+                "torchattacks",
+                "foolbox",
+                "adversarial-robustness-toolbox",
+                "adv-lib",
+                "pyautoattack",
+            )
+        },
     }
 
 
@@ -61,7 +71,12 @@ def _version(package: str) -> str:
 
 
 def _commit() -> str:
-    command = ["git", "rev-parse", "--short", "HEAD"]
+    changed = _git("status", "--porcelain", "--", "../src")
+    return _git("rev-parse", "--short", "HEAD") + (" and changes" if changed else "")
+
+
+def _git(*words: str) -> str:
+    command = ["git", *words]
     try:
         return subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True).stdout.strip()
     except OSError:

@@ -11,7 +11,7 @@ from ironbound.core.progress import Event
 from ironbound.core.rng import forked
 from ironbound.defenses.train import Ibp, Pgd, Standard, Training, train
 from ironbound.models.model import Model
-from ironbound.sets.lp import Linf
+from ironbound.sets import Linf
 
 EPS = Linf(0.1)
 OBJECTIVES = {"standard": Standard(), "pgd": Pgd(steps=2), "ibp": Ibp(warmup=0.5, ramp=1, init="ibp")}

@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from ironbound.oracles import Direct, Eot, Labels
     from ironbound.searches.ascent import Ascent, Clean, Uniform
     from ironbound.searches.moves import Apgd, Momentum, Step
-    from ironbound.sets import L2, Linf, parse_threat
+    from ironbound.sets import L0, L1, L2, Finite, InputRegion, Linf, Union, parse_threat
     from ironbound.verbs import Hardened, attack, audit, certify, harden, verify
 
 __all__ = [
+    "L0",
+    "L1",
     "L2",
     "Apgd",
     "Ascent",
@@ -36,7 +38,9 @@ __all__ = [
     "CrossEntropy",
     "Direct",
     "Eot",
+    "Finite",
     "Hardened",
+    "InputRegion",
     "IronboundError",
     "Labels",
     "Linf",
@@ -49,6 +53,7 @@ __all__ = [
     "Step",
     "Targeted",
     "Uniform",
+    "Union",
     "Untargeted",
     "Want",
     "__version__",
@@ -78,7 +83,7 @@ _HOMES = {
     "recipes": "recipes",
     "searches.ascent": "Ascent Clean Uniform",
     "searches.moves": "Apgd Momentum Step",
-    "sets": "L2 Linf parse_threat",
+    "sets": "L0 L1 L2 Finite InputRegion Linf Union parse_threat",
     "verbs": "Hardened attack audit certify harden verify",
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}

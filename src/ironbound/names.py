@@ -33,9 +33,15 @@ def radius_must_fit(threat: Any, model: Model, x: Any) -> None:
 
     if covers_all(threat, model.box, x):
         raise UsageError(
-            f"radius {threat!r} on a range of {list(model.box or ())}. {radius_problem(threat, model.box, x)} "
+            f"radius {_radius(threat)} on a range of {list(model.box or ())}. {radius_problem(threat, model.box, x)} "
             "If the whole range is meant, say Linf(math.inf)."
         )
+
+
+def _radius(threat: Any) -> str:
+    """The radius of a ball in figures; of other sets, the set itself."""
+    eps = getattr(threat, "eps", None)
+    return f"{eps:g}" if isinstance(eps, float) else repr(threat)
 
 
 def set_of(threat: PerturbationSet | str) -> PerturbationSet:

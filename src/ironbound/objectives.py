@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -59,7 +58,7 @@ class Dlr:
     """
 
     def __call__(self, out: Outputs, y: Labels, goal: Goal) -> Float[Tensor, " m"]:
-        """One number a row; untargeted it is at most 1."""
+        """One number a row."""
         if _scores(out, self).shape[1] < 3:
             return goal.margin(out, y)
         top = out.topk(3, dim=1).values

@@ -16,7 +16,7 @@ import torch
 from ironbound.core.store import read_tensors
 from ironbound.defenses.train import Pgd, Training, train
 from ironbound.models.model import Model
-from ironbound.sets.lp import Linf
+from ironbound.sets import Linf
 from training_samples import images, same, small_net
 
 TRAINING = Training(Pgd(steps=2), epochs=4, batch=15, rate=0.01)

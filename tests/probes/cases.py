@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -12,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ironbound.core import rows
 from ironbound.core.attack import Attack
 from ironbound.core.protocols import Budget, Want
 from ironbound.core.rng import Rng
@@ -26,6 +23,7 @@ from ironbound.searches.ascent import Ascent
 from ironbound.searches.boundary import HopSkipJump
 from ironbound.searches.moves import Step
 from ironbound.sets import L2, Linf
+from ironbound.testing import RowWise, Trial, WhiteNoise
 from probes.carlini_wagner import CarliniWagner
 from probes.deepfool import DeepFool
 from probes.greedy import Greedy
@@ -44,13 +42,6 @@ GOAL = Untargeted()
 def digits(split: str = "test") -> tuple[Tensor, Tensor]:
     data = load(f"digits:{split}")
     return data.x, data.y
-
-
-class RowWise(nn.Linear):
-    """A linear layer that sums each row by itself: matrix products differ in the last bits with the size of the batch."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return (x[:, None, :] * self.weight).sum(2) + self.bias
 
 
 @cache
@@ -87,22 +78,12 @@ def net_of(kind: torch.dtype) -> nn.Module:
     return net
 
 
-@dataclass(frozen=True)
-class Noise:
-    """A transformation: white noise, keyed by row."""
-
-    sigma: float
-
-    def __call__(self, x: Tensor, rng: Rng) -> Tensor:
-        return x + self.sigma * rng.fold("noise").normal(tuple(x.shape[1:]), x.dtype)
-
-
 class Draws(nn.Module):
     """A random model that is reproducible row by row: keyed noise in front of a net."""
 
     def __init__(self, net: nn.Module, sigma: float) -> None:
         super().__init__()
-        self.net, self.noise = net, Noise(sigma)
+        self.net, self.noise = net, WhiteNoise(sigma)
 
     def forward(self, x: Tensor, rng: Rng) -> Tensor:
         return self.net(self.noise(x, rng))
@@ -162,34 +143,38 @@ class Waves(nn.Module):
 
 
 # ------------------------------------------------------------------------------------------------- the table
-@dataclass(frozen=True)
-class Case:
-    """A composition with the model and the data it runs on."""
+def case(attack: Attack, build: Any, problems: int, regroup: Any = None) -> Trial:
+    """A trial whose witnesses are measured as these sets need it."""
+    return Trial(attack, build, problems, regroup, measured)
 
-    attack: Attack
-    build: Callable[[torch.dtype], tuple[Model, Any, Tensor]]
-    problems: int
-    regroup: Callable[[Attack, Tensor], tuple[Attack, Tensor]] | None = None
-    """Collective problems: the attack on some problems, and the inputs that belong to them."""
 
-    @property
-    def collective(self) -> bool:
-        return isinstance(self.attack.set, Universal)
+def measured(threat: Any, x: Any, result: Any) -> list[tuple[Tensor, float]]:
+    """The sizes of the changes, one a row, and the radius that they must stay in, one entry a part of the set."""
+    new = result.adversarial
+    match type(threat).__name__:
+        case "Substitutions":
+            edits = [
+                sum(a != b for a, b in zip(t.split(), n.split(), strict=True)) for t, n in zip(x, new, strict=True)
+            ]
+            return [(torch.tensor(edits), threat.edits)]
+        case "Swaps":
+            return [((new != x).sum(1), threat.edits)]
+        case "Branch":
+            name = threat.name
+            assert all(torch.equal(new[other], x[other]) for other in x if other != name)
+            return [_sized(new[name], x[name], threat.set)]
+        case "Both":
+            return [_sized(new[name], x[name], part) for name, part in threat.sets.items()]
+        case "Lengths":
+            changes = [float((a.double() - b.double()).abs().max()) for a, b in zip(new, x, strict=True)]
+            return [(torch.tensor(changes, dtype=torch.float64), threat.eps)]
+    return [_sized(new, x, threat)]
 
-    @property
-    def tensors(self) -> bool:
-        """Whether inputs are one tensor."""
-        return not isinstance(self.attack.set, (Substitutions, Branch, Both, Lengths))
 
-    def run(self, kind: torch.dtype = torch.float64, **options: Any) -> Any:
-        model, x, y = self.build(kind)
-        return self.attack(model, x, y, **options)
-
-    def run_on(self, index: Tensor, kind: torch.dtype = torch.float64, wrap: Any = None, **options: Any) -> Any:
-        """The attack on some of the problems, in this order."""
-        model, x, y = self.build(kind)
-        attack, inputs = (self.attack, index) if self.regroup is None else self.regroup(self.attack, index)
-        return attack(wrap(model) if wrap else model, rows.take(x, inputs), y[inputs], **options)
+def _sized(new: Tensor, x: Tensor, ball: Any) -> tuple[Tensor, float]:
+    change = (new.double() - x.double()).flatten(1)
+    l2 = getattr(ball, "norm", "linf") == "l2"
+    return change.square().sum(1).sqrt() if l2 else change.abs().amax(1), ball.eps
 
 
 N, FEW = 16, 6
@@ -266,57 +251,57 @@ def _all_or_nothing(attack: Attack, index: Tensor) -> tuple[Attack, Tensor]:
 
 MINIBATCHES = UniversalAscent(5, 4, 0.05)
 
-CASES: dict[str, Case] = {
-    "pgd_linf": Case(pgd(12, step=0.02).replace(set=Linf(0.08)), _images, N),
-    "pgd_l2": Case(pgd(10, restarts=2).replace(set=L2(0.5)), _images, N),
-    "pgd_targeted": Case(pgd(12).replace(set=Linf(0.2), goal=Targeted(3), objective=Margin()), _images, N),
-    "apgd_linf": Case(apgd(20, restarts=2).replace(set=Linf(0.08)), _images, N),
-    "apgd_l2": Case(apgd(20).replace(set=L2(0.5), objective=Margin(), want=Want.STRONGEST), _images, N),
-    "mi_fgsm": Case(mi_fgsm(8).replace(set=Linf(0.08), want=Want.SMALLEST), _images, N),
-    "noise": Case(noise(30).replace(set=Linf(0.25)), _images, N),
-    "carlini_wagner": Case(Attack(L2(), GOAL, Margin(), CarliniWagner(3, 20), Direct(), Want.SMALLEST), _images, N),
-    "deepfool": Case(Attack(L2(1.0), GOAL, Margin(), DeepFool(10, 0.1), Direct(), Want.SMALLEST), _images, N),
-    "square": Case(Attack(Linf(0.1), GOAL, Margin(), Square(60), Direct(), budget=Budget(forward=50)), _images, N),
-    "hopskipjump": Case(
+CASES: dict[str, Trial] = {
+    "pgd_linf": case(pgd(12, step=0.02).replace(set=Linf(0.08)), _images, N),
+    "pgd_l2": case(pgd(10, restarts=2).replace(set=L2(0.5)), _images, N),
+    "pgd_targeted": case(pgd(12).replace(set=Linf(0.2), goal=Targeted(3), objective=Margin()), _images, N),
+    "apgd_linf": case(apgd(20, restarts=2).replace(set=Linf(0.08)), _images, N),
+    "apgd_l2": case(apgd(20).replace(set=L2(0.5), objective=Margin(), want=Want.STRONGEST), _images, N),
+    "mi_fgsm": case(mi_fgsm(8).replace(set=Linf(0.08), want=Want.SMALLEST), _images, N),
+    "noise": case(noise(30).replace(set=Linf(0.25)), _images, N),
+    "carlini_wagner": case(Attack(L2(), GOAL, Margin(), CarliniWagner(3, 20), Direct(), Want.SMALLEST), _images, N),
+    "deepfool": case(Attack(L2(1.0), GOAL, Margin(), DeepFool(10, 0.1), Direct(), Want.SMALLEST), _images, N),
+    "square": case(Attack(Linf(0.1), GOAL, Margin(), Square(60), Direct(), budget=Budget(forward=50)), _images, N),
+    "hopskipjump": case(
         Attack(L2(), GOAL, Margin(), HopSkipJump(3, 15, bisections=8, starts=3, halvings=6),
-               Eot(Labels(), Noise(0.05), 4), Want.SMALLEST, Budget(forward=400)), _few_images, FEW,
+               Eot(Labels(), WhiteNoise(0.05), 4), Want.SMALLEST, Budget(forward=400)), _few_images, FEW,
     ),
-    "hopskipjump_first": Case(
+    "hopskipjump_first": case(
         Attack(L2(2.0), GOAL, Margin(), HopSkipJump(3, 15, bisections=8, starts=1, halvings=6),
-               Eot(Labels(), Noise(0.05), 4), budget=Budget(forward=400)), _few_images, FEW,
+               Eot(Labels(), WhiteNoise(0.05), 4), budget=Budget(forward=400)), _few_images, FEW,
     ),
-    "universal": Case(
+    "universal": case(
         Attack(Universal(0.35), GOAL, CrossEntropy(), MINIBATCHES, Direct(), Want.STRONGEST, share=0.5), _images, 1,
         _all_or_nothing,
     ),
-    "universal_groups": Case(
+    "universal_groups": case(
         Attack(Universal(0.35, GROUPS), GOAL, CrossEntropy(), MINIBATCHES, Direct(), share=0.6), _images, 3,
         _some_groups,
     ),
-    "universal_eot": Case(
-        Attack(Universal(0.35, GROUPS), GOAL, CrossEntropy(), MINIBATCHES, Eot(Direct(), Noise(0.05), 3), share=0.4),
+    "universal_eot": case(
+        Attack(Universal(0.35, GROUPS), GOAL, CrossEntropy(), MINIBATCHES, Eot(Direct(), WhiteNoise(0.05), 3), share=0.4),
         _images, 3, _some_groups,
     ),
-    "universal_ascent": Case(
+    "universal_ascent": case(
         Attack(Universal(0.35, GROUPS), GOAL, CrossEntropy(), Ascent(5, Step(0.1)), Direct(), share=0.6), _images, 3,
         _some_groups,
     ),
-    "greedy": Case(
+    "greedy": case(
         Attack(Substitutions(TABLE, 2), GOAL, Margin(), Greedy(2), Direct(), budget=Budget(forward=9)), _texts, 7
     ),
-    "tokens": Case(Attack(Swaps(12, 2), GOAL, Margin(), HotFlip(2), Direct()), _tokens, 10),
-    "nes": Case(Attack(Linf(0.15), GOAL, Margin(), Estimated(Ascent(6, Step(0.03)), Nes(20, 0.01)), Direct()), _images, N),
-    "nes_eot": Case(
-        Attack(Linf(0.15), GOAL, Margin(), Estimated(Ascent(3, Step(0.05)), Nes(10, 0.01)), Eot(Direct(), Noise(0.05), 3)),
+    "tokens": case(Attack(Swaps(12, 2), GOAL, Margin(), HotFlip(2), Direct()), _tokens, 10),
+    "nes": case(Attack(Linf(0.15), GOAL, Margin(), Estimated(Ascent(6, Step(0.03)), Nes(20, 0.01)), Direct()), _images, N),
+    "nes_eot": case(
+        Attack(Linf(0.15), GOAL, Margin(), Estimated(Ascent(3, Step(0.05)), Nes(10, 0.01)), Eot(Direct(), WhiteNoise(0.05), 3)),
         _images, N,
     ),
-    "random_model": Case(
+    "random_model": case(
         i_fgsm(6, 0.04).replace(set=Linf(0.15), oracle=Eot(Direct(), None, 3), votes=20), _random, N
     ),
-    "branch": Case(pgd(8).replace(set=Branch("extra", Linf(0.6))), _branches, 10),
-    "tree": Case(
+    "branch": case(pgd(8).replace(set=Branch("extra", Linf(0.6))), _branches, 10),
+    "tree": case(
         Attack(Both({"image": Linf(0.08), "extra": L2(1.2)}), GOAL, CrossEntropy(), TreeAscent(8, 0.06), Direct()),
         _branches, 10,
     ),
-    "ragged": Case(Attack(Lengths(0.3), GOAL, CrossEntropy(), TreeAscent(8, 0.08), Direct()), _waves, 8),
+    "ragged": case(Attack(Lengths(0.3), GOAL, CrossEntropy(), TreeAscent(8, 0.08), Direct()), _waves, 8),
 }  # fmt: skip

@@ -12,14 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from ironbound.core import attack as attack_module
-from ironbound.core import engine
+from ironbound.core import engine, rows
 from ironbound.core.engine import Run
 from ironbound.core.incumbents import Incumbents
 from ironbound.core.ledger import Ledger
 from ironbound.core.rng import Rng
 from ironbound.core.task import Task
 from ironbound.models import model as model_module
-from ironbound.sets import lp
+from ironbound.sets import ball, linf
+from ironbound.testing import invariance
 from probes import checks
 from probes.cases import CASES
 
@@ -77,7 +78,7 @@ def contains_skipped(patch: Patch) -> None:
 
 def contains_says_yes(patch: Patch) -> None:
     """The set itself does not look."""
-    patch.setattr(lp.LinfRegion, "contains", lambda self, p: torch.ones(len(p), dtype=torch.bool))
+    patch.setattr(linf.LinfRegion, "contains", lambda self, p: torch.ones(len(p), dtype=torch.bool))
 
 
 def bounds_as_they_come(patch: Patch) -> None:
@@ -88,7 +89,7 @@ def bounds_as_they_come(patch: Patch) -> None:
         low, high = (-torch.inf, torch.inf) if box is None else box
         return (x - reach).clamp(low, high), (x + reach).clamp(low, high)
 
-    patch.setattr(lp, "edges", edges)
+    patch.setattr(ball, "edges", edges)
 
 
 def modes_by_train(patch: Patch) -> None:
@@ -128,7 +129,7 @@ def lone_rows(patch: Patch) -> None:
     """A pass of one row is run as it is."""
 
     def rows_(self: Any, x: Any, rng: Rng, problem: Tensor, backward: int, allowed: int = 1) -> Any:
-        ran = checks.rows.count(x)
+        ran = rows.count(x)
         self.ledger.charge(problem, ran // len(problem), backward)
         return (self._cheap if backward else self._exact)(x, rng)
 
@@ -205,27 +206,27 @@ def compaction_mixes(patch: Patch) -> None:
     compact = Task.compact
 
     def mixed(self: Task) -> None:
-        before = self.rng
+        before = self._rng
         compact(self)
-        self.rng = before.take(torch.arange(self.n))
+        self._rng = before.take(torch.arange(self.n))
 
     patch.setattr(Task, "compact", mixed)
 
 
 def order(name: str, which: str = "middle") -> Callable[[], None]:
-    return lambda: checks.order_changes_nothing(CASES[name], which)
+    return lambda: invariance.order_changes_nothing(CASES[name], which)
 
 
 def budgets(name: str, cheap: bool = False) -> Callable[[], None]:
     def check() -> None:
         for forward in (6, 23, 60, 131):
-            checks.budget_holds(CASES[name], forward, cheap)
+            invariance.budget_holds(CASES[name], forward, cheap)
 
     return check
 
 
 def witnesses(name: str, kind: torch.dtype = torch.float32) -> Callable[[], None]:
-    return lambda: checks.witnesses_hold(CASES[name], kind)
+    return lambda: invariance.witnesses_hold(CASES[name], kind)
 
 
 PLANTED: list[tuple[Callable[[Patch], None], Callable[[], None]]] = [
@@ -238,9 +239,9 @@ PLANTED: list[tuple[Callable[[Patch], None], Callable[[], None]]] = [
     (contains_says_yes, witnesses("nes", torch.float64)),
     (bounds_as_they_come, checks.the_edge_is_exact),
     (bounds_as_they_come, witnesses("branch")),
-    (modes_by_train, lambda: checks.model_is_left_alone(CASES["pgd_linf"])),
-    (flags_by_true, lambda: checks.model_is_left_alone(CASES["square"])),
-    (lone_rows, lambda: checks.no_row_is_alone(CASES["pgd_linf"])),
+    (modes_by_train, lambda: invariance.model_is_left_alone(CASES["pgd_linf"])),
+    (flags_by_true, lambda: invariance.model_is_left_alone(CASES["square"])),
+    (lone_rows, lambda: invariance.no_row_is_alone(CASES["pgd_linf"])),
     (ranks_dropped, checks.rows_of_one_problem_draw_differently),
     (asks_uncounted, checks.asks_of_one_problem_draw_differently),
     (asks_uncounted, checks.fresh_streams_differ_from_ask_to_ask),
@@ -248,7 +249,7 @@ PLANTED: list[tuple[Callable[[Patch], None], Callable[[], None]]] = [
     (everyone_starves, checks.leaving_early_changes_nothing),
     (the_runs_last_ask, checks.leaving_early_changes_nothing),
     (items_by_place, order("universal_eot", "last")),
-    (compaction_mixes, lambda: checks.compaction_changes_nothing(CASES["noise"])),
+    (compaction_mixes, lambda: invariance.compaction_changes_nothing(CASES["noise"])),
 ]
 
 
@@ -284,7 +285,7 @@ def test_snapshots_notice_what_they_compare() -> None:
         net[1].running_mean = net[1].running_mean.clone()
 
     for change in (weight, mode, grad, generator, buffer):
-        before = checks.snapshot(net)
+        before = invariance.snapshot(net)
         change()
         with pytest.raises(AssertionError):
-            checks.assert_untouched(net, before)
+            invariance.assert_untouched(net, before)

@@ -12,7 +12,7 @@ from torch import Tensor
 from ironbound.core import rows
 from ironbound.core.protocols import Answer, Ask, Box, Can, Task
 from ironbound.core.rng import Rng
-from ironbound.sets.lp import Linf
+from ironbound.sets import Linf
 
 STEPS = Can.PROJECT | Can.STEER
 

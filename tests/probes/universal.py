@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ironbound.core.protocols import Answer, Ask, Box, Can, Task
 from ironbound.core.rng import Rng
-from ironbound.sets.lp import Linf, LinfRegion
+from ironbound.sets.linf import Linf, LinfRegion
 
 
 @dataclass(frozen=True)

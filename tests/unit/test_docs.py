@@ -11,6 +11,7 @@ import torch
 from ironbound.core.rng import forked
 from ironbound.data import load
 from ironbound.models.zoo import digits_cnn
+from ironbound.testing import Conformance
 
 ROOT = Path(__file__).parents[2]
 PAGES = ["README.md", "docs/start.md", "docs/extend.md"]
@@ -43,3 +44,7 @@ def test_the_code_on_the_page_runs(page, net, tmp_path, monkeypatch):
     for block in found:
         exec(compile(block, page, "exec", dont_inherit=True), names)
     assert "ib" in names
+    for kit in [value for value in names.values() if isinstance(value, type) and issubclass(value, Conformance)]:
+        for parameter in kit()._parameters():  # the tests that are named on the page
+            promise, subject = parameter.values
+            promise(subject)

@@ -13,7 +13,7 @@ from ironbound.core.rng import Rng
 from ironbound.models.model import Model
 from ironbound.models.zoo import digits_cnn, mnist_cnn
 from ironbound.recipes.vision import pgd
-from ironbound.sets.lp import Linf
+from ironbound.sets import Linf
 
 STEPS = 40
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from ironbound.core import rows
 from ironbound.core.errors import InputError
 from ironbound.core.pairing import Pairing
-from probes.checks import same
+from ironbound.testing.tables import same
 
 TENSOR = torch.arange(12.0).view(4, 3)
 TEXTS = ["a", "b", "c", "d"]

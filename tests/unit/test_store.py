@@ -12,7 +12,7 @@ import torch
 from ironbound.core.errors import DataError, RunError
 from ironbound.core.result import Result
 from ironbound.core.store import read_json, read_tensors, write_bytes, write_json, write_tensors
-from probes import checks
+from ironbound.testing import tables as checked
 from probes.cases import CASES
 
 
@@ -21,7 +21,7 @@ def test_every_kind_of_result_is_read_as_it_was_written(name: str, tmp_path: Pat
     result = CASES[name].run()
     result.save(tmp_path / "found.safetensors")
     again = Result.load(tmp_path / "found.safetensors")
-    checks.assert_same(result, again)
+    checked.assert_same(result, again)
     assert again.config == result.config
     assert repr(again) == repr(result)
     assert again.status_names == result.status_names
@@ -48,7 +48,7 @@ def test_tables_of_all_kinds_come_back(tmp_path: Path) -> None:
     assert tables.keys() == TABLES.keys()
     for name in TABLES:
         if name != "tree":
-            assert checks.same(tables[name], TABLES[name]), name
+            assert checked.same(tables[name], TABLES[name]), name
     assert torch.equal(tables["tree"]["deep"]["y"][0], torch.zeros(2, 1))
     assert tables["tree"]["deep"]["y"][1] == ["u", "v"]
     assert tables["half"].dtype == torch.bfloat16

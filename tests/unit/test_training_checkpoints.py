@@ -17,7 +17,7 @@ from ironbound.core.errors import (
 from ironbound.core.progress import Event
 from ironbound.defenses.train import Pgd, Standard, Training, train
 from ironbound.models.model import Model
-from ironbound.sets.lp import Linf
+from ironbound.sets import Linf
 from training_samples import EPS, OBJECTIVES, Stop, images, same, small_net, state_of, stop
 
 

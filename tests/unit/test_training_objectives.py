@@ -20,7 +20,7 @@ from ironbound.defenses.train.fused import ascend
 from ironbound.defenses.train.initial import initialise
 from ironbound.models.model import Model
 from ironbound.models.zoo import digits_cnn, mnist_cnn
-from ironbound.sets.lp import Linf
+from ironbound.sets import Linf
 from training_samples import EPS, images, same, small_net, state_of, trained
 
 

@@ -19,7 +19,7 @@ from ironbound.core.errors import (
 )
 from ironbound.defenses.train import Ibp, Pgd, Standard, Training, train
 from ironbound.models.model import Model
-from ironbound.sets.lp import L2, Linf
+from ironbound.sets import L2, Linf
 from training_samples import EPS, images, small_net
 
 

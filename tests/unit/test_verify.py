@@ -284,13 +284,14 @@ def test_changed_figures_are_seen(run: Path) -> None:
 
 def test_a_changed_threat_is_seen(run: Path) -> None:
     text = (run / "manifest.json").read_text()
-    for threat in ({"radius": 0.0500001}, {"radius": None}, {"norm": "l2"}):
+    changes = ({"radius": 0.0500001}, {"radius": None}, {"norm": "l2"}, {"norm": "patch"}, {"spec": "linf:0.0500001"})
+    for threat in changes:
         edited(run / "manifest.json", lambda m, t=threat: m["threat"].update(t))
         with pytest.raises(RunError, match="the threat is not the one that was fingerprinted"):
             verified(run)
         (run / "manifest.json").write_text(text)
-    edited(run / "manifest.json", lambda m: m["threat"].update(norm="patch"))
-    with pytest.raises(RunError, match="which verify does not know how to rebuild"):
+    edited(run / "manifest.json", lambda m: m["threat"].update(spec="patch:5"))
+    with pytest.raises(RunError, match="cannot be rebuilt from text"):
         verified(run)
 
 

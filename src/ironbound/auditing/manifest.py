@@ -58,7 +58,7 @@ def manifest_of(
         "threat": threat_facts(threat, model.box),
         "plan": {
             "name": plan.name, "stages": ["clean", *(stage.name for stage in plan.stages)],
-            "notes": plan.notes(model.classes),
+            **({"notes": notes} if (notes := plan.notes(model.classes)) else {}),
         },
         "kinds": {"clean": "clean", **{stage.name: stage.kind for stage in plan.stages}},
         "seed": seed,

@@ -22,5 +22,9 @@ GOWAL = Paper(
      "Arandjelovic, Relja", "Mann, Timothy", "Kohli, Pushmeet"),
     2018, "On the Effectiveness of Interval Bound Propagation for Training Verifiably Robust Models", "1810.12715",
 )  # fmt: skip
+ENGSTROM = Paper(
+    ("Engstrom, Logan", "Tran, Brandon", "Tsipras, Dimitris", "Schmidt, Ludwig", "Madry, Aleksander"),
+    2019, "Exploring the Landscape of Spatial Robustness", "1712.02779", "ICML 2019",
+)  # fmt: skip
 
-ENTRIES = (Entry("certify", "ibp", ibp, GOWAL), Entry("certify", "exhaustive", exhaustive, None))
+ENTRIES = (Entry("certify", "ibp", ibp, GOWAL), Entry("certify", "exhaustive", exhaustive, ENGSTROM))

@@ -74,7 +74,9 @@ class DataSettings(Settings):
 class ThreatSettings(DataSettings, ModelSettings):
     """What every verb needs: a model, data, a threat, a folder."""
 
-    threat: str = _key(..., "what the attacker may change: linf:8/255, l2:0.5", "SET:RADIUS")
+    threat: str = _key(
+        ..., "what the attacker may change: linf:8/255, l2:0.5, l1:12, l0:3 (pixels), linf:8/255|l2:0.5", "SET:RADIUS"
+    )
     method: Names = _key(("standard",), "the plan: standard or quick", "NAME")
     out: str | None = _key(None, "the run folder; a new one below runs/ where none is given", "FOLDER")
     resume: bool = _key(False, "go on with the run in --out")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ironbound.certification.catalogue import GOWAL
 from ironbound.core.catalogue import Entry
 from ironbound.defenses.train.catalogue import ibp, pgd, standard
-from ironbound.recipes.vision import MADRY
+from ironbound.recipes.gradient import MADRY
 
 ENTRIES = (
     Entry("harden", "standard", standard, None),

@@ -29,6 +29,7 @@ def noise(draws: int = 100) -> Attack:
 def exhaustive(block: int = 32) -> Attack:
     """Every point of a finite set, `block` at a time: what it does not break cannot be broken within the set.
 
+    Paper: Engstrom et al. 2019, Exploring the Landscape of Spatial Robustness, arXiv 1712.02779, section 3 (grid search).
     Cost: at most the set's points forward rows a problem.
     """
     return Attack(TheThreat(), Untargeted(), Margin(), Exhaustive(block), Direct())
@@ -82,6 +83,10 @@ _SQUARE = Paper(
     ("Andriushchenko, Maksym", "Croce, Francesco", "Flammarion, Nicolas", "Hein, Matthias"), 2020,
     "Square Attack: A Query-Efficient Black-Box Adversarial Attack via Random Search", "1912.00049", "ECCV 2020",
 )  # fmt: skip
+_ENGSTROM = Paper(
+    ("Engstrom, Logan", "Tran, Brandon", "Tsipras, Dimitris", "Schmidt, Ludwig", "Madry, Aleksander"),
+    2019, "Exploring the Landscape of Spatial Robustness", "1712.02779", "ICML 2019",
+)  # fmt: skip
 _CHEN = Paper(
     ("Chen, Jianbo", "Jordan, Michael I.", "Wainwright, Martin J."),
     2020, "HopSkipJumpAttack: A Query-Efficient Decision-Based Attack", "1904.02144", "IEEE S&P 2020",
@@ -94,7 +99,7 @@ _CARLINI = Paper(
 
 ENTRIES = (
     Entry("attack", "noise", noise, _CARLINI),
-    Entry("attack", "exhaustive", exhaustive, None),
+    Entry("attack", "exhaustive", exhaustive, _ENGSTROM),
     *GRADIENT,
     Entry("attack", "fab", fab, _FAB),
     Entry("attack", "fab_targeted", fab_targeted, CROCE, aliases=("fab_t",)),

@@ -120,7 +120,9 @@ class L0Region(BallRegion):
 
     def _by_pixel(self, values: Tensor) -> Tensor:
         """Shape (n, channels, pixels)."""
-        return flat(values).view(len(values), self.channels, -1) if values.numel() else flat(values)[:, None]
+        wide = flat(values)
+        pixels = wide.shape[1] // self.channels  # which -1 could not tell of no rows
+        return wide.reshape(len(wide), self.channels, pixels)
 
     def _by_value(self, pixels: Bool[Tensor, "n pixels"]) -> Tensor:
         """What is said of pixels, said of each value, in the shape of x."""

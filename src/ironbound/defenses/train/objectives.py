@@ -25,7 +25,7 @@ from ironbound.defenses.train.batchnorm import moved
 from ironbound.defenses.train.fused import ascend
 from ironbound.defenses.train.initial import initialise
 from ironbound.models.model import Model
-from ironbound.sets.lp import LinfRegion
+from ironbound.sets.linf import LinfRegion
 
 
 @dataclass(frozen=True, eq=False)
