@@ -62,10 +62,9 @@ def _ours(case: Case, seed: int) -> tuple[Tensor, dict[str, int], float]:
     """Which inputs are wrong or broken, the rows, the seconds."""
     threat = ib.Linf(case.eps)
     found, spent = _timed(lambda: ib.attack(case.net, case.x, case.y, threat=threat, method="autoattack", seed=seed))
-    for stage in found.config.get("stages", ()):
-        print(
-            f"    {stage['name']:10} entered by {stage['entered']:4}, found {stage['found']:4}, rows {stage['forward']}/{stage['backward']}"
-        )
+    for one in found.config.get("stages", ()):
+        rows = f"rows {one['forward']}/{one['backward']}"
+        print(f"    {one['name']:10} entered by {one['entered']:4}, found {one['found']:4}, {rows}")
     return found.success, {"forward": int(found.forward.sum()), "backward": int(found.backward.sum())}, spent
 
 

@@ -11,15 +11,17 @@ from ironbound.core.version import __version__
 if TYPE_CHECKING:
     from ironbound import goals, objectives, oracles, recipes
     from ironbound.core.attack import Attack
+    from ironbound.core.cascade import Cascade
     from ironbound.core.errors import IronboundError
     from ironbound.core.protocols import Ask, Budget, Can, Rows, Status, Want
     from ironbound.core.result import Result
-    from ironbound.goals import Targeted, Untargeted
+    from ironbound.goals import Targeted, TopK, Untargeted
     from ironbound.models.model import Model
     from ironbound.models.open import load
-    from ironbound.objectives import CrossEntropy, Margin
+    from ironbound.objectives import CrossEntropy, Dlr, Margin, ProbabilityMargin, Rescaled
     from ironbound.oracles import Direct, Eot, Labels
     from ironbound.searches.ascent import Ascent, Clean, Uniform
+    from ironbound.searches.guided import Aimed, Away
     from ironbound.searches.moves import Apgd, Momentum, Step
     from ironbound.sets import L0, L1, L2, Finite, InputRegion, Linf, Union, parse_threat
     from ironbound.verbs import Hardened, attack, audit, certify, harden, verify
@@ -28,15 +30,19 @@ __all__ = [
     "L0",
     "L1",
     "L2",
+    "Aimed",
     "Apgd",
     "Ascent",
     "Ask",
     "Attack",
+    "Away",
     "Budget",
     "Can",
+    "Cascade",
     "Clean",
     "CrossEntropy",
     "Direct",
+    "Dlr",
     "Eot",
     "Finite",
     "Hardened",
@@ -47,11 +53,14 @@ __all__ = [
     "Margin",
     "Model",
     "Momentum",
+    "ProbabilityMargin",
+    "Rescaled",
     "Result",
     "Rows",
     "Status",
     "Step",
     "Targeted",
+    "TopK",
     "Uniform",
     "Union",
     "Untargeted",
@@ -72,25 +81,30 @@ __all__ = [
 
 _HOMES = {
     "core.attack": "Attack",
+    "core.cascade": "Cascade",
     "core.errors": "IronboundError",
     "core.protocols": "Ask Budget Can Rows Status Want",
     "core.result": "Result",
-    "goals": "Targeted Untargeted goals",
+    "goals": "Targeted TopK Untargeted goals",
     "models.model": "Model",
     "models.open": "load",
-    "objectives": "CrossEntropy Margin objectives",
+    "objectives": "CrossEntropy Dlr Margin ProbabilityMargin Rescaled objectives",
     "oracles": "Direct Eot Labels oracles",
     "recipes": "recipes",
     "searches.ascent": "Ascent Clean Uniform",
+    "searches.guided": "Aimed Away",
     "searches.moves": "Apgd Momentum Step",
     "sets": "L0 L1 L2 Finite InputRegion Linf Union parse_threat",
     "verbs": "Hardened attack audit certify harden verify",
 }
+_APART = {"testing"}  # reached as ironbound.testing, and not by `import *`: it needs pytest
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
 
 
 def __getattr__(name: str) -> Any:
     """What is imported when it is first asked for, so that `ironbound --help` need not wait for torch."""
+    if name in _APART:
+        return import_module(f"ironbound.{name}")
     if name not in _HOME_OF:
         raise AttributeError(f"module 'ironbound' has no attribute {name!r}")
     home = import_module(f"ironbound.{_HOME_OF[name]}")

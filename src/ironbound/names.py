@@ -9,8 +9,9 @@ from ironbound import recipes
 from ironbound.core.attack import Attack
 from ironbound.core.cascade import Cascade
 from ironbound.core.catalogue import Entry, find, normal
-from ironbound.core.errors import UsageError
+from ironbound.core.errors import CompositionError, UsageError
 from ironbound.core.protocols import PerturbationSet
+from ironbound.goals import Targeted, Untargeted
 from ironbound.models.model import Model
 from ironbound.sets.threat import parse_threat
 
@@ -34,7 +35,7 @@ def radius_must_fit(threat: Any, model: Model, x: Any) -> None:
     if covers_all(threat, model.box, x):
         raise UsageError(
             f"radius {_radius(threat)} on a range of {list(model.box or ())}. {radius_problem(threat, model.box, x)} "
-            "If the whole range is meant, say Linf(math.inf)."
+            f"If the whole range is meant, say {getattr(threat, 'norm', 'linf')}:inf."
         )
 
 
@@ -48,7 +49,7 @@ def set_of(threat: PerturbationSet | str) -> PerturbationSet:
     """A threat as a set: "linf:8/255" is read, a set is taken as it is. Raises UsageError or UnknownName."""
     if isinstance(threat, str):
         return parse_threat(threat)
-    if not isinstance(threat, PerturbationSet):
+    if isinstance(threat, type) or not isinstance(threat, PerturbationSet):
         raise UsageError(f'a threat is a set such as Linf(8/255) or a text such as "linf:8/255"; got {threat!r}.')
     return threat
 
@@ -61,6 +62,49 @@ def attack_of(method: str | Attack | Cascade) -> Attack | Cascade:
         raise UsageError(f"a method is a name of the catalogue or an Attack; got {type(method).__name__}.")
     made: Attack | Cascade = find(recipes.ENTRIES, "attack", method).make()
     return made
+
+
+def composed(method: str | Attack | Cascade, threat: PerturbationSet, targeted: bool = False) -> Attack | Cascade:
+    """The attack on this set. Raises CompositionError with the names that do fit, where this one does not."""
+    attack = attack_of(method)
+    if targeted and not isinstance(attack.goal, (Targeted, Untargeted)):
+        raise UsageError(
+            f"target= sets the goal, and the attack has one of its own, {attack.goal!r}. Leave one of them out."
+        )
+    try:
+        return (attack.replace(goal=Targeted()) if targeted else attack).against(threat)
+    except CompositionError as error:
+        raise CompositionError(f"{_told(error, method)} {_what_fits(threat, targeted)}") from None
+
+
+def plan_must_fit(plan: Plan, threat: PerturbationSet) -> None:
+    """Raise CompositionError, with the attacks that do fit, where a stage of the plan does not fit the set."""
+    try:
+        plan.against(threat)
+    except CompositionError as error:
+        raise CompositionError(f"{_told(error, plan.name)} {_what_fits(threat)}") from None
+
+
+def _told(error: CompositionError, method: Any) -> str:
+    return f"{method}: {error}" if isinstance(method, str) else str(error)
+
+
+def _what_fits(threat: PerturbationSet, targeted: bool = False) -> str:
+    """The names of the attacks that work on this set, in a sentence."""
+    goal, names = Targeted() if targeted else Untargeted(), []
+    norms = {getattr(part, "norm", "") for part in getattr(threat, "parts", (threat,))}
+    for entry in recipes.ENTRIES:
+        attack = entry.make().replace(goal=goal)
+        try:
+            attack.against(threat)
+        except CompositionError:
+            continue
+        search = getattr(attack, "search", None)
+        balls = getattr(getattr(search, "search", search), "norms", None)  # those that refuse other sets when they run
+        names += [entry.name] if balls is None or norms <= set(balls) else []
+    said = f"With {'a target' if targeted else 'this threat'} there are: {', '.join(names)}." if names else ""
+    plan = " An audit takes each of these names as its method." if names and not targeted else ""
+    return (said + plan).strip()
 
 
 def plan_named(method: str | Attack | Cascade | Plan) -> Plan:

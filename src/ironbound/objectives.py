@@ -98,6 +98,7 @@ class TargetMargin:
     """
 
     needs = 2
+    within = "Aimed(search, objective)"
 
     def __call__(self, out: Outputs, y: Int[Tensor, " m"], target: Int[Tensor, " m"]) -> Float[Tensor, " m"]:
         """One number a row, in logits."""
@@ -113,6 +114,7 @@ class TargetDlr:
     """
 
     needs = 4
+    within = "Aimed(search, objective)"
 
     def __call__(self, out: Outputs, y: Int[Tensor, " m"], target: Int[Tensor, " m"]) -> Float[Tensor, " m"]:
         """One number a row."""
@@ -128,6 +130,7 @@ class TargetProbability:
     """p_t - p_y: the targeted probability margin (Xie et al. 2024, arXiv 2411.15210)."""
 
     needs = 2
+    within = "Aimed(search, objective)"
 
     def __call__(self, out: Outputs, y: Int[Tensor, " m"], target: Int[Tensor, " m"]) -> Float[Tensor, " m"]:
         """One number a row, in [-1, 1]."""
@@ -143,6 +146,8 @@ class KlToClean:
     Paper: Zhang et al. 2019, Theoretically Principled Trade-off between Robustness and Accuracy (TRADES), arXiv 1901.08573,
     equation 5 and algorithm 1. Its gradient at x itself is zero: start elsewhere.
     """
+
+    within = "Away(search)"
 
     def __call__(self, out: Outputs, clean: Outputs) -> Float[Tensor, " m"]:
         """One number a row, of the logits here and those of the clean input."""

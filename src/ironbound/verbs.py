@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,18 +14,17 @@ from ironbound.core import rows as rows_
 from ironbound.core.attack import Attack
 from ironbound.core.cascade import Cascade, merged
 from ironbound.core.catalogue import find
-from ironbound.core.errors import RunError, UsageError
+from ironbound.core.errors import InputError, RunError, UsageError
 from ironbound.core.progress import Listener, silent
 from ironbound.core.protocols import PerturbationSet
 from ironbound.core.result import Result
 from ironbound.core.rng import Rng, content_keys
-from ironbound.goals import Targeted
 from ironbound.models.model import Model
 from ironbound.models.weights import save_weights, weights_digest
-from ironbound.names import attack_of, catalogue, plan_named, radius_must_fit, set_of
+from ironbound.names import catalogue, composed, plan_must_fit, plan_named, radius_must_fit, set_of
 from ironbound.recipes.draws import fitted
 from ironbound.recipes.standing import attack_from_clean, own_answers
-from ironbound.recipes.targets import ranked_targets
+from ironbound.recipes.targets import NAMES, ranked_targets
 
 if TYPE_CHECKING:
     from ironbound.auditing.audit import Audit
@@ -61,14 +61,14 @@ def attack(
     seed, rows, reproducible: see Attack; rows and progress change no answer.
 
     A sample that the model gets wrong already has status ALREADY_WRONG, success, and itself as the adversarial input;
-    one that it answers with NaN has status NON_FINITE. Results are on the device of x, or NumPy arrays where x is one.
+    so has one whose target is the model's answer as it is: give targets other than y. One that the model answers with
+    NaN has status NON_FINITE. Results are on the device of x, or NumPy arrays where x is one.
 
     >>> found = attack(net, x, y, threat="linf:8/255", method="apgd")  # doctest: +SKIP
     """
     wrapped = Model.of(model)
     inputs, labels = wrapped.admit(x, y)
-    unfitted = attack_of(method) if target is None else attack_of(method).replace(goal=Targeted())
-    chosen = fitted(unfitted.against(set_of(threat)), wrapped)
+    chosen = fitted(composed(method, set_of(threat), targeted=target is not None), wrapped)
     radius_must_fit(chosen.set, wrapped, inputs)
     keys = content_keys(inputs, labels).to(wrapped.device)
     if labels is None and (target is None or isinstance(target, str)):
@@ -91,8 +91,13 @@ def _targets(model: Model, x: Any, y: Tensor, target: Any, rng: Rng, rows: int |
     """The classes to reach, a column for each attempt."""
     if isinstance(target, str):
         return ranked_targets(model, x, y, target, rng, rows)
-    wanted = torch.full((rows_.count(x),), target) if isinstance(target, int) else target
-    column: Tensor = model.admit(x, wanted)[1]
+    wanted = torch.full((rows_.count(x),), int(target)) if isinstance(target, Integral) else target
+    if isinstance(wanted, (float, bool)):
+        raise UsageError(f"a target is a class, one class a sample, or one of {', '.join(NAMES)}; got {target!r}.")
+    try:
+        column: Tensor = model.admit(x, wanted)[1]
+    except InputError as error:
+        raise InputError(f"target: {error}") from None
     return column[:, None]
 
 
@@ -164,6 +169,7 @@ def audit(
     wrapped, loaded = Model.of(model), storable(load(data, samples=samples, seed=seed))
     chosen, plan = rows_.of_rows(set_of(threat), loaded.index), plan_named(method)
     radius_must_fit(chosen, wrapped, loaded.x)
+    plan_must_fit(plan, chosen)
     folder = run(
         wrapped, loaded, chosen, plan, out,
         seed=seed, rows=rows, pool=pool, resume=resume, progress=progress, origin=origin,
@@ -247,6 +253,7 @@ def harden(
     training = training_named(method, **{"seed": seed, **settings}) if isinstance(method, str) else method
     fit, held_out = parted(load(data), test, samples, seed)
     radius_must_fit(chosen, wrapped, fit.x)
+    _must_be_one_for_all(chosen, fit.x)
     folder = None if out is None else Path(out)
     if folder is not None and not resume and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunError(f"{folder} is no empty folder. Go on with a hardening by resume=True, or give another out=.")
@@ -263,6 +270,18 @@ def harden(
     if folder is not None:
         save_weights(trained.model.net, folder / "model.safetensors")
     return Hardened(trained.model, before, bracket("after", trained.model, _trained(origin, folder)), trained.history)
+
+
+def _must_be_one_for_all(threat: Any, x: Any) -> None:
+    """Raise UsageError for radii and masks of single samples: training and test samples are others, and drawn."""
+    for part in getattr(threat, "parts", (threat,)):
+        mask = getattr(part, "mask", None)
+        own = mask is not None and isinstance(x, Tensor) and mask.ndim == x.ndim
+        if own or isinstance(getattr(part, "eps", None), Tensor):
+            raise UsageError(
+                f"training takes one radius and one mask for all samples, since it draws them; got {part!r}. "
+                "Audit with radii of their own."
+            )
 
 
 def _trained(origin: dict[str, Any] | None, folder: Path | None) -> dict[str, Any] | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -14,7 +12,7 @@ from exact.test_hyperplane import smallest
 from exact.test_linear import MODELS, Two, problem
 from ironbound.core.attack import Attack
 from ironbound.core.errors import CompositionError, UsageError
-from ironbound.core.protocols import Answer, Ask, Budget, Can, Task, Want
+from ironbound.core.protocols import Budget, Want
 from ironbound.goals import Targeted, Untargeted
 from ironbound.models.model import Model
 from ironbound.objectives import Margin
@@ -30,32 +28,11 @@ from ironbound.testing.invariance import (
     witnesses_hold,
 )
 from ironbound.testing.trials import Trial
+from parity.hearing import Overheard
 from probes.cases import N, digits, net_of
 
 NORMS = pytest.mark.parametrize("norm", [Linf, L2, L1])
 BUILDS = pytest.mark.parametrize("build", [fab, fab_targeted])
-
-
-@dataclass(frozen=True)
-class Overheard:
-    """A search whose every point is kept."""
-
-    search: Any
-    points: list[Tensor] = field(default_factory=list)
-
-    @property
-    def needs(self) -> Can:
-        return self.search.needs
-
-    def run(self, task: Task) -> Generator[Ask, Answer, None]:
-        asks, answer = self.search.run(task), None
-        while True:
-            try:
-                ask = next(asks) if answer is None else asks.send(answer)
-            except StopIteration:
-                return
-            self.points.append(ask.points.clone())  # type: ignore[union-attr]
-            answer = yield ask
 
 
 class Linear(nn.Module):

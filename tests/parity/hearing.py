@@ -31,6 +31,7 @@ class Overheard:
     search: Search
     points: list[Tensor] = field(default_factory=list)
     values: list[Tensor] = field(default_factory=list)
+    won: list[Tensor] = field(default_factory=list)
 
     @property
     def needs(self) -> Can:
@@ -46,6 +47,7 @@ class Overheard:
             self.points.append(ask.points.clone())  # type: ignore[union-attr]
             answer = yield ask
             self.values.append(answer.value.clone())
+            self.won.append(answer.success.clone())
 
 
 @dataclass(frozen=True)

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from ironbound.core.attack import Attack
-from ironbound.core.protocols import Answer, Ask, Can, Task, Want
+from ironbound.core.protocols import Want
 from ironbound.goals import Untargeted
 from ironbound.models.model import Model
 from ironbound.objectives import Margin, TargetMargin
@@ -22,43 +18,12 @@ from ironbound.searches.fab import Fab
 from ironbound.searches.guided import Aimed, Likely
 from ironbound.searches.hyperplane import Planes
 from ironbound.sets import L1, L2, Linf
+from parity.hearing import Overheard, golden
 from parity.small_net import with_weights
 
 NORMS = pytest.mark.parametrize(("norm", "threat"), [("linf", Linf()), ("l2", L2()), ("l1", L1())])
 AIMS = pytest.mark.parametrize("aimed", [False, True], ids=["untargeted", "targeted"])
 ORDERS = {"linf": torch.inf, "l2": 2, "l1": 1}
-
-
-def golden(name: str) -> dict[str, Tensor]:
-    with np.load(Path(__file__).parent / "golden" / f"{name}.npz") as arrays:
-        return {key: torch.from_numpy(arrays[key]) for key in arrays.files}
-
-
-@dataclass(frozen=True)
-class Overheard:
-    """A search that notes its points and the sizes of those that were adversarial."""
-
-    search: Fab
-    norm: str
-    points: list[Tensor] = field(default_factory=list)
-    found: list[Tensor] = field(default_factory=list)
-
-    @property
-    def needs(self) -> Can:
-        return self.search.needs
-
-    def run(self, task: Task) -> Generator[Ask, Answer, None]:
-        asks, answer = self.search.run(task), None
-        while True:
-            try:
-                ask = next(asks) if answer is None else asks.send(answer)
-            except StopIteration:
-                return
-            points: Any = ask.points
-            answer = yield ask
-            size = torch.linalg.vector_norm((points - task.region.x).flatten(1), ord=ORDERS[self.norm], dim=1)
-            self.points.append(points)
-            self.found.append(torch.where(answer.success, size, torch.inf))
 
 
 def walked(norm: str, threat: Any, aimed: bool, steps: int, final: int = 0) -> tuple[Any, Overheard, dict[str, Tensor]]:
@@ -67,7 +32,7 @@ def walked(norm: str, threat: Any, aimed: bool, steps: int, final: int = 0) -> t
     net = with_weights(tables)
     right = net(tables["x"]).argmax(1) == tables["y"]
     tables |= {name: tables[name][right] for name in ("x", "y", *(k for k in tables if "after" in k))}
-    watch = Overheard(Fab(steps, towards=aimed, final=final), norm)
+    watch = Overheard(Fab(steps, towards=aimed, final=final))
     search = Aimed(watch, TargetMargin(), Likely(1)) if aimed else watch  # type: ignore[arg-type]
     attack = Attack(threat, Untargeted(), Margin(), search if not final else _plain(search), Direct(), Want.SMALLEST)
     return attack(Model(net), tables["x"], tables["y"]), watch, tables
@@ -95,7 +60,9 @@ def test_the_same_is_found_and_the_final_looks_shorten_it(norm: str, threat: Any
     _, watch, tables = walked(norm, threat, aimed, steps)
     theirs = tables[("targeted_" if aimed else "") + f"after_{steps}"] - tables["x"]
     size = torch.linalg.vector_norm(theirs.flatten(1), ord=ORDERS[norm], dim=1)
-    found = torch.stack(watch.found[2::2]).amin(0)  # where the steps led; the authors look nowhere else
+    length = lambda points: torch.linalg.vector_norm((points - tables["x"]).flatten(1), ord=ORDERS[norm], dim=1)
+    led = zip(watch.points[2::2], watch.won[2::2], strict=True)  # where the steps led; the authors look nowhere else
+    found = torch.stack([torch.where(won, length(points), torch.inf) for points, won in led]).amin(0)
     found = torch.where(torch.isfinite(found), found, 0.0)
     away = (found / size - 1).abs()[size > 0]
     assert int((away > 1e-9).sum()) <= (

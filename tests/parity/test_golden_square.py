@@ -8,9 +8,9 @@ from ironbound.searches.square import Square
 from parity.hearing import golden
 
 
-@pytest.mark.parametrize("name", ["share_rescaled"])
-def test_windows_shrink_as_published(name: str) -> None:
+@pytest.mark.parametrize(("name", "rescaled"), [("share_rescaled", True), ("share", False)])
+def test_windows_shrink_as_published(name: str, rescaled: bool) -> None:
     g = golden("square_schedule")
-    ours = [Square(queries=5000).share(int(query)) for query in g["queries"]]
+    ours = [Square(queries=5000, rescaled=rescaled).share(int(query)) for query in g["queries"]]
     assert ours == g[name].tolist()
-    assert len(set(ours)) == 10
+    assert len(set(ours)) == (10 if rescaled else 8)

@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -180,12 +179,5 @@ def measured(count: int) -> Count:
 
 def test_a_hundred_thousand_small_problems() -> None:
     total = measured(102_000)
-    assert (total.outside, total.refuted) == (0, 0), total
-    assert total.witnesses > 0.2 * total.problems, total
-
-
-@pytest.mark.slow
-def test_a_million_small_problems() -> None:
-    total = measured(1_000_000)
     assert (total.outside, total.refuted) == (0, 0), total
     assert total.witnesses > 0.2 * total.problems, total

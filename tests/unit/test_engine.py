@@ -23,8 +23,9 @@ from ironbound.searches.ascent import Ascent
 from ironbound.searches.chance import Draws
 from ironbound.searches.moves import Apgd, Step
 from ironbound.sets import L2, Linf
+from ironbound.testing import WhiteNoise, invariance
 from probes import checks
-from probes.cases import CASES, GOAL, TABLE, Noise, digits, net_of
+from probes.cases import CASES, GOAL, TABLE, digits, net_of
 from probes.checks import Liar, Never, Sum, Twice
 from probes.greedy import Greedy
 from probes.tokens import Swaps
@@ -121,13 +122,13 @@ def test_keys_are_one_a_problem() -> None:
 
 
 # ------------------------------------------------------------------------------------------------- prices and budgets
-@pytest.mark.parametrize("oracle", [Liar(Direct(), Noise(0.1), 3), Twice(), Eot(Twice(), None, 2)])
+@pytest.mark.parametrize("oracle", [Liar(Direct(), WhiteNoise(0.1), 3), Twice(), Eot(Twice(), None, 2)])
 def test_an_oracle_that_runs_more_than_it_says_is_stopped(oracle: Any) -> None:
     model, x, y = some()
-    before = checks.snapshot(model.net)
+    before = invariance.snapshot(model.net)
     with pytest.raises(CompositionError, match="cost"):
         PGD.replace(oracle=oracle)(model, x, y)
-    checks.assert_untouched(model.net, before)
+    invariance.assert_untouched(model.net, before)
 
 
 def test_an_oracle_may_call_the_model_more_than_once() -> None:
@@ -334,7 +335,7 @@ def test_a_win_by_rounding_is_no_win() -> None:
 
 def test_the_margin_is_the_judges() -> None:
     model, x, y = some(kind=torch.float32)
-    result = PGD.replace(set=Linf(0.15), oracle=Eot(Direct(), Noise(0.05), 4))(model, x, y)
+    result = PGD.replace(set=Linf(0.15), oracle=Eot(Direct(), WhiteNoise(0.05), 4))(model, x, y)
     with torch.no_grad():
         margin = GOAL.margin(net_of(torch.float32).eval()(result.adversarial), y).double()
     assert bool(result.success.any())
@@ -421,20 +422,20 @@ def test_out_of_memory_halves_and_changes_nothing(name: str, most: int) -> None:
 
 def test_out_of_memory_charges_no_row_twice() -> None:
     model, x, y = some(16)
-    result = PGD.replace(oracle=Eot(Direct(), Noise(0.01), 4))(Model(Small(model.net, 9)), x, y)
-    whole = PGD.replace(oracle=Eot(Direct(), Noise(0.01), 4))(model, x, y)
+    result = PGD.replace(oracle=Eot(Direct(), WhiteNoise(0.01), 4))(Model(Small(model.net, 9)), x, y)
+    whole = PGD.replace(oracle=Eot(Direct(), WhiteNoise(0.01), 4))(model, x, y)
     assert torch.equal(result.forward, whole.forward)
     assert torch.equal(result.backward, whole.backward)
 
 
-@pytest.mark.parametrize(("most", "attack"), [(1, PGD), (3, PGD.replace(oracle=Eot(Direct(), Noise(0.1), 4)))])
+@pytest.mark.parametrize(("most", "attack"), [(1, PGD), (3, PGD.replace(oracle=Eot(Direct(), WhiteNoise(0.1), 4)))])
 def test_one_row_too_many_says_so(most: int, attack: Attack) -> None:
     model, x, y = some()
     small = Small(model.net, most)
-    before = checks.snapshot(small)
+    before = invariance.snapshot(small)
     with pytest.raises(OutOfMemory, match="fewer draws"):
         attack(Model(small), x, y)
-    checks.assert_untouched(small, before)
+    invariance.assert_untouched(small, before)
 
 
 def test_another_error_is_not_swallowed() -> None:
@@ -451,10 +452,10 @@ def test_another_error_is_not_swallowed() -> None:
 
     _, x, y = some()
     net = Broken()
-    before = checks.snapshot(net)
+    before = invariance.snapshot(net)
     with pytest.raises(RuntimeError, match="a bug of the user's"):
         PGD(Model(net), x, y)
-    checks.assert_untouched(net, before)
+    invariance.assert_untouched(net, before)
 
 
 # ------------------------------------------------------------------------------------------------- the user's module
@@ -483,13 +484,13 @@ class Buffers(nn.Module):
 @pytest.mark.parametrize("fails", [False, True])
 def test_buffers_that_the_net_writes_come_back(fails: bool) -> None:
     net, (_, x, y) = Buffers(), some()
-    before, quiet = checks.snapshot(net), net.quiet
+    before, quiet = invariance.snapshot(net), net.quiet
     if fails:
         with pytest.raises(CompositionError):
             PGD.replace(oracle=Twice())(Model(net), x, y)
     else:
         PGD.replace(cheap=True)(Model(net), x, y)
-    checks.assert_untouched(net, before)
+    invariance.assert_untouched(net, before)
     assert net.quiet is quiet
     assert quiet.tolist() == [0, 0]
 

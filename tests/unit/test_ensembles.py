@@ -43,6 +43,7 @@ def test_the_standard_schedule(threat: str) -> None:
     assert all(stage.attack.want is Want.FIRST and stage.attack.set == set_of(threat) for stage in made.stages)
     assert isinstance(made.stages[0].attack.objective, CrossEntropy)
     assert isinstance(made.stages[3].attack.objective, Margin)
+    assert not made.stages[3].attack.search.rescaled  # type: ignore[attr-defined]
 
 
 def test_the_schedule_on_l1() -> None:
@@ -125,7 +126,7 @@ def shortened(cascade: Cascade) -> Cascade:
     def shorter(attack: Attack) -> Attack:
         search = attack.search
         inner = search.search if isinstance(search, Aimed) else search
-        few = Square(queries=60) if isinstance(inner, Square) else _with_steps(inner)
+        few = Square(queries=60, rescaled=False) if isinstance(inner, Square) else _with_steps(inner)
         return attack.replace(search=Aimed(few, search.loss, search.targets) if isinstance(search, Aimed) else few)
 
     return cascade.each(shorter)

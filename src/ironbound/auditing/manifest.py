@@ -197,7 +197,10 @@ def _said(threat: Any) -> str:
 
 
 def _span(eps: torch.Tensor) -> str:
-    return f"{float(eps.min()):.6g} to {float(eps.max()):.6g}" if len(eps) else "none"
+    if not len(eps):
+        return "none"
+    low, high = f"{float(eps.min()):.6g}", f"{float(eps.max()):.6g}"
+    return f"{low} to {high}" if low != high else f"{low} each"
 
 
 def _processor() -> str:

@@ -128,7 +128,7 @@ def prove(
         return Certificates(nothing.bool(), nothing, [], nothing)
     model.settle(x[:15].to(model.device, model.dtype))
     if model.outputs == "decisions":
-        raise ModelError("the model answers with decisions alone; bounds need its logits. Certify it by smoothing.")
+        raise ModelError("the model answers with decisions alone; bounds need its logits.")
     if graph is not None and graph.module is not model.module:
         raise UsageError("graph is the trace of another module; pass trace(model.module, x) of this model, or none.")
     if isinstance(method, Whole):
@@ -233,14 +233,16 @@ class _Prover:
         if not isinstance(region, Boxed):
             raise UsageError(
                 f"{type(self.set_).__name__} has no box around its points, which bounds need; Linf, L2, L1 and "
-                'L0 have. Finite sets are decided by method="exhaustive", others certified by smoothing.'
+                'L0 have. Finite sets are decided by method="exhaustive".'
             )
         return region
 
 
 def _checked(model: Model, x: Any, y: Any, rows: int | None) -> None:
     if model.random:
-        raise UsageError("bounds are of deterministic models, and this one is random=True. Certify it by smoothing.")
+        raise UsageError(
+            "bounds are of deterministic models, and this one is random=True. Make it deterministic, or attack it."
+        )
     if model.dtype not in (torch.float32, torch.float64):
         raise UsageError(
             f"the tolerance for rounding covers float32 and float64; the model is {model.dtype}. Convert it."

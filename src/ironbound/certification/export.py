@@ -41,8 +41,8 @@ def _exported(module: nn.Module, example: Tensor) -> ExportedProgram:
         said = " ".join(str(error).split()) or type(error).__name__
         raise UnsupportedOperation(
             f"{type(module).__name__} cannot be traced for a batch of any size. Usual reasons: len(x), or a number, "
-            "where x.shape[0] is meant; an `if` on a tensor's values; NumPy inside forward(). Rewrite that part, "
-            f"or certify by smoothing, which needs no trace. torch.export says: {said[:300]}"
+            "where x.shape[0] is meant; an `if` on a tensor's values; NumPy inside forward(). Rewrite that part. "
+            f"torch.export says: {said[:300]}"
         ) from error
 
 
@@ -109,7 +109,7 @@ class _Conversion:
         varies = op not in SHAPE_ONLY and any(ref.varies for ref in _leaves([args, list(kwargs.values())]))
         if torch.Tag.nondeterministic_seeded in getattr(fx.target, "tags", ()):
             raise UnsupportedOperation(
-                f"{op} at {place} draws random numbers; bounds are for deterministic models. Use smoothing."
+                f"{op} at {place} draws random numbers; bounds are for deterministic models. Leave the drawing out."
             )
         node = Node(fx.name, op, fx.target, tuple(args), kwargs, place, varies, None)  # type: ignore[arg-type]
         if varies:
@@ -149,7 +149,7 @@ def _known(node: Node) -> None:
     if operation is None:
         raise UnsupportedOperation(
             f"no bounds are known for {node.op} at {node.module}. Supported: {supported()}. "
-            "Replace that layer, or certify by smoothing, which needs no bounds."
+            "Replace that layer, or attack the model: an attack needs no bounds."
         )
     if reason := operation.refuses(node):
         raise UnsupportedOperation(f"{node.op} at {node.module} has no bounds as it is used there: {reason}.")

@@ -86,6 +86,14 @@ class Attack:
     """A name gives the attack random streams of its own: stages of a cascade would otherwise start at the same points."""
 
     def __post_init__(self) -> None:
+        for name in ("set", "goal", "objective", "search", "oracle"):
+            if isinstance(part := getattr(self, name), type):
+                raise UsageError(f"{name} is an instance, such as {part.__name__}(); got the class itself.")
+        if within := getattr(self.objective, "within", ""):
+            raise CompositionError(
+                f"{type(self.objective).__name__} compares with what was heard at the clean input, so it belongs to the "
+                f"search that hears it: search={within} of ironbound.searches.guided. As objective= use Margin() or Dlr()."
+            )
         offered = self.set.can | self.oracle.gives
         missing = self.search.needs & ~offered
         if missing:

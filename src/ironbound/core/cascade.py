@@ -59,9 +59,10 @@ class Cascade:
         return replace(taken, set=rows_.of_rows(self.set, index))
 
     def replace(self, **parts: Any) -> Cascade:
-        """The same with other parts in every stage."""
-        changed = self.each(lambda attack: attack.replace(**parts))
-        return replace(changed, set=parts["set"]) if "set" in parts else changed
+        """The same with other parts in every stage; another set as by `against`, since stages may depend on it."""
+        threat = parts.pop("set", None)
+        changed = self.each(lambda attack: attack.replace(**parts)) if parts else self
+        return changed if threat is None else changed.against(threat)
 
     def against(self, threat: PerturbationSet) -> Cascade:
         """The cascade on this set; on a union, all of it on each part in turn."""

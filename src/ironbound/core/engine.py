@@ -17,7 +17,7 @@ from ironbound.core.attack import Attack, Options
 from ironbound.core.door import Door
 from ironbound.core.errors import CompositionError
 from ironbound.core.incumbents import Candidates, Incumbents
-from ironbound.core.judge import SLACK, convincing, ranks, scale_of, wins_beyond_chance
+from ironbound.core.judge import LOOKS, SLACK, convincing, ranks, scale_of, wins_beyond_chance
 from ironbound.core.ledger import Ledger
 from ironbound.core.memory import Chunks
 from ironbound.core.pairing import Pairing, Pairs
@@ -252,7 +252,11 @@ class Run:
             whose = problem if index is None else problem[index]
             hopes = convincing(pairwise.margin, self.scale[whose if pairs is None else whose[pairs.row]])
         else:
-            hopes = pairwise.margin > -SLACK * self.attack.cheap
+            hopes = pairwise.margin > 0
+            if self.attack.cheap:
+                whose = problem if index is None else problem[index]
+                looks = self.ledger.asked[whose if pairs is None else whose[pairs.row]] % LOOKS == LOOKS - 1
+                hopes |= (pairwise.margin > -SLACK) & looks
         hopeful = hopes if pairs is None else pairs.mean(hopes.double()) >= self.attack.share
         place = torch.arange(len(claimed), device=self.device) if strongest else (claimed | hopeful).nonzero()[:, 0]
         if len(place) == 0:

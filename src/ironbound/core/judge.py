@@ -14,6 +14,7 @@ from torch import Tensor
 
 TAU = 1e-4  # of the logits' scale, for attacks and certificates alike: the batch alone moves logits by 1e-6 of it
 SLACK = 0.05  # logits: a cheap pass this close to the boundary may have missed a success
+LOOKS = 4  # such a point is judged at every fourth ask of its problem: one that hovers there would be at each
 DOUBT = 0.01  # how often chance alone may win the vote over a random model
 
 

@@ -34,7 +34,7 @@ class Rng:
         return Rng(_mix(keys ^ _hash_of(f"seed {seed}")))
 
     def __len__(self) -> int:
-        return len(self.keys)
+        return self.keys.shape[0]
 
     def fold(self, tag: str | int | Tensor) -> Rng:
         """The streams for another purpose (a name) or count (a number, or one number a row)."""

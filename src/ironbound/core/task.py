@@ -45,7 +45,7 @@ class Task:
     @property
     def n(self) -> int:
         """How many problems are in the task."""
-        return len(self.problems)
+        return self.problems.shape[0]
 
     @property
     def rng(self) -> Rng:

@@ -28,8 +28,9 @@ class Cheap:
             (part._parameters, name, weight)
             for part in module.modules()
             if isinstance(part, (_ConvNd, nn.Linear))
-            for name, weight in part._parameters.items()
-            if weight is not None and weight.is_floating_point()
+            for name in ("weight", "bias")  # others, as weight_orig, belong to hooks that know no bfloat16
+            if (weight := part._parameters.get(name)) is not None
+            and weight.dtype is torch.float32  # autocast leaves float64 as it is
         ]
         self._swaps: list[tuple[dict[str, Any], str, Any, Tensor]] = [
             (table, name, weight, self._cast(weight)) for table, name, weight in places

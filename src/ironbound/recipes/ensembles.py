@@ -53,7 +53,7 @@ def autoattack(version: str = "standard") -> AutoAttack:
     """
     ce, dlr = (_stage(f"apgd_{loss}", apgd(loss=loss, large_radii=True)) for loss in ("ce", "dlr"))
     aimed = _stage("apgd_t", apgd_targeted(large_radii=True))
-    fab_t, queries = _stage("fab_t", fab_targeted()), _stage("square", square())
+    fab_t, queries = _stage("fab_t", fab_targeted()), _stage("square", square(rescaled=False))
     match version:
         case "standard":
             stages = [ce, aimed, fab_t, queries]

@@ -55,14 +55,15 @@ def fab_targeted(steps: int = 100, targets: int = 9, restarts: int = 1) -> Attac
     return Attack(TheThreat(), Untargeted(), Margin(), search, Direct(), Want.SMALLEST)
 
 
-def square(queries: int = 5000, restarts: int = 1) -> Attack:
+def square(queries: int = 5000, restarts: int = 1, rescaled: bool = True) -> Attack:
     """Random search by square windows in a Linf, L2 or L1 ball: sees scores only, needs no gradient.
 
     Paper: Andriushchenko, Croce, Flammarion, Hein 2020, Square Attack, arXiv 1912.00049, algorithms 1 to 3; L1: Croce, Hein
-    2021, Mind the Box, arXiv 2103.01208. The margin is climbed, as in AutoAttack.
+    2021, Mind the Box, arXiv 2103.01208. The margin is climbed, as in AutoAttack, which has not `rescaled` the schedule of
+    window sizes to the number of queries.
     Cost: at most restarts * queries forward rows a problem.
     """
-    return Attack(TheThreat(), Untargeted(), Margin(), Square(queries), Direct(), restarts=restarts)
+    return Attack(TheThreat(), Untargeted(), Margin(), Square(queries, rescaled=rescaled), Direct(), restarts=restarts)
 
 
 def hopskipjump(queries: int = 5000, rounds: int = 64) -> Attack:

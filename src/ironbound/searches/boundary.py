@@ -46,6 +46,11 @@ class HopSkipJump:
                 "HopSkipJump starts anywhere in the model's range, but it has none; give Model(range=)."
             )
         x = task.region.identity()
+        if not (isinstance(x, Tensor) and x.is_floating_point()):
+            raise CompositionError(
+                "HopSkipJump walks through inputs, and the points of this set are no inputs. Try all points of a finite "
+                'set: method="exhaustive".'
+            )
         s = task.state(x=x, p=x, have=torch.zeros(task.n, dtype=torch.bool, device=x.device))
         yield from self._starting_points(task, s)
         yield from self._bisect(s)

@@ -25,7 +25,8 @@ class Square:
 
     Works on images (n, channels, height, width) and on vectors (n, d) in a ball of Linf, L2 or L1; another set or shape
     raises CompositionError. `queries` rows a problem are asked, the start among them; `p` is the share of the pixels
-    that a window covers at first, halved at fixed shares of `queries`. On vectors, and on images of one row or column,
+    that a window covers at first, halved at fixed shares of `queries`, or, where not `rescaled`, at those of 10,000 as in
+    AutoAttack: then 5,000 queries end with larger windows. On vectors, and on images of one row or column,
     which the paper does not treat, a window is a line that covers this share. What is climbed is the attack's objective:
     the margin in AutoAttack.
 
@@ -39,8 +40,10 @@ class Square:
 
     queries: int = 5000
     p: float = 0.8
+    rescaled: bool = True
 
     needs = Can.SCORES | Can.PROJECT
+    norms = ("linf", "l2", "l1")
 
     def __post_init__(self) -> None:
         if self.queries < 1:
@@ -72,8 +75,9 @@ class Square:
                 s.value.index_copy_(0, row, answer.value.index_select(0, row))
 
     def share(self, t: int) -> float:
-        """The share of the pixels in the windows of proposal t (from 0): p, halved after 0.1%, 0.5%, 2%, ... of `queries`."""
-        return self.p / 2 ** sum(t * SCHEDULE // self.queries > at for at in HALVED)
+        """The share of the pixels in the windows of proposal t (from 0): p, halved after 0.1%, 0.5%, 2%, ... of the queries."""
+        place = t * SCHEDULE // self.queries if self.rescaled else t
+        return self.p / 2 ** sum(place > at for at in HALVED)
 
 
 def _draws(task: Task, block: int, numbers: int) -> Float[Tensor, "n steps numbers"]:

@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
+from numbers import Real
 from typing import Any, ClassVar, Self
 
 import torch
@@ -88,7 +89,9 @@ class Ball(ABC):
             return torch.full((len(x),), self.eps, dtype=torch.float64, device=x.device)
         radius = self._chosen(self.eps, "radii")
         if len(radius) != len(x):
-            raise InputError(f"{type(self).__name__} has {len(radius)} radii, one a problem, for {len(x)} inputs.")
+            raise InputError(
+                f"{type(self).__name__} has {len(radius)} radii, one a problem, for {len(x)} inputs. Give one for every input."
+            )
         return radius.to(x.device)
 
     def _mask_of(self, x: Tensor) -> Tensor | None:
@@ -202,7 +205,10 @@ def _must_have(table: Tensor, rows: Tensor, what: str, name: str) -> None:
 def edges_within(x: Tensor, radius: Tensor, box: Box, mask: Tensor | None) -> tuple[Tensor, Tensor]:
     """The edges of each value; both x where a mask forbids it to change."""
     lo, hi = edges(x, radius, box)
-    return (lo, hi) if mask is None else (torch.where(mask, lo, x), torch.where(mask, hi, x))
+    if mask is None:
+        return lo, hi
+    low, high = inner_box(box, x.dtype)  # of values beyond the box lo > hi, as without a mask
+    return torch.where(mask, lo, x.clamp(min=low)), torch.where(mask, hi, x.clamp(max=high))
 
 
 def _checked_radius(eps: Any, name: str) -> float | Tensor:
@@ -211,8 +217,9 @@ def _checked_radius(eps: Any, name: str) -> float | Tensor:
             raise UsageError(f"{name}: radii are numbers >= 0 in input units; got {eps.min().item()!r} among them.")
         return eps.detach().double()
     eps = eps.item() if isinstance(eps, Tensor) and eps.ndim == 0 else eps
-    if not (isinstance(eps, (int, float)) and eps >= 0):
-        got = f"a tensor {tuple(eps.shape)}" if isinstance(eps, Tensor) else repr(eps)
+    if not (isinstance(eps, Real) and float(eps) >= 0):
+        several = isinstance(eps, (list, tuple)) or hasattr(eps, "shape")
+        got = f"a {type(eps).__name__} {tuple(getattr(eps, 'shape', (len(eps),)))}" if several else repr(eps)
         raise UsageError(f"{name}: eps is a radius >= 0 in input units, or a tensor (n,) of radii; got {got}.")
     return float(eps)
 

@@ -44,6 +44,8 @@ class Finite:
     can = Can.SAMPLE | Can.FINITE | Can.NEIGHBOURS
 
     def __post_init__(self) -> None:
+        if isinstance(self.changes, Tensor) or callable(self.changes):
+            raise UsageError("Finite takes a list of changes; of a single one, write Finite([change]).")
         object.__setattr__(self, "changes", tuple(self.changes))
         for change in self.changes:
             if not (isinstance(change, Tensor) or callable(change)):
@@ -76,6 +78,12 @@ class Finite:
         if not (isinstance(x, Tensor) and x.is_floating_point()):
             kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
             raise InputError(f"Finite changes a tensor of floats; got {kind}.")
+        one = (1, *x.shape[1:])
+        for change in self.changes:
+            if isinstance(change, Tensor) and not _fits(tuple(change.shape), one):
+                raise InputError(
+                    f"{_name(change)!r} cannot be added to a sample of shape {one[1:]}: it needs that shape."
+                )
         return FiniteRegion(x, box, self.changes)
 
 
@@ -155,6 +163,11 @@ class FiniteRegion:
         each, n = len(self.changes) + 1, len(self.x)
         device = self.x.device
         return torch.arange(each, device=device).repeat(n), torch.arange(n, device=device).repeat_interleave(each)
+
+
+def _fits(shape: tuple[int, ...], one: tuple[int, ...]) -> bool:
+    """Whether a tensor of this shape can be added to every sample: one for each row would be mixed up."""
+    return len(shape) <= len(one) and all(a in (1, b) for a, b in zip(shape[::-1], one[::-1], strict=False))
 
 
 def _name(change: Any) -> str:

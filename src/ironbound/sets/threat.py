@@ -15,6 +15,12 @@ from ironbound.sets.linf import Linf
 from ironbound.sets.union import Union
 
 BALLS: dict[str, type[Linf] | type[L2] | type[L1] | type[L0]] = {"linf": Linf, "l2": L2, "l1": L1, "l0": L0}
+EXAMPLES = {
+    "linf": "linf:0.3 or linf:8/255",
+    "l2": "l2:0.5 or l2:128/255",
+    "l1": "l1:12",
+    "l0": "l0:3 or l0:5 coordinates",
+}
 
 
 def parse_threat(text: str) -> Ball | Union:
@@ -54,16 +60,19 @@ def _ball(text: str) -> Ball:
     norm, colon, radius = text.strip().lower().partition(":")
     norm = norm.strip().replace("-", "").replace("_", "")
     if norm not in BALLS:
-        raise UnknownName(f"no threat is called {norm!r}; there are {', '.join(sorted(BALLS))}. Example: linf:8/255")
-    if not colon:
-        raise UsageError(
-            f"the threat {text!r} has no radius. Example: {norm}:{'3' if norm == 'l0' else '0.3 or linf:8/255'}"
+        got = f"no threat is called {norm!r}" if norm else f"the text {text!r} names no threat"
+        raise UnknownName(
+            f"{got}; there are {', '.join(sorted(BALLS))}, each with its radius after a colon, several joined by |. "
+            "Example: linf:8/255 or linf:8/255|l2:0.5"
         )
+    if not colon:
+        raise UsageError(f"the threat {text!r} has no radius. Example: {EXAMPLES[norm]}")
     number, of = _split(radius) if norm == "l0" else (radius, "")
     try:
         eps = math.inf if number.strip() == "inf" else float(Fraction(number.replace(" ", "")))
     except (ValueError, ZeroDivisionError, OverflowError):
-        raise UsageError(f"the radius {radius!r} is no number. Write it as 0.3 or 8/255: linf:8/255") from None
+        joined = " Several threats are joined by |: linf:8/255|l2:0.5." if ":" in radius else ""
+        raise UsageError(f"the radius {radius!r} is no number.{joined} Example: {EXAMPLES[norm]}") from None
     if not eps >= 0:
         raise UsageError(f"a radius is a number >= 0 in input units; got {radius!r}")
     return L0(eps, of="coordinates") if of == "coordinates" else BALLS[norm](eps)

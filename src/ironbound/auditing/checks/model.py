@@ -167,7 +167,7 @@ def radius_problem(threat: Any, box: Any, x: Any) -> str:
     """
     if box is None or not isinstance(x, Tensor):
         return ""
-    problems = (_problem(part.norm, _largest(part), box, x) for part in _balls(threat))
+    problems = (_problem(part, box, x) for part in _balls(threat))
     return next((problem for problem in problems if problem), "")
 
 
@@ -175,14 +175,14 @@ def covers_all(threat: Any, box: Any, x: Any) -> bool:
     """Whether a finite radius covers the whole range."""
     if box is None or not isinstance(x, Tensor):
         return False
-    return any(_covers(part.norm, _largest(part), box, x) for part in _balls(threat))
+    return any(_covers(part, box, x) for part in _balls(threat))
 
 
-def _problem(norm: str, eps: float, box: Any, x: Tensor) -> str:
-    width = box[1] - box[0]
-    if _covers(norm, eps, box, x):
+def _problem(ball: Any, box: Any, x: Tensor) -> str:
+    norm, eps, width = ball.norm, _largest(ball), box[1] - box[0]
+    if _covers(ball, box, x):
         if norm == "l0":
-            return f"A sample has {int(_most(norm, box, x))} values or pixels, fewer than the radius."
+            return f"A sample has {int(_most(ball, box, x))} {getattr(ball, 'of', 'values')}, fewer than the radius."
         usual = f" Did you mean {eps:g}/255 = {eps / 255:.4g}?" if norm == "linf" and width <= 2 and eps >= 2 else ""
         return f"The radius covers the whole range: every input may become every other.{usual}"
     if norm == "linf" and 0 < eps < width / 1000:
@@ -191,15 +191,17 @@ def _problem(norm: str, eps: float, box: Any, x: Tensor) -> str:
     return ""
 
 
-def _covers(norm: str, eps: float, box: Any, x: Tensor) -> bool:
-    most = _most(norm, box, x)
-    return math.isfinite(eps) and (eps >= most if norm == "linf" else eps > most)
+def _covers(ball: Any, box: Any, x: Tensor) -> bool:
+    eps, most = _largest(ball), _most(ball, box, x)
+    return math.isfinite(eps) and (eps >= most if ball.norm == "linf" else eps > most)
 
 
-def _most(norm: str, box: Any, x: Tensor) -> float:
+def _most(ball: Any, box: Any, x: Tensor) -> float:
     """The distance between the farthest inputs."""
     width, values = float(box[1] - box[0]), math.prod(x.shape[1:])
-    return {"linf": width, "l2": width * math.sqrt(values), "l1": width * values, "l0": float(values)}[norm]
+    channels = x.shape[1] if getattr(ball, "of", "") == "pixels" and x.ndim > 3 else 1
+    most = {"linf": width, "l2": width * math.sqrt(values), "l1": width * values, "l0": values / channels}
+    return float(most[ball.norm])
 
 
 def _balls(threat: Any) -> list[Any]:

@@ -91,7 +91,7 @@ def _view(prefix: str, name: str, audit: Audit, gallery: Sequence[Picture], room
         "summary": pictures.bracket(audit, f"{prefix}s"),
         "parts": pictures.PARTS,
         "total": sum(audit["verdicts"][part] for part in pictures.PARTS),
-        "figures": shown,
+        "figures": [{**figure, "size": wording.size(audit, figure["picture"].size)} for figure in shown],
         "left_out": len(gallery) - len(shown),
         "classes": rows if len(rows) <= FEW_CLASSES else ranked[:FEW_CLASSES],
         "more_classes": ranked[FEW_CLASSES:],

@@ -60,12 +60,34 @@ def plural(value: int, noun: str) -> str:
 
 
 def threat(audit: Audit) -> str:
-    """The threat in short, as "L-inf 8/255"; a threat that is no plain ball keeps its own spelling."""
-    spec, norm = audit["threat"]["spec"], NORMS.get(audit["threat"]["norm"].lower())
+    """The threat in short, with units: "L-inf 8/255", "L0 3 pixels", "L-inf 8/255 or L2 0.5"; others in their own spelling."""
+    facts = audit["threat"]
+    if ":" not in facts["spec"] and facts["norm"].lower() in NORMS:
+        return f"{NORMS[facts['norm'].lower()]} {number(facts['radius'])}"
+    return " or ".join(_ball(part.strip()) for part in facts["spec"].split("|"))
+
+
+def _ball(spec: str) -> str:
+    """One ball as "L0 3 pixels"; any other set as it is spelt."""
     name, colon, radius = spec.partition(":")
-    if norm is None or name.lower() not in NORMS:
+    norm, radius = NORMS.get(name.lower()), radius.strip()
+    if norm is None or not colon:
         return spec
-    return f"{norm} {radius.strip() if colon else number(audit['threat']['radius'])}"
+    if norm == "L0" and "coordinates" not in radius:
+        count, _, rest = radius.partition(" (")
+        radius = f"{count} {'pixel' if count == '1' else 'pixels'}" + (f" ({rest}" if rest else "")
+    return f"{norm} {radius}"
+
+
+def size(audit: Audit, value: float) -> str:
+    """How large a change is, in the threat's own unit: "0.03 in L-inf", "2 pixels"."""
+    norm, spec = audit["threat"]["norm"].lower(), audit["threat"]["spec"]
+    if norm == "l0":
+        unit = "coordinate" if "coordinates" in spec else "pixel"
+        return plural(round(value), unit)
+    if norm == "union":
+        return f"{value:.4g} of the nearest part's radius"
+    return f"size {value:.4g}" + (f" in {NORMS[norm]}" if norm in NORMS else "")
 
 
 def doubted(audit: Audit) -> bool:

@@ -152,12 +152,17 @@ class Pgd:
 
     def prepare(self, scene: Scene, seed: int) -> None:
         """The set must have a projection, a steepest direction and, for random starts, draws; each sample its own."""
+        if getattr(scene.threat, "parts", ()):
+            raise CompositionError(
+                f"adversarial training steps in one norm, and this is a union, {scene.threat!r}. Train against one of its "
+                "parts, and audit against all."
+            )
         needs = Can.PROJECT | Can.STEER | (Can.SAMPLE if self.start == "random" else Can(0))
         missing = needs & ~(Can(0) if scene.threat is None else scene.threat.can)
         if missing:
             raise CompositionError(
                 f"adversarial training needs a set that can {_words(missing)}; got {scene.threat!r}. "
-                'Use Linf or L2, or, where only draws are missing, Pgd(start="clean").'
+                'Use Linf, L2 or L1, or, where only draws are missing, Pgd(start="clean").'
             )
         region = scene.threat.at(scene.example, scene.model.box)
         if region.items is not None:
