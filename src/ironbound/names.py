@@ -10,7 +10,7 @@ from ironbound.core.attack import Attack
 from ironbound.core.cascade import Cascade
 from ironbound.core.catalogue import Entry, find, normal
 from ironbound.core.errors import CompositionError, UsageError
-from ironbound.core.protocols import PerturbationSet
+from ironbound.core.protocols import Can, PerturbationSet
 from ironbound.goals import Targeted, Untargeted
 from ironbound.models.model import Model
 from ironbound.sets.threat import parse_threat
@@ -92,19 +92,22 @@ def _told(error: CompositionError, method: Any) -> str:
 def _what_fits(threat: PerturbationSet, targeted: bool = False) -> str:
     """The names of the attacks that work on this set, in a sentence."""
     goal, names = Targeted() if targeted else Untargeted(), []
-    norms = {getattr(part, "norm", "") for part in getattr(threat, "parts", (threat,))}
+    parts = getattr(threat, "parts", (threat,))
+    norms, numbered = {getattr(part, "norm", "") for part in parts}, any(Can.FINITE in part.can for part in parts)
     for entry in recipes.ENTRIES:
-        attack = entry.make().replace(goal=goal)
         try:
-            attack.against(threat)
+            attack = entry.make().replace(goal=goal).against(threat)
         except CompositionError:
             continue
-        search = getattr(attack, "search", None)
-        balls = getattr(getattr(search, "search", search), "norms", None)  # those that refuse other sets when they run
-        names += [entry.name] if balls is None or norms <= set(balls) else []
-    said = f"With {'a target' if targeted else 'this threat'} there are: {', '.join(names)}." if names else ""
-    plan = " An audit takes each of these names as its method." if names and not targeted else ""
-    return (said + plan).strip()
+        searches = [one.attack.search for one in getattr(attack, "stages", ())] or [attack.search]
+        whole = [getattr(search, "search", search) for search in searches]  # an aimed search is about another
+        fits = all(norms <= set(getattr(search, "norms", norms)) for search in whole)
+        if fits and not (numbered and any(getattr(search, "walks", False) for search in whole)):
+            names.append(entry.name)
+    if not names:
+        return ""
+    audits = "" if targeted else " An audit takes one of them as its method, too."
+    return f"What fits {'a target' if targeted else 'this threat'}: {', '.join(names)}.{audits}"
 
 
 def plan_named(method: str | Attack | Cascade | Plan) -> Plan:

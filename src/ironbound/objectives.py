@@ -1,7 +1,8 @@
 """Objectives: how close is it? Up is always better for the attacker; a targeted attack is another goal, never a sign.
 
 An objective is a function of (outputs, labels, goal). The last part of the file holds those that compare with something
-learnt before: a target chosen at the clean input, or the clean answer; searches/guided.py hands it to them.
+learnt before: a target chosen at the clean input, or the clean answer; searches/guided.py hands it to them, and `within`
+says which of its searches.
 """
 
 from __future__ import annotations
@@ -87,6 +88,10 @@ class Rescaled:
         top = seen.amax(1, keepdim=True)  # taken off first: of 1e4 and 1e4 + 1e-9 scaled, float32 would keep noise
         spread = (top - seen.amin(1, keepdim=True)).clamp_min(1e-12)
         return self.objective((out - top) * (self.gap / spread), y, goal)
+
+    def notes(self, classes: int) -> list[str]:
+        """What the other objective says."""
+        return list(getattr(self.objective, "notes", lambda classes: ())(classes))
 
 
 # ------------------------------------------------------------------------------------------------- towards a target

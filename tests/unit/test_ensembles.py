@@ -46,8 +46,9 @@ def test_the_standard_schedule(threat: str) -> None:
     assert not made.stages[3].attack.search.rescaled  # type: ignore[attr-defined]
 
 
-def test_the_schedule_on_l1() -> None:
-    made = ib.recipes.autoattack().against(ib.L1(12.0))
+@pytest.mark.parametrize("way", [lambda aa, set_: aa.against(set_), lambda aa, set_: aa.replace(set=set_)])
+def test_the_schedule_on_l1(way: Callable[..., Cascade]) -> None:
+    made = way(ib.recipes.autoattack(), ib.L1(12.0))
     assert [told(stage.attack) for stage in made.stages] == [
         ("Ascent", 100, 5, None), ("Ascent", 100, 1, 5), ("Fab", 100, 1, 9), ("Square", 5000, 1, None),
     ]  # fmt: skip

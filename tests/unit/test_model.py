@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -349,6 +350,22 @@ def test_keyed_modules_get_one_stream_a_row() -> None:
         out = call(x, streams)
         assert torch.equal(call(x[2:3], streams.take(torch.tensor([2]))), out[2:3])
     assert not torch.equal(out, x.flatten(1)[:, :3])
+
+
+# ------------------------------------------------------------------------------------------------- cheap passes
+@pytest.mark.parametrize("layer", [nn.Linear(12, 3), nn.Conv1d(12, 3, 1)], ids=["linear", "convolution"])
+def test_cheap_passes_run_weights_that_hooks_make(layer: nn.Module) -> None:
+    """A spectral norm of the older kind multiplies its own weight by float32 buffers in a hook."""
+    net = nn.Sequential(
+        nn.Flatten(), nn.Unflatten(1, (12, 1)), nn.utils.spectral_norm(copy.deepcopy(layer)), nn.Flatten()
+    )
+    if isinstance(layer, nn.Linear):
+        net[1] = nn.Identity()
+    model, x = Model(net), inputs()
+    model.settle(x)
+    with model.opened() as exact, model.opened(cheap=True) as cheap:
+        rng = Rng.of(0, torch.arange(len(x)))
+        torch.testing.assert_close(cheap(x, rng), exact(x, rng), atol=0.05, rtol=0.05)
 
 
 def test_representation_and_of() -> None:

@@ -190,6 +190,14 @@ def test_steps_in_radii_need_a_radius(attack: Any) -> None:
         attack.replace(set=L2())(model, x, y)
 
 
+@pytest.mark.parametrize("attack", [fgsm(), frank_wolfe(3)], ids=["fgsm", "frank_wolfe"])
+@pytest.mark.parametrize("threat", [Linf(), L0(1)], ids=["linf", "l0"])
+def test_a_vertex_needs_an_end(attack: Any, threat: Any) -> None:
+    """Without a range an L0 ball has none, whatever its radius: its best point would be infinite, and "fool" the model."""
+    with pytest.raises(CompositionError, match="without end"):
+        attack.replace(set=threat)(Model(torch.nn.Linear(2, 2), range=None), torch.rand(3, 2), torch.tensor([0, 1, 0]))
+
+
 # ------------------------------------------------------------------------------------------------- costs and notes
 COSTS = {
     "fgsm": (fgsm(), 2, 1),

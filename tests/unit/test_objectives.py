@@ -156,8 +156,9 @@ def test_what_stands_in_is_said(classes: int) -> None:
         module = net(max(classes, 2), logit=classes == 1).double()
     x = torch.rand(6, 3, 2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     model = ib.Model(module)
-    said = ib.attack(model, x, threat="linf:0.01", method=ib.recipes.apgd(steps=3).replace(objective=Dlr()))
-    assert bool(said.config.get("notes")) == (classes < 3)
+    for objective in (Dlr(), Rescaled(Dlr())):
+        said = ib.attack(model, x, threat="linf:0.01", method=ib.recipes.apgd(steps=3).replace(objective=objective))
+        assert bool(said.config.get("notes")) == (classes < 3)
     said = ib.attack(model, x, threat="linf:0.01", method=ib.recipes.apgd_targeted(steps=3))
     count = max(classes, 2)
     expected = [f"TargetDlr needs 4 classes; the model has {count}"] if count < 4 else []

@@ -43,13 +43,37 @@ def test_the_state_of_the_checks(results: list, state: str) -> None:
         ("L2:0.5", "l2", "L2 0.5"),
         ("linf", "linf", "L-inf 0.3"),
         ("rotation:30", "angle", "rotation:30"),
-        ("linf:8/255 | l2:0.5", "union", "linf:8/255 | l2:0.5"),
+        ("linf:8/255|l2:0.5", "union", "L-inf 8/255 or L2 0.5"),
+        ("l1:12 | Shade()", "union", "L1 12 or Shade()"),
+        ("l0:1", "l0", "L0 1 pixel"),
+        ("l0:3", "l0", "L0 3 pixels"),
+        ("l0:3 (masked)", "l0", "L0 3 pixels (masked)"),
+        ("l0:5 coordinates", "l0", "L0 5 coordinates"),
+        ("l0:1 coordinates", "l0", "L0 1 coordinate"),
+        ("l2:0.1 to 0.25", "l2", "L2 0.1 to 0.25"),
+        ("Finite('dark')", "Finite", "Finite('dark')"),
     ],
 )
 def test_the_threat_in_short(spec: str, norm: str, said: str) -> None:
     sample = audit()
     sample["threat"].update(spec=spec, norm=norm)
     assert wording.threat(sample) == said
+
+
+@pytest.mark.parametrize(
+    ("spec", "norm", "value", "said"),
+    [
+        ("linf:8/255", "linf", 0.03137, "size 0.03137 in L-inf"),
+        ("l0:3", "l0", 1.0, "1 pixel"),
+        ("l0:3 coordinates", "l0", 2.0, "2 coordinates"),
+        ("linf:8/255|l2:0.5", "union", 0.75, "0.75 times the radius of the nearest part"),
+        ("Finite('dark')", "Finite", 1.0, "size 1"),
+    ],
+)
+def test_the_size_of_a_change_has_a_unit(spec: str, norm: str, value: float, said: str) -> None:
+    sample = audit()
+    sample["threat"].update(spec=spec, norm=norm)
+    assert wording.size(sample, value) == said
 
 
 @pytest.mark.parametrize(

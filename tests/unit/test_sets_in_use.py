@@ -12,9 +12,11 @@ from torch import Tensor, nn
 import ironbound as ib
 from ironbound.auditing.manifest import threat_facts
 from ironbound.certification.certificates import prove
+from ironbound.certification.exhaustive import Exhaustive as AllPoints
 from ironbound.certification.ibp import Ibp
 from ironbound.core.errors import InputError, RunError, UsageError
 from ironbound.core.protocols import Can, Status
+from ironbound.names import plan_of
 from ironbound.searches.exhaustive import Exhaustive
 
 BOX = (0.0, 1.0)
@@ -95,6 +97,40 @@ def test_proofs_of_finite_sets() -> None:
         ib.certify(NET, X, Y, threat="linf:0.1", method="exhaustive")
     with pytest.raises(UsageError, match='method="exhaustive"'):
         ib.certify(NET, X, Y, threat=MANY, method="ibp")
+
+
+def test_inputs_beyond_the_range_prove_nothing() -> None:
+    """Also where a mask does not let the value beyond it change, or all points of the set are tried."""
+    model, x = ib.Model(NET), X[:4].clone()
+    x[0, 0, 0, 0], x[1, 0, 0, 0], x[2, 0, 0, 0] = 1.5, -0.5, float("nan")
+    y, still = NET(x).argmax(1), torch.zeros(4, 4, dtype=torch.bool)
+    proofs = [
+        prove(Ibp(), model, x, y, ib.Linf(0.1, mask=still)),
+        prove(Ibp(), model, x, y, ib.L0(1, mask=still)),
+        prove(AllPoints(), model, x, y, ib.Finite([torch.zeros(1, 4, 4)])),
+    ]
+    for proof in proofs:
+        assert proof.certified.tolist() == [False, False, False, True]
+        assert proof.radius[:3].tolist() == [0.0, 0.0, 0.0]
+
+
+def in_company(x: Tensor) -> Tensor:
+    """A change whose last bits depend on how many rows there are, as those of matrix products do."""
+    new = mirrored(x)
+    return torch.nextafter(new, torch.ones(())) if len(x) % 2 else new
+
+
+def test_rounding_puts_no_witness_outside_of_a_finite_set() -> None:
+    many = ib.Finite([in_company, dimmed])
+    report = ib.audit(NET, (X, Y), threat=many, method="exhaustive", pool=5)
+    assert report.verdicts.count("broken") > 5
+    assert ib.verify(report.folder, NET, (X, Y), threat=many).holds
+    region = many.at(X, BOX)
+    made = torch.cat([in_company(X[i : i + 1]) for i in range(len(X))])
+    assert region.locate(made).tolist() == [1] * len(X)
+    assert region.locate(X).tolist() == [0] * len(X)
+    assert region.locate(made + 1e-4).tolist() == [-1] * len(X)
+    assert region.locate(torch.full_like(X, torch.nan)).tolist() == [-1] * len(X)
 
 
 class Sharp(nn.Module):
@@ -252,3 +288,34 @@ def test_a_set_of_two_functions_works_throughout() -> None:
     assert region.size(X * 0.75).tolist() == pytest.approx((X / 4).flatten(1).amax(1).tolist())
     assert torch.equal(region.take(torch.tensor([3, 3])).identity(), X[[3, 3]])
     assert replace(region, box=None).box is None
+
+
+class Free:
+    """A set that can be projected onto and no more: every input of the range is in it."""
+
+    can = Can.PROJECT | Can.STEER
+
+    def at(self, x: Tensor, box: Any) -> Any:
+        return ib.Linf(0.2).at(x, box)
+
+    key = "free"
+
+
+@pytest.mark.parametrize("threat", [Free(), ib.L2()], ids=["no draws", "no end"])
+def test_an_audit_of_a_set_that_one_cannot_draw_from_ends(threat: Any) -> None:
+    model = ib.Model(NET, range=None, outputs="logits")
+    search = ib.Ascent(2, ib.Step(0.05))
+    report = ib.audit(model, (X, Y), threat=threat, method=ib.recipes.pgd().replace(search=search))
+    found = {check["name"]: check for check in report.checks}
+    assert found["gradients"]["result"] == "pass"
+    assert "random point" not in found["gradients"]["evidence"]
+    assert found["beats noise"]["result"] == "not applicable"
+
+
+def test_an_audit_of_proofs_without_end_ends() -> None:
+    """PGD's steps are shares of a radius; the check of the certificates goes on with draws alone."""
+    still = torch.zeros(4, 4, dtype=torch.bool)
+    report = ib.audit(NET, (X, Y), threat=ib.Linf(mask=still), method=plan_of("certify", ["ibp"]))
+    found = {check["name"]: check for check in report.checks}
+    assert found["certificates hold"]["result"] == "pass"
+    assert found["certificates hold"]["evidence"].startswith("noise against")

@@ -208,6 +208,7 @@ def test_certify_by_name_and_by_object(net: nn.Module, right: tuple[Tensor, Tens
     x, y = right
     proof = ib.certify(net, x, y, threat="linf:0.03")
     assert 0 < int(proof.certified.sum()) < 16
+    assert repr(proof) == f"Certificates({int(proof.certified.sum())} of 16 certified by ibp)"
     assert proof.method == ["ibp" if yes else "" for yes in proof.certified.tolist()]
     assert proof.radius[proof.certified].tolist() == [0.03] * int(proof.certified.sum())
     assert bool((proof.radius[~proof.certified] < 0.03).all())

@@ -78,6 +78,10 @@ class Certificates:
     def __len__(self) -> int:
         return len(self.certified)
 
+    def __repr__(self) -> str:
+        by = ", ".join(sorted({name for name in self.method if name}))
+        return f"Certificates({int(self.certified.sum())} of {len(self)} certified{f' by {by}' if by else ''})"
+
     def take(self, index: Int[Tensor, " r"]) -> Certificates:
         """The certificates of some rows."""
         method = [self.method[i] for i in index.tolist()]

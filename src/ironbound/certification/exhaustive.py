@@ -14,10 +14,11 @@ from ironbound.core.errors import ModelError, UsageError
 from ironbound.core.judge import TAU, scale_of
 from ironbound.core.protocols import Can, PerturbationSet
 from ironbound.core.rng import Rng
-from ironbound.core.rows import of_rows
+from ironbound.core.rows import flat, of_rows
 from ironbound.goals import Untargeted
 from ironbound.models.held import held
 from ironbound.models.model import Model
+from ironbound.sets.bounds import inner_box
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,12 @@ class Exhaustive:
 def _least(
     exact: torch.nn.Module, x: Tensor, y: Tensor, set_: PerturbationSet, model: Model, rows: int
 ) -> tuple[Tensor, Tensor]:
-    """The least margin of the label over all points of each input (NaN where a logit is), and the largest logit."""
-    region = set_.at(x.to(model.dtype), model.box)
+    """The least margin of the label over all points of each input, and the largest logit.
+
+    The margin is -inf where a logit is NaN, and for inputs that are not in the model's box.
+    """
+    x, (low, high) = x.to(model.dtype), inner_box(model.box, model.dtype)
+    region, valid = set_.at(x, model.box), flat((x >= low) & (x <= high)).all(1)
     points, owner = region.enumerate()
     least = torch.full((len(x),), torch.inf, dtype=torch.float64, device=x.device)
     scale = torch.zeros_like(least)
@@ -87,4 +92,4 @@ def _least(
             won = -Untargeted().margin(out, y[whose])
             least.scatter_reduce_(0, whose, won.nan_to_num(nan=-torch.inf), "amin")
             scale.scatter_reduce_(0, whose, scale_of(out), "amax")  # type: ignore[arg-type]
-    return least, scale
+    return least.masked_fill(~valid, -torch.inf), scale

@@ -232,6 +232,6 @@ ENTRIES = (
     Entry("attack", "adam_pgd", adam_pgd, _KINGMA),
     Entry("attack", "frank_wolfe", frank_wolfe, _CHEN, aliases=("fw",)),
     Entry("attack", "gama_pgd", gama_pgd, _SRIRAMANAN, aliases=("gama",)),
-    Entry("attack", "apgd", apgd, CROCE),
+    Entry("attack", "apgd", apgd, CROCE, aliases=("apgd_ce",)),
     Entry("attack", "apgd_targeted", apgd_targeted, CROCE, aliases=("apgd_t",)),
 )

@@ -34,6 +34,7 @@ class HopSkipJump:
     halvings: int = 12
 
     needs = Can.DECISIONS
+    walks = True  # from input to input: points that are numbers are refused when it runs
 
     def __post_init__(self) -> None:
         if min(self.rounds, self.probes, self.bisections, self.starts, self.halvings) < 1:

@@ -67,7 +67,7 @@ class Fab:
     final: int = 3
     """Looks of the final search between x and the smallest witness."""
 
-    norms = ("linf", "l2", "l1")
+    norms = ("linf", "l2", "l1")  # other sets are refused when it runs
     needs = Can.GRADIENT | Can.SCORES
 
     def __post_init__(self) -> None:

@@ -43,7 +43,7 @@ class Square:
     rescaled: bool = True
 
     needs = Can.SCORES | Can.PROJECT
-    norms = ("linf", "l2", "l1")
+    norms = ("linf", "l2", "l1")  # other sets are refused when it runs
 
     def __post_init__(self) -> None:
         if self.queries < 1:

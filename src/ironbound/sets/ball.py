@@ -46,7 +46,10 @@ class Ball(ABC):
         object.__setattr__(self, "eps", _checked_radius(self.eps, type(self).__name__))
         if self.mask is not None and not (isinstance(self.mask, Tensor) and self.mask.dtype == torch.bool):
             kind = self.mask.dtype if isinstance(self.mask, Tensor) else type(self.mask).__name__
-            raise UsageError(f"{type(self).__name__}: mask is a bool tensor, True where values may change; got {kind}.")
+            raise UsageError(
+                f"{type(self).__name__}: mask is a bool tensor, True where values may change; got {kind}. Write "
+                "torch.as_tensor(mask).bool()."
+            )
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and bool(described(self) == described(other))
@@ -220,7 +223,8 @@ def _checked_radius(eps: Any, name: str) -> float | Tensor:
     if not (isinstance(eps, Real) and float(eps) >= 0):
         several = isinstance(eps, (list, tuple)) or hasattr(eps, "shape")
         got = f"a {type(eps).__name__} {tuple(getattr(eps, 'shape', (len(eps),)))}" if several else repr(eps)
-        raise UsageError(f"{name}: eps is a radius >= 0 in input units, or a tensor (n,) of radii; got {got}.")
+        made = " torch.as_tensor(...) makes a tensor." if several else ""
+        raise UsageError(f"{name}: eps is a radius >= 0 in input units, or a tensor (n,) of radii; got {got}.{made}")
     return float(eps)
 
 

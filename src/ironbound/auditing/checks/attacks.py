@@ -135,7 +135,10 @@ def _witness(evidence: Evidence, name: str, attack: Attack, what: str) -> CheckR
         broken, entered, then = int(costs["decided"]), int(costs["entered"]), "They count as broken."
     else:
         places = evidence.verdicts.places("undecided", most=FEW)
-        broken = int(evidence.attack(attack, places).success.sum()) if len(places) else 0
+        found = evidence.tried(attack, places) if len(places) else None
+        if len(places) and found is None:
+            return CheckResult("not applicable", f"There is no trying {what} on this threat.")
+        broken = 0 if found is None else int(found.success.sum())
         entered, then = len(places), "They still count as undecided: put it into the plan."
     if entered == 0:
         return CheckResult("pass", f"Nothing was left for {what} to break.")

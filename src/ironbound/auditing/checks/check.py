@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ironbound.auditing.inside import around
 from ironbound.auditing.plan import Attacking, Plan
 from ironbound.auditing.pools import GOAL
 from ironbound.auditing.report.schema import Check as CheckFacts
@@ -20,7 +21,7 @@ from ironbound.core.errors import CompositionError
 from ironbound.core.progress import Event, Listener, silent
 from ironbound.core.protocols import Can, PerturbationSet
 from ironbound.core.result import Result as Attacked
-from ironbound.core.rng import content_keys
+from ironbound.core.rng import Rng, content_keys
 from ironbound.data.dataset import Data
 from ironbound.models.model import Model
 from ironbound.recipes.draws import fitted
@@ -58,10 +59,30 @@ class Evidence:
         ready = fitted(attack.against(rows_.of_rows(threat or self.threat, places)), self.model)
         return ready(self.model, x, y, seed=self.seed, keys=content_keys(x, y), rows=self.rows)
 
+    def tried(self, attack: Attack, places: Tensor) -> Attacked | None:
+        """The same; None where an attack that fits the kind of set turns out to want an end of it."""
+        try:
+            return self.attack(attack, places)
+        except CompositionError:
+            return None
+
     def fits(self, attack: Attack) -> bool:
         """Whether the threat offers what an attack needs."""
         try:
             attack.against(self.threat)
+        except CompositionError:
+            return False
+        return True
+
+    def drawable(self, places: Tensor) -> bool:
+        """Whether one can draw from the threat around these samples: not where it has no end."""
+        if Can.SAMPLE not in self.threat.can:
+            return False
+        x, y = self.samples(places)
+        try:
+            around(self.threat, places, x, self.model.box).sample(
+                Rng.of(self.seed, content_keys(x, y).to(self.model.device))
+            )
         except CompositionError:
             return False
         return True

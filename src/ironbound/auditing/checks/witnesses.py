@@ -102,10 +102,11 @@ def certificates_hold(evidence: Evidence) -> CheckResult:
     if len(places) == 0:
         return CheckResult("not applicable", "Nothing was certified.")
     attacks = {"PGD": recipes.pgd(steps=20), "noise": recipes.noise(10)}
-    able = {name: attack for name, attack in attacks.items() if evidence.fits(attack)}
+    found = {name: evidence.tried(attack, places) for name, attack in attacks.items() if evidence.fits(attack)}
+    able = {name: result.success for name, result in found.items() if result is not None}
     if not able:
         return CheckResult("cannot tell", "Neither PGD nor noise fit the threat.")
-    broken = torch.stack([evidence.attack(attack, places).success for attack in able.values()]).any(0)
+    broken = torch.stack(list(able.values())).any(0)
     text = f"{' and '.join(able)} against {len(places)} certified samples broke {int(broken.sum())}."
     return CheckResult(
         "fail" if bool(broken.any()) else "pass", text, "Report this at once." if bool(broken.any()) else ""

@@ -64,7 +64,8 @@ def threat(audit: Audit) -> str:
     facts = audit["threat"]
     if ":" not in facts["spec"] and facts["norm"].lower() in NORMS:
         return f"{NORMS[facts['norm'].lower()]} {number(facts['radius'])}"
-    return " or ".join(_ball(part.strip()) for part in facts["spec"].split("|"))
+    parts = facts["spec"].split("|") if facts["norm"] == "union" else [facts["spec"]]
+    return " or ".join(_ball(part.strip()) for part in parts)
 
 
 def _ball(spec: str) -> str:
@@ -76,7 +77,7 @@ def _ball(spec: str) -> str:
     if norm == "L0" and "coordinates" not in radius:
         count, _, rest = radius.partition(" (")
         radius = f"{count} {'pixel' if count == '1' else 'pixels'}" + (f" ({rest}" if rest else "")
-    return f"{norm} {radius}"
+    return f"{norm} {'1 coordinate' if radius == '1 coordinates' else radius}"
 
 
 def size(audit: Audit, value: float) -> str:
@@ -86,7 +87,7 @@ def size(audit: Audit, value: float) -> str:
         unit = "coordinate" if "coordinates" in spec else "pixel"
         return plural(round(value), unit)
     if norm == "union":
-        return f"{value:.4g} of the nearest part's radius"
+        return f"{value:.4g} times the radius of the nearest part"
     return f"size {value:.4g}" + (f" in {NORMS[norm]}" if norm in NORMS else "")
 
 
