@@ -155,9 +155,6 @@ def test_finite_sets_are_told_apart_and_united() -> None:
     both = Finite((mirrored,), ("mirror",)) | Finite((Brighter(0.1),), ("light",))
     assert repr(both) == "Finite('mirror', 'light')"
     assert FINITE.can == Can.SAMPLE | Can.FINITE | Can.NEIGHBOURS
-    assert (Linf(0.1) | FINITE).can == Can.SAMPLE
-    with pytest.raises(CompositionError, match="one kind of points"):
-        (Linf(0.1) | FINITE).at(X, BOX)
     for changes in ((3,), (mirrored, "x")):
         with pytest.raises(UsageError, match="a change is a function"):
             Finite(changes)  # type: ignore[arg-type]
@@ -194,3 +191,9 @@ def test_what_cannot_be_typed_has_no_text() -> None:
     with pytest.raises(UsageError, match="a whole one"):
         parse_threat("l0:1/2")
     assert math.isinf(parse_threat("l1:inf").eps)  # type: ignore[union-attr]
+
+
+def test_points_of_two_kinds_make_no_union() -> None:
+    for make in (lambda a, b: a | b, lambda a, b: b | a):
+        with pytest.raises(CompositionError, match="one kind of points"):
+            make(Finite((mirrored,), ("mirror",)), Linf(0.1))

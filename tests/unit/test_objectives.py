@@ -161,7 +161,7 @@ def test_what_stands_in_is_said(classes: int) -> None:
         assert bool(said.config.get("notes")) == (classes < 3)
     said = ib.attack(model, x, threat="linf:0.01", method=ib.recipes.apgd_targeted(steps=3))
     count = max(classes, 2)
-    expected = [f"TargetDlr needs 4 classes; the model has {count}"] if count < 4 else []
+    expected = [f"targeted DLR needs 4 classes; the model has {count}"] if count < 4 else []
     expected += [f"of {count} classes there are {count - 1}"] if count < 10 else []
     notes = said.config.get("notes", [])
     assert len(notes) == len(expected)

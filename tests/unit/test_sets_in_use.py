@@ -82,7 +82,7 @@ def test_an_audit_of_a_finite_set_leaves_nothing_undecided() -> None:
     again = ib.verify(report.folder, NET, (X, Y), threat=MANY)
     assert again.holds
     assert (again.witnesses, again.certificates) == (int((~robust).sum()), int(robust.sum()))
-    with pytest.raises(RunError, match=r"threat=\.\.\."):
+    with pytest.raises(UsageError, match=r"threat=\.\.\."):
         ib.verify(report.folder, NET, (X, Y))
     with pytest.raises(RunError, match="another threat"):
         ib.verify(report.folder, NET, (X, Y), threat=ib.Finite((mirrored,)))

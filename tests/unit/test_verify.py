@@ -19,7 +19,7 @@ from audit_samples import Drawing, data_of, digits, digits_net, drawn, edited, f
 from ironbound.auditing import verify as verifying
 from ironbound.auditing.folder import RunFolder
 from ironbound.auditing.verify import Verification
-from ironbound.core.errors import DataError, FingerprintMismatch, InputError, RunError
+from ironbound.core.errors import DataError, FingerprintMismatch, InputError, RunError, UsageError
 from ironbound.core.store import read_tensors, write_tensors
 
 SAMPLES = 30
@@ -291,7 +291,7 @@ def test_a_changed_threat_is_seen(run: Path) -> None:
             verified(run)
         (run / "manifest.json").write_text(text)
     edited(run / "manifest.json", lambda m: m["threat"].update(spec="patch:5"))
-    with pytest.raises(RunError, match="cannot be rebuilt from text"):
+    with pytest.raises(UsageError, match="cannot be rebuilt from text"):
         verified(run)
 
 

@@ -146,7 +146,7 @@ def _rebuilt(folder: RunFolder) -> Any:
     try:
         return parse_threat(str(spec))
     except UsageError:
-        raise RunError(
+        raise UsageError(  # nothing is wrong with the run
             f"{folder.path} was made with the threat {spec!r}, which cannot be rebuilt from text (a mask, a radius a "
             "sample, functions). Pass it: ironbound.verify(folder, model, data, threat=...)."
         ) from None

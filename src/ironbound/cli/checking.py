@@ -188,7 +188,8 @@ def _say(terminal: Terminal, folder: str, check: Verification) -> None:
     if check.holds:
         terminal.say(f"{folder}: {what}: all hold.", style="green")
     else:
-        terminal.say(f"{folder}: {what}: {len(check.failures)} things do NOT hold.", style="bold red")
+        wrong = "1 thing does" if len(check.failures) == 1 else f"{len(check.failures)} things do"
+        terminal.say(f"{folder}: {what}: {wrong} NOT hold.", style="bold red")
     for failure in check.failures[:MOST]:
         terminal.say(f"  {failure}")
     if len(check.failures) > MOST:

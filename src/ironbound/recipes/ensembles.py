@@ -111,7 +111,7 @@ _XIE = Paper(
 )  # fmt: skip
 
 ENTRIES = (
-    Entry("attack", "autoattack", autoattack, _CROCE, aliases=("aa",)),
+    Entry("attack", "autoattack", autoattack, _CROCE, aliases=("aa", "auto_attack")),
     Entry("attack", "malt", malt, _MELAMED),
     Entry("attack", "pma", pma, _XIE),
 )

@@ -34,6 +34,7 @@ class HopSkipJump:
     halvings: int = 12
 
     needs = Can.DECISIONS
+    norms = ("l2", "linf", "l1")  # it walks straight lines, and no point of one differs in few pixels only
     walks = True  # from input to input: points that are numbers are refused when it runs
 
     def __post_init__(self) -> None:

@@ -154,11 +154,8 @@ class Aimed:
 
     def notes(self, classes: int) -> list[str]:
         """Where there are too few classes for the loss or the number of targets."""
-        least, name, wanted = (
-            getattr(self.loss, "needs", 2),
-            type(self.loss).__name__,
-            getattr(self.targets, "count", None),
-        )
+        name = "targeted DLR" if isinstance(self.loss, TargetDlr) else type(self.loss).__name__
+        least, wanted = getattr(self.loss, "needs", 2), getattr(self.targets, "count", None)
         few = [f"{name} needs {least} classes; the model has {classes}, and the margin z_t - z_y stood in."]
         fewer = [f"{wanted} targets were asked for; of {classes} classes there are {classes - 1}."]
         return (few if classes < least else []) + (fewer if wanted and wanted > classes - 1 else [])

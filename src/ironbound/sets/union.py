@@ -34,6 +34,12 @@ class Union:
         if not self.parts or not all(isinstance(part, PerturbationSet) for part in self.parts):
             raise UsageError(f"a union is of sets such as Linf(8/255) | L2(0.5); got {self.parts!r}.")
         flattened = [inner for part in self.parts for inner in (part.parts if isinstance(part, Union) else (part,))]
+        finite = [part for part in flattened if Can.FINITE in part.can]
+        if finite and len(flattened) > 1:
+            raise CompositionError(
+                f"points of a finite set are numbers of changes, and a union has one kind of points, the changed inputs; "
+                f"got {finite[0]!r} beside others. Attack them one after the other; Finite | Finite is one Finite."
+            )
         object.__setattr__(self, "parts", tuple(flattened))
 
     def __or__(self, other: Any) -> Union:
