@@ -30,7 +30,7 @@ def merge(
     *,
     out: str | Path,
     threat: PerturbationSet | str | None = None,
-    method: str | Attack | Cascade | Plan | None = None,
+    method: str | Path | Attack | Cascade | Plan | None = None,
     samples: int | None = None,
     rows: int | None = None,
     resume: bool = False,
