@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 import ironbound as ib
 from audit_samples import digits, digits_net, edited, flipped, mlp
@@ -163,6 +164,22 @@ def test_a_shard_is_a_run_of_its_own_samples(whole: Audit, three: list[Path]) ->
     assert found.clean == len(mine)
 
 
+def test_what_is_held_a_sample_stays_with_its_sample(tmp_path: Path) -> None:
+    eps = torch.linspace(0.12, 0.0, 500)
+    options: dict[str, Any] = {"samples": 21, "threat": ib.Linf(eps), "method": "pgd"}
+    whole = audited(tmp_path / "whole", **options)
+    assert 0 < whole.verdicts.count("broken") < 21
+    folders = [audited(tmp_path / str(i), shard=f"{i}/2", **options).folder for i in (1, 2)]
+    with pytest.raises(RunError, match="cannot be rebuilt from text"):
+        ib.merge(folders, digits_net(), digits(21), out=tmp_path / "m")
+    together = ib.merge(folders, digits_net(), digits(21), out=tmp_path / "m", threat=ib.Linf(eps))
+    assert rows(together.folder) == rows(whole.folder)
+    assert files(together.folder, "witnesses/*") == files(whole.folder, "witnesses/*")
+    assert figures(together.facts) == figures(whole.facts)
+    for folder in (*folders, together.folder):
+        assert ib.verify(folder, digits_net(), digits(21), threat=ib.Linf(eps)).holds
+
+
 def test_no_folder_holds_two_shards(copies: list[Path], tmp_path: Path) -> None:
     for shard, said in (("3/3", "shard 2 of 3, and not shard 3 of 3"), (None, "shard 2 of 3, and not undivided")):
         with pytest.raises(RunError, match=said):
@@ -286,9 +303,9 @@ def test_shards_at_the_prompt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
     assert capsys.readouterr().out.count("all hold") == 3
     assert run(["report", "m"]) == 0
     (zoo / "zoo.py").rename(zoo / "zoo2.py")
-    assert run(["merge", "s", "--out", "n"]) == 0
+    assert run(["merge", "s", "--out", "s/n"]) == 0
     said = capsys.readouterr()
     assert "Without the model no checks are made. s/1: the recorded model is gone" in said.err
     assert "checks are pending" in said.out
-    assert run(["merge", "s", "--out", "n", "--resume", "--model", f"{zoo / 'zoo2.py'}:net", "--json"]) == 0
+    assert run(["merge", "s", "--out", "s/n", "--resume", "--model", f"{zoo / 'zoo2.py'}:net", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["checks"] == facts["checks"]

@@ -18,10 +18,11 @@ def run_merge(places: list[str], settings: MergeSettings, terminal: Terminal) ->
     from ironbound.merging import merge
     from ironbound.names import plan_of
 
-    shards = fitting([folder for place in places for folder in runs_in(place)])
+    folder = Path(settings.out).expanduser()
+    inside = [one for place in places for one in runs_in(place)]
+    shards = fitting([one for one in inside if one.resolve() != folder.resolve()])  # it may lie among its shards
     model, data = _opened(shards[0], settings, terminal)
     method = None if settings.method is None else plan_of("audit", settings.method)
-    folder = Path(settings.out).expanduser()
     terminal.note(f"{len(shards)} shards, into {folder}")
     if len({str(shard.manifest["environment"]) for shard in shards}) > 1:
         terminal.note("The shards were made on different machines or versions; manifest.json lists them.", "yellow")
