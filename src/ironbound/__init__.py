@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ironbound.core.protocols import Ask, Budget, Can, Rows, Status, Want
     from ironbound.core.result import Result
     from ironbound.goals import Targeted, TopK, Untargeted
+    from ironbound.merging import merge
     from ironbound.models.model import Model
     from ironbound.models.open import load
     from ironbound.objectives import CrossEntropy, Dlr, Margin, ProbabilityMargin, Rescaled
@@ -72,6 +73,7 @@ __all__ = [
     "goals",
     "harden",
     "load",
+    "merge",
     "objectives",
     "oracles",
     "parse_threat",
@@ -86,6 +88,7 @@ _HOMES = {
     "core.protocols": "Ask Budget Can Rows Status Want",
     "core.result": "Result",
     "goals": "Targeted TopK Untargeted goals",
+    "merging": "merge",
     "models.model": "Model",
     "models.open": "load",
     "objectives": "CrossEntropy Dlr Margin ProbabilityMargin Rescaled objectives",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ironbound import recipes
@@ -110,14 +111,18 @@ def _what_fits(threat: PerturbationSet, targeted: bool = False) -> str:
     return f"What fits {'a target' if targeted else 'this threat'}: {', '.join(names)}.{audits}"
 
 
-def plan_named(method: str | Attack | Cascade | Plan) -> Plan:
-    """A plan by its name, or as it is; an attack alone, or its name, is a plan of one stage."""
+def plan_named(method: str | Path | Attack | Cascade | Plan) -> Plan:
+    """A plan by its name, in a YAML file, or as it is; an attack alone, or its name, is a plan of one stage."""
     from ironbound.auditing import plan
 
     if isinstance(method, plan.Plan):
         return method
     if isinstance(method, (Attack, Cascade)):
         return plan.of_attacks([("attack", method)])
+    if isinstance(method, Path) or (isinstance(method, str) and method.lower().endswith((".yaml", ".yml"))):
+        from ironbound.auditing.planfile import read_plan
+
+        return read_plan(method)
     if not isinstance(method, str):
         raise UsageError(f"an audit's method is the name of a plan, a Plan or an Attack; got {type(method).__name__}.")
     plans = {entry.name for entry in plan.ENTRIES}  # a plan goes before an attack of its name

@@ -137,12 +137,13 @@ def audit(
     data: Any,
     *,
     threat: PerturbationSet | str,
-    method: str | Attack | Cascade | Plan = "standard",
+    method: str | Path | Attack | Cascade | Plan = "standard",
     out: str | Path | None = None,
     samples: int | None = None,
     seed: int = 0,
     rows: int | None = None,
     pool: int | None = None,
+    shard: str | None = None,
     resume: bool = False,
     progress: Listener | None = None,
     origin: dict[str, Any] | None = None,
@@ -153,9 +154,11 @@ def audit(
     ----------
     model: a torch.nn.Module (inputs in [0, 1]), or a Model.
     data: a pair (x, y), a Dataset, a DataLoader, Data, a path or a name; `samples` of it by `seed`.
-    threat, method: as for `attack`; method is a plan ("standard", "quick"), an Attack, or a Plan.
+    threat, method: as for `attack`; method is a plan ("standard", "quick"), an Attack, a Plan, or the path of one: p.yaml.
     out: the run folder (a new temporary one by default); `resume` goes on with a run that was interrupted there.
     pool: samples per part of the folder: what a crash may cost. It changes no verdict.
+    shard: "2/8" audits every eighth pool, from the second on, of the same data, into a folder of its own; all eight,
+        wherever they were made, are put together by `merge`, which also makes the checks.
     origin: how to load model and data again, kept in the manifest.
 
     Raises errors about data, model and folder before the first pool; SoundnessAlarm if a certified sample is broken.
@@ -164,15 +167,17 @@ def audit(
     """
     from ironbound.auditing.audit import finish
     from ironbound.auditing.run import run, storable
+    from ironbound.auditing.shards import Shard
     from ironbound.data import load
 
+    part = None if shard is None else Shard.parse(shard)
     wrapped, loaded = Model.of(model), storable(load(data, samples=samples, seed=seed))
     chosen, plan = rows_.of_rows(set_of(threat), loaded.index), plan_named(method)
     radius_must_fit(chosen, wrapped, loaded.x)
     plan_must_fit(plan, chosen)
     folder = run(
         wrapped, loaded, chosen, plan, out,
-        seed=seed, rows=rows, pool=pool, resume=resume, progress=progress, origin=origin,
+        seed=seed, rows=rows, pool=pool, shard=part, resume=resume, progress=progress, origin=origin,
     )  # fmt: skip
     return finish(folder, wrapped, loaded, chosen, plan, seed=seed, rows=rows, progress=progress)
 

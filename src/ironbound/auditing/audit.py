@@ -17,6 +17,7 @@ from ironbound.auditing.checks.check import Evidence, grade, run_checks
 from ironbound.auditing.folder import RunFolder, locked
 from ironbound.auditing.gallery import keep_gallery, pictures
 from ironbound.auditing.plan import Plan
+from ironbound.auditing.shards import Shard, samples_of
 from ironbound.auditing.table import VERDICTS
 from ironbound.auditing.verdicts import Verdicts
 from ironbound.core.errors import RunError, SoundnessAlarm
@@ -119,11 +120,14 @@ def finish(
 ) -> Audit:  # fmt: skip
     """Check a run whose pools are all there, and write audit.json and report.html.
 
-    Raises SoundnessAlarm, after writing, where a certified sample could be broken.
+    A shard is not checked: most checks need all samples, and are made when all shards are merged. Raises SoundnessAlarm,
+    after writing, where a certified sample could be broken.
     """
-    verdicts = Verdicts.of(folder)
-    if len(verdicts) != len(data):
-        raise RunError(f"{folder.path} has {len(verdicts)} of {len(data)} samples: go on with it by --resume.")
+    verdicts, wanted = Verdicts.of(folder), samples_of(folder.manifest)
+    if len(verdicts) != wanted:
+        raise RunError(f"{folder.path} has {len(verdicts)} of {wanted} samples: go on with it by --resume.")
+    if Shard.of_manifest(folder.manifest) is not None:
+        return unchecked(folder)
     evidence = Evidence(
         model,
         data,
@@ -138,17 +142,28 @@ def finish(
     with locked(folder.path):
         folder.unseal()
         checks = run_checks(evidence, progress or silent)
-        facts = facts_of(folder, verdicts, checks)
         keep_gallery(folder.path, evidence)
-        write_json(folder.path / "audit.json", facts)
-        audit = Audit(folder.path, facts)
-        write_bytes(folder.path / "report.html", audit.to_html().encode())
-        folder.seal()
+        audit = _concluded(folder, verdicts, checks)
     if any(c["number"] == 28 and c["result"] == "fail" for c in checks):
         raise SoundnessAlarm(
             f"certified samples were broken: no certificate of {folder.path} can be believed. The run is kept as evidence; "
             "please report it with the folder."
         )
+    return audit
+
+
+def unchecked(folder: RunFolder) -> Audit:
+    """Write audit.json and report.html of a run whose pools are all there, and leave the checks for later."""
+    with locked(folder.path):
+        folder.unseal()
+        return _concluded(folder, Verdicts.of(folder), [])
+
+
+def _concluded(folder: RunFolder, verdicts: Verdicts, checks: Sequence[Any]) -> Audit:
+    audit = Audit(folder.path, facts_of(folder, verdicts, checks))
+    write_json(folder.path / "audit.json", audit.facts)
+    write_bytes(folder.path / "report.html", audit.to_html().encode())
+    folder.seal()
     return audit
 
 
@@ -175,10 +190,26 @@ def facts_of(folder: RunFolder, verdicts: Verdicts, checks: Sequence[Any]) -> di
         "bracket": {"low": certified.fraction, "high": attacked.fraction, "interval": [certified.low, attacked.high]},
         "verdicts": {name: verdicts.count(name) for name in VERDICTS},
         "stages": stages, "classes": _classes(verdicts, named), "checks": list(checks),
-        "confidence": grade(list(checks)), "notes": [*manifest.get("notes", []), *manifest["plan"].get("notes", [])],
+        "confidence": grade(list(checks)) if checks else _pending(manifest),
+        "notes": [*manifest.get("notes", []), *manifest["plan"].get("notes", [])],
         "cost": {key: sum(stage[key] for stage in stages) for key in ("forward", "backward", "seconds")},
         "seed": manifest["seed"], "environment": manifest["environment"], "fingerprints": manifest["fingerprints"],
+        **({"shard": manifest["shard"]} if "shard" in manifest else {}),
     }  # fmt: skip
+
+
+def _pending(manifest: dict[str, Any]) -> dict[str, str]:
+    """What is said of a run that was not checked."""
+    shard = Shard.of_manifest(manifest)
+    if shard is not None:
+        text = (
+            f"This is {shard}, of {manifest['data']['rows']:,} samples in all. The checks are pending: they are made "
+        )
+        return {"grade": "none", "text": text + "when all shards are put together by ironbound merge."}
+    text = (
+        "The shards were merged without the model, so that the checks are pending. Merge them again with --resume and "
+    )
+    return {"grade": "none", "text": text + "the model (--model, --data) to make them."}
 
 
 def _stage(folder: RunFolder, verdicts: Verdicts, name: str) -> dict[str, Any]:

@@ -20,9 +20,18 @@ from pathlib import Path
 from typing import Any
 
 from ironbound.auditing.manifest import NAMES, probes_differ
+from ironbound.auditing.shards import Shard
 from ironbound.auditing.table import read_part, write_part
 from ironbound.core.errors import FingerprintMismatch, RunError
-from ironbound.core.store import explained, file_digest, read_json, read_tensors, write_json, write_tensors
+from ironbound.core.store import (
+    explained,
+    file_digest,
+    read_json,
+    read_tensors,
+    write_bytes,
+    write_json,
+    write_tensors,
+)
 
 SEAL = "digests.json"
 UNSEALED = ("lock", "report.html", SEAL)
@@ -52,6 +61,9 @@ class RunFolder:
             return RunFolder(path, manifest)
         there = RunFolder.open(path)
         there.must_match(manifest["fingerprints"])
+        was, now = (Shard.of_manifest(m) or "undivided" for m in (there.manifest, manifest))
+        if was != now:
+            raise RunError(f"{path} holds a run that is {was}, and not {now}. Give each shard a folder of its own.")
         differ = probes_differ(there.manifest["probes"], manifest["probes"])
         if differ:
             raise FingerprintMismatch(f"{path}: {differ}. Use what it was made with, or a new folder.")
@@ -137,6 +149,17 @@ class RunFolder:
         if witnesses:
             write_tensors(self._witnesses(number), witnesses)
         write_part(self._results(number), table, notes)
+
+    def adopt(self, other: RunFolder, number: int) -> None:
+        """Commit a pool that another run finished, byte by byte. Raises RunError where another one is there already."""
+        if self._results(number).exists():
+            if file_digest(self._results(number)) != file_digest(other._results(number)):
+                raise RunError(f"{self._results(number)} is not the part of {other.path}. Give another --out.")
+            return
+        self.unseal()
+        if other._witnesses(number).exists():
+            write_bytes(self._witnesses(number), other._witnesses(number).read_bytes())
+        write_bytes(self._results(number), other._results(number).read_bytes())
 
     def read(self, number: int) -> tuple[Any, dict[str, Any]]:
         """The results of a pool and its costs."""

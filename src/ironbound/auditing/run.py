@@ -13,6 +13,7 @@ from ironbound.auditing.folder import RunFolder, locked, usable
 from ironbound.auditing.manifest import manifest_of
 from ironbound.auditing.plan import Attacking, Bounds, Plan
 from ironbound.auditing.pools import Evaluation, Pool, audit_pool
+from ironbound.auditing.shards import Shard, places_of, pools_of, samples_of, size_of
 from ironbound.auditing.table import table_of
 from ironbound.certification.certificates import Whole, prove
 from ironbound.certification.graph import Graph, trace
@@ -39,6 +40,7 @@ def run(
     seed: int = 0,
     rows: int | None = None,
     pool: int | None = None,
+    shard: Shard | None = None,
     resume: bool = False,
     origin: dict[str, Any] | None = None,
     progress: Listener | None = None,
@@ -46,17 +48,20 @@ def run(
     """Run the plan on all samples and leave every result in the folder `out` (a new temporary one by default).
 
     rows: model rows per pass; pool: samples per part; resume: go on with the run that is in `out`. None of them changes
-    a verdict. Raises InputError for bad data before anything is written, RunError for the folder.
+    a verdict. shard: only these pools of it, as a folder for `merge`. Raises InputError for bad data before anything is
+    written, RunError for the folder.
     """
     tell, data, plan = progress or silent, storable(data), plan.against(threat)
     admitted(model, data)
     tried(model, data, threat, plan)
-    size = pool or (GPU_POOL if model.device.type == "cuda" else POOL)
-    if size < 1:
+    if pool is not None and pool < 1:
         raise UsageError(f"pool is the number of samples of a part, at least 1; got {pool}.")
+    size = size_of(shard, len(data), pool, GPU_POOL if model.device.type == "cuda" else POOL)
     manifest = manifest_of(model, data, threat, plan, seed, size, origin or {})
     graph, note = traced(model, data, threat, plan)
     manifest["notes"] = [note] if note else []
+    if shard is not None:
+        manifest["shard"] = shard.facts()
     path = Path(out or tempfile.mkdtemp(prefix="ironbound-"))
     usable(path, resume)
     with locked(path):
@@ -69,16 +74,17 @@ def _pools(folder: RunFolder, data: Data, evaluation: Evaluation) -> None:
     """Every pool that is not finished yet."""
     import pyarrow as pa
 
-    size, done = int(folder.manifest["pool"]), set(folder.finished())
+    done, past = set(folder.finished()), 0
     kinds = {name: pa.array(values).type for name, values in data.columns.items()}
-    for number, start in enumerate(range(0, len(data), size)):
-        end = min(start + size, len(data))
+    for number in pools_of(folder.manifest):
+        places = places_of(folder.manifest, number)
         if number not in done:
-            samples = data.take(torch.arange(start, end))
-            finished = audit_pool(evaluation, samples, start)
+            samples = data.take(places)
+            finished = audit_pool(evaluation, samples, places.start)
             table = table_of(finished.records, kinds)
             folder.write(number, table, {"costs": finished.costs}, _witnesses(finished, samples))
-        evaluation.progress(Event("samples", end, len(data)))
+        past += len(places)
+        evaluation.progress(Event("samples", past, samples_of(folder.manifest)))
 
 
 def admitted(model: Model, data: Data, at_once: int = 4096) -> None:

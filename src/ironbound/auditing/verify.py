@@ -21,6 +21,7 @@ from ironbound.auditing.manifest import (
 )
 from ironbound.auditing.pools import GOAL, wrong_when_clean
 from ironbound.auditing.run import storable
+from ironbound.auditing.shards import places_of, pools_of
 from ironbound.auditing.stages import contradictions
 from ironbound.auditing.verdicts import Verdicts
 from ironbound.certification.catalogue import ENTRIES
@@ -82,7 +83,7 @@ def verify(
     if found.failures:
         return found
     data = storable(data)
-    threat = _threat(folder, model, threat)
+    threat = threat_of(folder, model, threat)
     model.admit(data.take([0]).x)
     _same(folder, model, data, threat, found)
     verdicts = Verdicts.of(folder)
@@ -119,15 +120,19 @@ def _check_files(folder: RunFolder, found: Verification) -> None:
 
 def _check_whole(folder: RunFolder, verdicts: Verdicts, place: dict[int, int], found: Verification) -> None:
     """The samples of the results are those of the data; some may be missing while the run is not finished."""
-    strange = set(verdicts.index.tolist()) - set(place)
-    missing = len(place) - len(verdicts)
+    numbers = list(place)
+    if folder.manifest["data"]["rows"] != len(numbers):
+        raise RunError(f"{folder.path / 'manifest.json'}: the number of rows is not that of the data. It was altered.")
+    mine = {numbers[i] for pool in pools_of(folder.manifest) for i in places_of(folder.manifest, pool)}
+    strange = set(verdicts.index.tolist()) - mine
+    missing = len(mine) - len(verdicts)
     if strange or (missing and folder.sealed):
         raise RunError(
-            f"{folder.path} has results of {len(verdicts)} samples, and the data set has {len(place)} others."
+            f"{folder.path} has results of {len(verdicts)} samples, and the data set has {len(mine)} others."
         )
 
 
-def _threat(folder: RunFolder, model: Model, given: Any) -> Any:
+def threat_of(folder: RunFolder, model: Model, given: Any) -> Any:
     """The run's threat: the one given, or rebuilt from the manifest; with the run's fingerprint in any case."""
     facts = folder.manifest["threat"]
     threat = _rebuilt(folder) if given is None else given

@@ -13,6 +13,7 @@ from ironbound.cli.settings import (
     AttackSettings,
     CertifySettings,
     HardenSettings,
+    MergeSettings,
     RunSettings,
     Settings,
     VerifySettings,
@@ -46,6 +47,11 @@ _COMMON = [
     )
 ]  # fmt: skip
 Runs = Annotated[list[str], typer.Argument(metavar="RUN...", help="run folders, or folders of runs")]
+
+
+Shards = Annotated[
+    list[str], typer.Argument(metavar="RUN...", help="the folders of all shards, or one that holds them")
+]
 
 
 def _flag(name: str, kind: type[Settings]) -> inspect.Parameter:
@@ -144,6 +150,18 @@ def verify(settings: VerifySettings, terminal: Terminal, runs: list[str]) -> int
     from ironbound.cli.checking import run_verify
 
     return run_verify(runs, settings, terminal)
+
+
+@app.command()
+@with_flags(MergeSettings, inspect.Parameter("runs", inspect.Parameter.KEYWORD_ONLY, annotation=Shards))
+def merge(settings: MergeSettings, terminal: Terminal, runs: list[str]) -> int:
+    """Put all shards of an audit together into one run, and make its checks."""
+    from ironbound.cli.merging import run_merge
+
+    try:
+        return run_merge(runs, settings, terminal)
+    except KeyboardInterrupt:
+        raise Interrupted(Path(settings.out)) from None
 
 
 @app.command()

@@ -29,17 +29,20 @@ def run_audit(verb: str, settings: RunSettings, terminal: Terminal, folder: Path
     """`audit`, `attack` and `certify`: stages over a data set, into a run folder."""
     from ironbound import verbs
     from ironbound.auditing.folder import usable
+    from ironbound.auditing.shards import Shard
     from ironbound.names import plan_of, set_of
 
     usable(folder, settings.resume)
+    shard = None if settings.shard is None else Shard.parse(settings.shard)
     threat, plan = set_of(settings.threat), plan_of(verb, settings.method)
     model, data = open_model(settings), open_data(settings)
     origin = origin_of(settings, data_origin(settings))
-    terminal.note(f"{model.name} on {len(data):,} samples of {data.name}, into {folder}")
+    part = "" if shard is None else f", {shard}"
+    terminal.note(f"{model.name} on {len(data):,} samples of {data.name}{part}, into {folder}")
     with terminal.progress() as display:
         audit = verbs.audit(
             model, data, threat=threat, method=plan, out=folder, seed=settings.seed, rows=settings.rows,
-            pool=settings.pool, resume=settings.resume, progress=display.listener(), origin=origin,
+            pool=settings.pool, shard=settings.shard, resume=settings.resume, progress=display.listener(), origin=origin,
         )  # fmt: skip
     if terminal.json:
         terminal.data({"folder": str(folder), **audit.facts})

@@ -77,7 +77,7 @@ class ThreatSettings(DataSettings, ModelSettings):
     threat: str = _key(
         ..., "what the attacker may change: linf:8/255, l2:0.5, l1:12, l0:3 (pixels), linf:8/255|l2:0.5", "SET:RADIUS"
     )
-    method: Names = _key(("standard",), "the plan: standard or quick", "NAME")
+    method: Names = _key(("standard",), "the plan: standard, quick, or a file: plan.yaml", "NAME")
     out: str | None = _key(None, "the run folder; a new one below runs/ where none is given", "FOLDER")
     resume: bool = _key(False, "go on with the run in --out")
 
@@ -87,6 +87,7 @@ class RunSettings(ThreatSettings):
 
     rows: Positive | None = _key(None, "model rows in one pass; changes no verdict", "N")
     pool: Positive | None = _key(None, "samples in one part of the run folder: what a crash may cost", "N")
+    shard: str | None = _key(None, "2/8: the second of eight parts, which ironbound merge puts together", "I/N")
 
 
 class AttackSettings(RunSettings):
@@ -131,6 +132,15 @@ class VerifySettings(DataSettings, ModelSettings):
     model: str | None = _key(None, "the network, where the recorded one is gone or another", "FILE:NAME")  # type: ignore[assignment]
     data: str | None = _key(None, "the data, where the recorded ones are gone or others", "PATH")  # type: ignore[assignment]
     samples: Count = _key(None, "how many samples of --data were audited", "N")
+
+
+class MergeSettings(VerifySettings):
+    """Where the whole run goes, and what its checks need."""
+
+    out: str = _key(..., "the folder of the whole run", "FOLDER")
+    method: Names | None = _key(None, "the plan of the shards, where it is a file", "NAME")
+    resume: bool = _key(False, "go on with a merge that was interrupted, or was made without the model")
+    rows: Positive | None = _key(None, "model rows in one pass; changes no verdict", "N")
 
 
 S = TypeVar("S", bound=Settings)

@@ -154,3 +154,5 @@ class Audit(TypedDict):
     seed: int
     environment: dict[str, str]
     fingerprints: dict[str, str]
+    shard: NotRequired[dict[str, int]]
+    """Which part of an audit this is: number, of."""

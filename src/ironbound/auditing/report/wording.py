@@ -92,8 +92,9 @@ def size(audit: Audit, value: float) -> str:
 
 
 def doubted(audit: Audit) -> bool:
-    """Whether a red check failed: then the attacked share is only a figure so far."""
-    return any(check["result"] == "fail" and check["severity"] == "red" for check in audit["checks"])
+    """Whether a red check failed, or the checks are pending: then the attacked share is only a figure so far."""
+    pending = audit["confidence"]["grade"] == "none"
+    return pending or any(check["result"] == "fail" and check["severity"] == "red" for check in audit["checks"])
 
 
 def accuracy(audit: Audit) -> str:

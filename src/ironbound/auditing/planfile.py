@@ -1,0 +1,181 @@
+"""Plans as YAML files: stages by name, with arguments; every error names its line.
+
+name: mine
+stages:
+  - bound: ibp
+  - attack: apgd
+    with: {steps: 50, restarts: 2}
+  - attack: noise
+    witness: true
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from reprlib import repr as repr_
+from typing import Annotated, Any, get_type_hints
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, create_model
+
+from ironbound import recipes
+from ironbound.auditing.plan import Attacking, Bounds, Plan, Stage
+from ironbound.certification.catalogue import ENTRIES as BOUNDS
+from ironbound.core.catalogue import Entry, find
+from ironbound.core.errors import IronboundError, UsageError
+
+Loc = Sequence[Any]
+"""Keys and places from the top of the file to a value."""
+
+
+class _Keys(BaseModel):
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True, frozen=True)
+
+
+class _Bound(_Keys):
+    bound: str
+    radii: bool = False
+
+
+class _Attack(_Keys):
+    attack: str
+    name: str | None = Field(None, min_length=1)
+    witness: bool = False
+    arguments: dict[str, Any] = Field({}, alias="with")
+
+
+_KEYS = {"": ["name", "stages"], "bound": ["bound", "radii"], "attack": ["attack", "name", "witness", "with"]}
+"""The keys of a file and of both kinds of stages."""
+
+
+def _kind(stage: Any) -> str:
+    return "bound" if isinstance(stage, dict) and "bound" in stage else "attack"
+
+
+class _File(_Keys):
+    name: str | None = Field(None, min_length=1)
+    stages: list[
+        Annotated[Annotated[_Bound, Tag("bound")] | Annotated[_Attack, Tag("attack")], Discriminator(_kind)]
+    ] = Field(min_length=1)
+
+
+def read_plan(path: str | Path) -> Plan:
+    """The plan in a file; without a name it has the file's. Raises UsageError that names the line."""
+    source = _Source(Path(path).expanduser())
+    try:
+        said = _File.model_validate(source.content)
+    except ValidationError as error:
+        raise source.wrong(error) from None
+    stages = tuple(_stage(source, i, stage) for i, stage in enumerate(said.stages))
+    try:
+        return Plan(said.name or source.path.stem, stages)
+    except UsageError as error:
+        raise source.error(("stages",), str(error)) from None
+
+
+def _stage(source: _Source, i: int, said: _Bound | _Attack) -> Stage:
+    if isinstance(said, _Bound):
+        bound = _found(source, ("stages", i, "bound"), BOUNDS, "certify", said.bound)
+        return Bounds(bound.name, bound.make(), radii=said.radii)
+    entry = _found(source, ("stages", i, "attack"), recipes.ENTRIES, "attack", said.attack)
+    try:
+        arguments = _arguments(entry).model_validate(said.arguments)
+    except ValidationError as error:
+        raise source.wrong(error, ("stages", i, "with"), list(_arguments(entry).model_fields)) from None
+    given = {name: getattr(arguments, name) for name in arguments.model_fields_set}
+    try:
+        return Attacking(said.name or entry.name, entry.make(**given), witness=said.witness)
+    except IronboundError as error:
+        raise source.error(("stages", i, "with"), str(error)) from None
+
+
+def _found(source: _Source, at: Loc, entries: Sequence[Entry], verb: str, name: str) -> Entry:
+    try:
+        return find(entries, verb, name)
+    except IronboundError as error:
+        raise source.error(at, str(error)) from None
+
+
+def _arguments(entry: Entry) -> type[BaseModel]:
+    """The arguments of a recipe as keys of a file: their types are those of its signature."""
+    hints = get_type_hints(entry.make)
+    fields: dict[str, Any] = {
+        name: (hints[name], parameter.default) for name, parameter in inspect.signature(entry.make).parameters.items()
+    }
+    return create_model(entry.name, __base__=_Keys, **fields)
+
+
+class _Source:
+    """A YAML file: its content, and the line of each part of it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"the plan {path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
+        try:
+            self.root = yaml.compose(text, Loader=yaml.SafeLoader)
+            self.content = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise UsageError(f"the plan {path} is no YAML: {' '.join(str(error).split())}") from None
+        if not isinstance(self.root, yaml.MappingNode):
+            raise UsageError(f'{path}, line 1: a plan has the keys "stages" and, if wanted, "name".')
+        self._no_key_twice(self.root, set())
+
+    def error(self, at: Loc, words: str) -> UsageError:
+        """An error about what is at this place."""
+        return UsageError(f"{self.path}, line {self._line(at)}: {words}")
+
+    def wrong(self, error: ValidationError, within: Loc = (), known: Sequence[str] = _KEYS[""]) -> UsageError:
+        """One problem that Pydantic found, with its line: a key too many tells more than one too few."""
+        problem = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
+        loc = list(problem["loc"])
+        if not within and len(loc) > 2:
+            known = _KEYS[str(loc.pop(2))]
+        at, key = [*within, *loc], str(loc[-1]) if loc else ""
+        if problem["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"Did you mean {near[0]!r}? " if near else ""
+            below = " Arguments of an attack stand below its with." if "with" in known else ""
+            return self.error(at, f"there is no key {key!r}. {hint}There are: {', '.join(known) or 'none'}.{below}")
+        if problem["type"] == "missing":
+            return self.error(at, f"the key {key!r} is missing{' (or: bound)' if key == 'attack' else ''}.")
+        if problem["type"] in ("model_type", "model_attributes_type"):
+            return self.error(at, f"keys with values are expected: {', '.join(known)}; got {repr_(problem['input'])}.")
+        reason = str(problem["msg"])
+        what = f"{key}: " if key and not key.isdigit() else ""
+        return self.error(at, f"{what}{reason[:1].lower()}{reason[1:]}; got {repr_(problem['input'])}.")
+
+    def _line(self, at: Loc) -> int:
+        """The line of the deepest part of a place that is there."""
+        node: Any = self.root
+        mark = node.start_mark
+        for part in at:
+            if isinstance(node, yaml.MappingNode):
+                found = next(((key, value) for key, value in node.value if key.value == part), None)
+                if found is None:
+                    break
+                mark, node = found[0].start_mark, found[1]
+            elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+                node = node.value[part]
+                mark = node.start_mark
+            else:
+                break
+        return int(mark.line) + 1
+
+    def _no_key_twice(self, node: Any, past: set[int]) -> None:
+        """YAML itself keeps the last one and says nothing."""
+        if id(node) in past or isinstance(node, yaml.ScalarNode):  # an alias may lead back
+            return
+        past.add(id(node))
+        keys: set[str] = set()
+        for part in node.value:
+            key, value = part if isinstance(node, yaml.MappingNode) else (None, part)
+            if key is not None and key.value in keys:
+                raise UsageError(f"{self.path}, line {key.start_mark.line + 1}: the key {key.value!r} is there twice.")
+            keys |= set() if key is None else {key.value}
+            self._no_key_twice(value, past)

@@ -1,0 +1,92 @@
+"""The verb `merge`: shards of an audit, put together and checked as one run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ironbound.core import rows as rows_
+from ironbound.core.attack import Attack
+from ironbound.core.cascade import Cascade
+from ironbound.core.describe import fingerprint
+from ironbound.core.errors import CompositionError, UnknownName, UsageError
+from ironbound.core.progress import Listener
+from ironbound.core.protocols import PerturbationSet
+from ironbound.models.model import Model
+from ironbound.names import plan_named, plan_of, set_of
+
+if TYPE_CHECKING:
+    from ironbound.auditing.audit import Audit
+    from ironbound.auditing.folder import RunFolder
+    from ironbound.auditing.plan import Plan
+
+
+def merge(
+    folders: Sequence[str | Path],
+    model: Any = None,
+    data: Any = None,
+    *,
+    out: str | Path,
+    threat: PerturbationSet | str | None = None,
+    method: str | Path | Attack | Cascade | Plan | None = None,
+    samples: int | None = None,
+    rows: int | None = None,
+    resume: bool = False,
+    progress: Listener | None = None,
+) -> Audit:
+    """Put all shards of an audit together: verdicts, witnesses and figures are those of the undivided run.
+
+    Parameters
+    ----------
+    folders: those of all shards, in any order; they stay as they are.
+    model, data: what the shards were made with (`data` whole, or with the same `samples`). The checks that end an audit
+        need both; without them the run is written all the same, and its report says that the checks are pending.
+    threat, method: those of the shards, where they have no name that the folders could say them by.
+    out: a new folder; `resume` goes on with a merge that was interrupted there, or was made without the model.
+
+    Raises RunError where a shard is missing, named twice, not finished or altered, FingerprintMismatch where two are not of
+    one run or the model or the data are others, with the difference; SoundnessAlarm if a certified sample is broken.
+
+    >>> report = merge(["runs/a", "runs/b"], net, (x, y), out="runs/whole")  # doctest: +SKIP
+    """
+    from ironbound.auditing.audit import finish, unchecked
+    from ironbound.auditing.gather import fitting, gathered
+    from ironbound.auditing.manifest import fingerprints
+    from ironbound.auditing.run import storable
+    from ironbound.auditing.verify import threat_of
+    from ironbound.data import load
+
+    if (model is None) != (data is None):
+        raise UsageError("the checks need model and data, both or neither of them; got one.")
+    shards = fitting(folders)
+    if model is None:
+        return unchecked(gathered(shards, out, resume))
+    seed = int(shards[0].manifest["seed"])
+    wrapped, loaded = Model.of(model), storable(load(data, samples=samples, seed=seed))
+    wrapped.admit(loaded.take([0]).x)
+    given = None if threat is None else rows_.of_rows(set_of(threat), loaded.index)
+    chosen = threat_of(shards[0], wrapped, given)
+    plan = _plan(shards[0], method, chosen)
+    shards[0].must_match(fingerprints(wrapped, loaded, chosen, plan.against(chosen), seed))
+    whole = gathered(shards, out, resume)
+    return finish(whole, wrapped, loaded, chosen, plan, seed=seed, rows=rows, progress=progress)
+
+
+def _plan(run: RunFolder, method: Any, threat: PerturbationSet) -> Plan:
+    """The run's plan, by its name or as it is given. Raises UsageError where the name says too little."""
+    if method is not None:
+        return plan_named(method)
+    name, wanted = str(run.manifest["plan"]["name"]), run.manifest["fingerprints"]["plan"]
+    for plan in _plans_called(name):
+        with suppress(CompositionError):
+            if fingerprint(plan.against(threat)) == wanted:
+                return plan
+    raise UsageError(f"{run.path} was made by a plan {name!r} that has no name to find it by. Pass it as the method.")
+
+
+def _plans_called(name: str) -> Iterator[Plan]:
+    for verb in ("audit", "attack", "certify"):
+        with suppress(UnknownName):
+            yield plan_of(verb, [name] if verb == "audit" else name.split("+"))
