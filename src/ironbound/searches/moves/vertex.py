@@ -14,7 +14,10 @@ from ironbound.searches.moves.move import Move
 
 def _check_end(task: Task) -> None:
     region = task.region
-    ends = (region.radius, *(getattr(region, name, region.radius) for name in ("lo", "hi")))  # L0 counts, and has no end
+    ends = (
+        region.radius,
+        *(getattr(region, name, region.radius) for name in ("lo", "hi")),
+    )  # L0 counts, and has no end
     if getattr(region, "box", None) is None and not all(bool(torch.isfinite(end).all()) for end in ends):
         raise CompositionError(
             "a linear function has no maximum over a set without end: give it a radius, or the model a range."
