@@ -9,24 +9,9 @@ import torch
 from torch import Tensor, nn
 
 import ironbound as ib
-from audit_samples import Wrap, digits, digits_net, drawn, labelled, mlp
-from ironbound.auditing.checks import CHECKS, Evidence
+from audit_samples import Turned, Wrap, digits_net, drawn, evidence, mlp
+from ironbound.auditing.checks import CHECKS
 from ironbound.auditing.plan import Attacking, Plan
-from ironbound.auditing.run import admitted, run
-from ironbound.auditing.verdicts import Verdicts
-from ironbound.data.dataset import Data
-
-PGD = Plan("pgd", (Attacking("pgd", ib.recipes.pgd(steps=5)),))
-
-
-def evidence(net: Any, plan: Plan = PGD, threat: Any = None, x: Tensor | None = None) -> Evidence:
-    """A finished run on samples that are right when clean, without any check."""
-    x = digits(16).x if x is None else x
-    model, threat = ib.Model.of(net), ib.Linf(0.05) if threat is None else threat
-    data = Data(x=x, y=labelled(model.net, x), columns={}, index=torch.arange(len(x)), classes=None, name="made")
-    admitted(model, data)
-    folder = run(model, data, threat, plan)
-    return Evidence(model, data, threat, plan.against(threat), Verdicts.of(folder), lambda i: None)
 
 
 def look(number: int, *args: Any, **options: Any) -> Any:
@@ -86,16 +71,6 @@ class Straight(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         return grad
-
-
-class Turned(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return x.clone()
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        return -grad
 
 
 @pytest.mark.parametrize("threat", [ib.Linf(0.05), ib.Linf(0.3), ib.L2(1.0), ib.L1(3.0)], ids=repr)

@@ -150,10 +150,17 @@ def run_checks(evidence: Evidence, progress: Listener = silent) -> list[CheckFac
     found = []
     for done, number in enumerate(sorted(CHECKS)):
         evidence.spent.clear()
-        seen = CHECKS[number].look(evidence)
-        found.append(CHECKS[number].facts(seen, evidence.spent))
+        found.append(CHECKS[number].facts(_looked(CHECKS[number], evidence), evidence.spent))
         progress(Event("checks", done + 1, len(CHECKS)))
     return found
+
+
+def _looked(check: Check, evidence: Evidence) -> CheckResult:
+    """What a check finds; an attack of its own that does not fit set or model is no finding."""
+    try:
+        return check.look(evidence)
+    except CompositionError as error:
+        return CheckResult("not applicable", f"Its attack does not fit: {error}")
 
 
 def grade(checks: list[CheckFacts]) -> dict[str, str]:

@@ -114,11 +114,13 @@ class _Differences:
 )  # fmt: skip
 def true_gradients(evidence: Evidence) -> CheckResult:
     """The margin a tenth of the radius along and against parts of the gradient, for 32 samples."""
-    first = getattr(evidence.threat, "parts", (evidence.threat,))[0]
+    first: Any = getattr(evidence.threat, "parts", (evidence.threat,))[0]
     if not evidence.differentiable() or evidence.model.random:
         return CheckResult("not applicable", "The model gives no gradients, or it draws.")
     if getattr(first, "norm", "") not in ("linf", "l2", "l1") or evidence.model.box is None:
         return CheckResult("not applicable", "Along this threat there is no small step.")
+    if not bool(torch.isfinite(torch.as_tensor(first.eps)).all()):
+        return CheckResult("not applicable", "The radius is infinite: there is no share of it.")
     places = evidence.verdicts.places("broken", "certified", "undecided", most=SOME)
     if len(places) == 0:
         return CheckResult("cannot tell", "No sample is right when clean.")
