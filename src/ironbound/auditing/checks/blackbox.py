@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from torch import Tensor
+
 from ironbound import recipes
 from ironbound.auditing.checks.check import FEW, CheckResult, Evidence, check
 from ironbound.auditing.plan import Attacking
@@ -54,15 +56,27 @@ def _without(evidence: Evidence, kind: Any, attack: Callable[[], Attack], most: 
         broken, entered, what = int(costs["decided"]), int(costs["entered"]), f"the plan's {stage.name}"
     else:
         places = evidence.verdicts.places("undecided", most=most)
-        broken = int(evidence.attack(attack(), places).success.sum()) if len(places) else 0
-        entered = len(places)
+        if len(places):
+            places, entered = places[evidence.attack(attack(), places).success.cpu()], len(places)
+        else:
+            entered = 0
+        broken = len(places)
     if entered == 0:
         return CheckResult("pass", f"Nothing was left for {what} to break.")
     text = f"Of {entered} samples that the other attacks left, {what} broke {broken}."
     if broken == 0:
         return CheckResult("pass", text)
+    if stage is None and _climbed(evidence, places):
+        text += " Targeted APGD breaks them too: the gradients lead there, but the plan's attacks are too weak."
+        return CheckResult("cannot tell", f"{text} They still count as undecided.", "Put apgd_targeted into the plan.")
     still = "They count as broken." if stage is not None else "They still count as undecided."
     return CheckResult("fail", f"{text} {still}", ADVICE)
+
+
+def _climbed(evidence: Evidence, places: Tensor) -> bool:
+    """Whether a strong attack by gradient breaks these samples: then gradients are not masked."""
+    attack = recipes.apgd_targeted(steps=100)
+    return evidence.fits(attack) and bool(evidence.attack(attack, places).success.all())
 
 
 def _behind(evidence: Evidence, kind: Any) -> Attacking | None:
