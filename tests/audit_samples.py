@@ -13,9 +13,16 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor, nn
 
+from ironbound.auditing.checks import Evidence
 from ironbound.auditing.folder import RunFolder
+from ironbound.auditing.plan import Attacking, Plan
+from ironbound.auditing.run import run
+from ironbound.auditing.verdicts import Verdicts
 from ironbound.data import Data, load
 from ironbound.data.dataset import Data as DataClass
+from ironbound.models.model import Model
+from ironbound.recipes import pgd
+from ironbound.sets import Linf
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:
@@ -92,6 +99,29 @@ class Drawing(nn.Module):
     def forward(self, x: Tensor, rng: Any) -> Tensor:
         out = self.net(x)
         return out + self.sigma * rng.fold("noise").normal(tuple(out.shape[1:]), out.dtype)
+
+
+class Turned(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return -grad
+
+
+PGD = Plan("pgd", (Attacking("pgd", pgd(steps=5)),))
+
+
+def evidence(net: Any, plan: Plan = PGD, threat: Any = None, x: Tensor | None = None) -> Evidence:
+    """What checks see of a finished run on samples that are right when clean; no check has run yet."""
+    x = digits(16).x if x is None else x
+    model, threat = Model.of(net), Linf(0.05) if threat is None else threat
+    out = model.net(x).detach()
+    data = data_of(x, out.argmax(1) if out.is_floating_point() else out)
+    folder = run(model, data, threat, plan)
+    return Evidence(model, data, threat, plan.against(threat), Verdicts.of(folder), lambda i: None)
 
 
 # -------------------------------------------------------------------------------------------------------- tampering

@@ -58,12 +58,17 @@ def honest() -> Audit:
 
 
 # ------------------------------------------------------------------------------------------------------- in general
-def test_all_checks_pass_on_an_honest_net(honest: Audit) -> None:
-    assert {c["number"]: c["result"] for c in honest.checks} == dict.fromkeys(sorted(CHECKS), "pass")
-    assert honest.facts["confidence"]["grade"] == "high"
+def test_no_check_fails_on_an_honest_net(honest: Audit) -> None:
+    """Comparisons want more samples than 40 and say so; all others pass."""
+    unsure = {9, 10, 26}
+    assert {c["number"] for c in honest.checks} == set(CHECKS)
+    assert {c["number"] for c in honest.checks if c["result"] == "cannot tell"} == unsure
+    assert {c["number"] for c in honest.checks if c["result"] == "pass"} == set(CHECKS) - unsure
+    assert honest.facts["confidence"]["grade"] == "moderate"
+    assert "could not tell" in honest.facts["confidence"]["text"]
     assert "attacked so far" not in honest.to_html()
     assert "attacked so far" not in str(honest)
-    assert all(c["next"] == "" for c in honest.checks)
+    assert all(c["next"] == "" for c in honest.checks if c["result"] == "pass")
 
 
 def test_the_document_lists_every_check_with_its_severity_and_source() -> None:
@@ -253,7 +258,7 @@ def test_13_and_16_where_the_plan_has_no_witnesses() -> None:
 def test_13_a_plan_without_an_iterative_attack_is_not_to_be_trusted(method: Any) -> None:
     report = audited(digits_net(), digits(8).x, threat="linf:0.05", method=method)
     assert result(report, 13) == "cannot tell"
-    assert report.facts["confidence"]["grade"] == "moderate"
+    assert report.facts["confidence"]["grade"] != "high"
 
 
 def test_13_a_plan_of_bounds_alone_says_that_nothing_was_attacked() -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from ironbound.auditing.verdicts import Verdicts
 from ironbound.core import rows as rows_
 from ironbound.core.attack import Attack
 from ironbound.core.errors import CompositionError
+from ironbound.core.predict import predict
 from ironbound.core.progress import Event, Listener, silent
 from ironbound.core.protocols import Can, PerturbationSet
 from ironbound.core.result import Result as Attacked
@@ -44,6 +46,8 @@ class Evidence:
     seed: int = 0
     rows: int | None = None
     manifest: dict[str, Any] | None = None
+    spent: Counter[str] = field(default_factory=Counter)
+    """Model rows that checks have run so far, "forward" and "backward"."""
 
     def samples(self, places: Tensor) -> tuple[Any, Tensor]:
         """Inputs and labels of some samples, as the model takes them."""
@@ -53,11 +57,27 @@ class Evidence:
         """The adversarial inputs of broken samples, on the model's device."""
         return rows_.to(rows_.join([self.witness(int(i)) for i in places]), self.model.device)
 
-    def attack(self, attack: Attack, places: Tensor, threat: PerturbationSet | None = None) -> Attacked:
-        """Run an attack on some samples, with another set than the audit's where one is given."""
+    def attack(
+        self, attack: Attack, places: Tensor, threat: PerturbationSet | None = None, *, model: Model | None = None,
+        turn: int = 0,
+    ) -> Attacked:  # fmt: skip
+        """Run an attack on some samples, with another set or model than the audit's where one is given.
+
+        Another `turn` has other draws.
+        """
         x, y = self.samples(places)
         ready = fitted(attack.against(rows_.of_rows(threat or self.threat, places)), self.model)
-        return ready(self.model, x, y, seed=self.seed, keys=content_keys(x, y), rows=self.rows)
+        found: Attacked = ready(
+            model or self.model, x, y, seed=self.seed + turn, keys=content_keys(x, y), rows=self.rows
+        )
+        self.spent.update(forward=int(found.forward.sum()), backward=int(found.backward.sum()))
+        return found
+
+    def answers(self, x: Any, rng: Rng, model: Model | None = None, rows: int | None = None) -> Tensor:
+        """What the model says of admitted inputs, counted."""
+        self.spent["forward"] += rows_.count(x)
+        out: Tensor = predict(model or self.model, x, rng, rows=rows or self.rows)
+        return out
 
     def tried(self, attack: Attack, places: Tensor) -> Attacked | None:
         """The same; None where an attack that fits the kind of set turns out to want an end of it."""
@@ -92,6 +112,11 @@ class Evidence:
         """The plan's attacks that are no mere witnesses."""
         return [s for s in self.plan.stages if isinstance(s, Attacking) and not s.witness]
 
+    @property
+    def by_gradient(self) -> list[Attacking]:
+        """Those of them that climb gradients."""
+        return [s for s in self.attacks if Can.GRADIENT in s.single.search.needs]
+
     def differentiable(self) -> bool:
         """Whether gradients of the inputs can be asked for."""
         real = Can.PROJECT in self.threat.can  # of numbered changes there is no gradient
@@ -118,11 +143,13 @@ class Check:
     meaning: str
     look: Callable[[Evidence], CheckResult]
 
-    def facts(self, found: CheckResult) -> CheckFacts:
-        """The check and what it found, as the report wants them."""
+    def facts(self, found: CheckResult, spent: Counter[str] | None = None) -> CheckFacts:
+        """The check, what it found and the rows that it ran, as the report wants them."""
+        spent = spent or Counter()
         return {
             "number": self.number, "name": self.name, "question": self.question, "result": found.result,
             "severity": self.severity, "evidence": found.evidence, "meaning": self.meaning, "next": found.next,
+            "forward": spent["forward"], "backward": spent["backward"],
         }  # fmt: skip
 
 
@@ -143,9 +170,18 @@ def run_checks(evidence: Evidence, progress: Listener = silent) -> list[CheckFac
     """All checks, in the order of their numbers."""
     found = []
     for done, number in enumerate(sorted(CHECKS)):
-        found.append(CHECKS[number].facts(CHECKS[number].look(evidence)))
+        evidence.spent.clear()
+        found.append(CHECKS[number].facts(_looked(CHECKS[number], evidence), evidence.spent))
         progress(Event("checks", done + 1, len(CHECKS)))
     return found
+
+
+def _looked(check: Check, evidence: Evidence) -> CheckResult:
+    """What a check finds; an attack of its own that does not fit set or model is no finding."""
+    try:
+        return check.look(evidence)
+    except CompositionError as error:
+        return CheckResult("not applicable", f"Its attack does not fit: {error}")
 
 
 def grade(checks: list[CheckFacts]) -> dict[str, str]:
@@ -171,12 +207,8 @@ def grade(checks: list[CheckFacts]) -> dict[str, str]:
 
 def margins(evidence: Evidence, x: Any, y: Tensor, model: Model | None = None, rows: int | None = None) -> Tensor:
     """The goal's margin at inputs that are already admitted."""
-    from ironbound.core.predict import predict
-    from ironbound.core.rng import Rng
-
-    model = model or evidence.model
-    out = predict(model, x, Rng.of(evidence.seed, content_keys(x, y).to(model.device)), rows=rows or evidence.rows)
-    return GOAL.margin(out, y)
+    rng = Rng.of(evidence.seed, content_keys(x, y).to(evidence.model.device))
+    return GOAL.margin(evidence.answers(x, rng, model, rows), y)
 
 
 def percent(count: int | float, total: int) -> str:

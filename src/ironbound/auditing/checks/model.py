@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from ironbound.auditing.checks.check import FEW, CheckResult, Evidence, check, percent
 from ironbound.auditing.manifest import threat_facts
 from ironbound.core.attack import Attack
-from ironbound.core.predict import predict
 from ironbound.core.protocols import Answer, Ask, Can, Task, Want
 from ironbound.core.rng import Rng, content_keys
 from ironbound.core.rows import flat
@@ -38,7 +37,7 @@ def deterministic(evidence: Evidence) -> CheckResult:
         )
     x, y = evidence.samples(evidence.verdicts.places("wrong", "broken", "certified", "undecided", most=FEW))
     rng = Rng.of(evidence.seed, content_keys(x, y).to(model.device))
-    passes = [predict(model, x, rng, rows=evidence.rows).double() for _ in range(5)]
+    passes = [evidence.answers(x, rng).double() for _ in range(5)]
     first, *others = [out.nan_to_num(nan=math.pi) for out in passes]  # NaN each time is the same answer
     scale = first.abs().amax().clamp_min(1e-12)
     worst = max(float((other - first).abs().amax() / scale) for other in others)
@@ -73,6 +72,25 @@ def logits(evidence: Evidence) -> CheckResult:
         f"The outputs are {kind}; their logarithm was attacked, which is flat in float32 beyond 1 - 1e-7.",
         "Leave the final softmax or sigmoid out of the model that is evaluated.",
     )
+
+
+@check(
+    3, "classes", "Do the objectives suit the number of classes?", "amber",
+    "An objective that compares more logits than there are means nothing on this model.",
+)  # fmt: skip
+def classes(evidence: Evidence) -> CheckResult:
+    """What the plan's parts say that they do otherwise; that targets are clamped to the classes there are is no fault."""
+    count = evidence.model.classes
+    if not evidence.attacks:
+        return CheckResult("not applicable", "No attack was run.")
+    if count is None:
+        return CheckResult("cannot tell", "The number of classes is not known.", "Say it with outputs that are logits.")
+    notes = evidence.plan.notes(count)
+    instead = [note for note in notes if "stood in" in note]
+    if instead:
+        advice = 'Attack with the margin, which needs two classes: pgd or apgd with loss="margin".'
+        return CheckResult("fail", " ".join(instead), advice)
+    return CheckResult("pass", " ".join([f"Every objective suits {count} classes.", *notes]))
 
 
 @dataclass(frozen=True)

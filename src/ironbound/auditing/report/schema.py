@@ -111,6 +111,9 @@ class Check(TypedDict):
     evidence: str
     meaning: str
     next: str
+    forward: NotRequired[int]
+    """Model rows that the check ran."""
+    backward: NotRequired[int]
 
 
 class Confidence(TypedDict):
