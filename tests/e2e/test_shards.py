@@ -169,7 +169,7 @@ def test_what_is_held_a_sample_stays_with_its_sample(tmp_path: Path) -> None:
     whole = audited(tmp_path / "whole", **options)
     assert 0 < whole.verdicts.count("broken") < 21
     folders = [audited(tmp_path / str(i), shard=f"{i}/2", **options).folder for i in (1, 2)]
-    with pytest.raises(RunError, match="cannot be rebuilt from text"):
+    with pytest.raises(UsageError, match="cannot be rebuilt from text"):
         ib.merge(folders, digits_net(), digits(21), out=tmp_path / "m")
     together = ib.merge(folders, digits_net(), digits(21), out=tmp_path / "m", threat=ib.Linf(eps))
     assert rows(together.folder) == rows(whole.folder)
