@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 import ironbound as ib
 from audit_samples import Turned, Wrap, digits, digits_net, evidence
-from ironbound.auditing.checks import CHECKS, effort
+from ironbound.auditing.checks import CHECKS, blackbox, effort
 from ironbound.auditing.checks.again import elsewhere, longer, rows_of, steps_of, stretched
 from ironbound.auditing.checks.chance import Paired
+from ironbound.auditing.checks.check import Evidence
 from ironbound.auditing.plan import Attacking, Plan
 from ironbound.searches.ascent import Uniform
 
@@ -101,6 +104,31 @@ def test_14_and_17_masked_gradients(every_query: None) -> None:
     assert "Square with 1000 queries" in failed.evidence
     assert "still count as undecided" in failed.evidence
     assert CHECKS[17].look(evidence(turned(), LONG, ib.Linf(0.4))).result == "fail"
+
+
+SINGLE = [
+    (0, False, "pass"),
+    (1, False, "cannot tell"),
+    (1, True, "cannot tell"),
+    (0.5, False, "fail"),
+    (0.5, True, "fail"),
+]
+
+
+@pytest.mark.parametrize(("share", "climbed", "said"), SINGLE)
+def test_14_single_samples_are_no_sign_of_masking(
+    share: float, climbed: bool, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = evidence(digits_net(), LONG)
+
+    def broken(self: Evidence, attack: ib.Attack, places: Tensor) -> SimpleNamespace:
+        count = round(share * len(places)) if share < 1 else 1
+        return SimpleNamespace(success=torch.arange(len(places)) < count)
+
+    monkeypatch.setattr(Evidence, "attack", broken)
+    monkeypatch.setattr(blackbox, "_climbed", lambda evidence, places: climbed)
+    assert len(found.verdicts.places("undecided", most=64)) >= 10
+    assert CHECKS[14].look(found).result == said
 
 
 def test_14_asks_the_plan_where_it_ends_with_square() -> None:

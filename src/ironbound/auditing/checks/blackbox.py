@@ -21,6 +21,8 @@ DECISIONS, HANDFUL = 500, 8
 """Queries of HopSkipJump, and on how many survivors."""
 SPARSE = 0.1
 """Share of the survivors that a plan which is merely too weak may have left to queries."""
+SINGLE = 5
+"""Samples from which on that is no accident of single ones: the fewest that an exact test tells from chance."""
 ADVICE = "Look for masked gradients; put it into the plan, which then runs it on all."
 
 
@@ -68,9 +70,15 @@ def _without(evidence: Evidence, kind: Any, attack: Callable[[], Attack], most: 
     text = f"Of {entered} samples that the other attacks left, {what} broke {broken}."
     if broken == 0:
         return CheckResult("pass", text)
-    if stage is None and broken <= max(1, SPARSE * entered) and _climbed(evidence, places):
-        text += " Targeted APGD breaks them too: the gradients lead there, but the plan's attacks are too weak."
-        return CheckResult("cannot tell", f"{text} They still count as undecided.", "Put apgd_targeted into the plan.")
+    if stage is None and broken <= max(1, SPARSE * entered):
+        if _climbed(evidence, places):
+            text += " Targeted APGD breaks them too: the gradients lead there, but the plan's attacks are too weak."
+            return CheckResult(
+                "cannot tell", f"{text} They still count as undecided.", "Put apgd_targeted into the plan."
+            )
+        if broken < SINGLE:
+            text += " Single samples tell no masked gradients from a plan that is too weak."
+            return CheckResult("cannot tell", f"{text} They still count as undecided.", ADVICE)
     still = "They count as broken." if stage is not None else "They still count as undecided."
     return CheckResult("fail", f"{text} {still}", ADVICE)
 
