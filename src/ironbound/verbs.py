@@ -78,11 +78,11 @@ def attack(
         return _returned(attack_from_clean(chosen, wrapped, inputs, labels, keys, **options), x)
     targets = _targets(wrapped, inputs, labels, target, Rng.of(seed, keys), rows)
     result = attack_from_clean(chosen, wrapped, inputs, targets[:, 0], keys, **options)
+    region = chosen.set.at(inputs, wrapped.box) if targets.shape[1] > 1 else None
     for wanted in targets.unbind(1)[1:]:
         at = (~result.success).nonzero()[:, 0]
         if len(at):
-            some, region = chosen.rows(at), chosen.set.at(inputs, wrapped.box)
-            rest = attack_from_clean(some, wrapped, rows_.take(inputs, at), wanted[at], keys[at], **options)
+            rest = attack_from_clean(chosen.rows(at), wrapped, rows_.take(inputs, at), wanted[at], keys[at], **options)
             result = merged(result, at, rest, region)
     return _returned(result, x)
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 import ironbound as ib
-from audit_samples import Drawing, Wrap, data_of, digits, digits_net, drawn, labelled, mlp
+from audit_samples import Drawing, Turned, Wrap, data_of, digits, digits_net, drawn, labelled, mlp
 from ironbound.auditing.audit import Audit
 from ironbound.auditing.checks import CHECKS, Evidence
 from ironbound.auditing.checks.check import grade
@@ -199,16 +199,6 @@ def test_8_claims_that_the_judge_turned_down() -> None:
 
 def _masked(net: nn.Module) -> Wrap:
     """Gradients of the wrong sign behind a correct forward pass: every step leads inwards."""
-
-    class Turned(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx: Any, x: Tensor) -> Tensor:
-            return x.clone()
-
-        @staticmethod
-        def backward(ctx: Any, grad: Tensor) -> Tensor:
-            return -grad
-
     return Wrap(net, lambda z: z, Turned.apply)
 
 

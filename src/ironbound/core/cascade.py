@@ -14,7 +14,7 @@ from ironbound.core.describe import described
 from ironbound.core.errors import CompositionError, UsageError
 from ironbound.core.progress import Listener
 from ironbound.core.protocols import Model, PerturbationSet, Status, Want
-from ironbound.core.result import Result
+from ironbound.core.result import COUNTS, Result
 
 if TYPE_CHECKING:
     from ironbound.core.attack import Attack
@@ -95,18 +95,19 @@ class Cascade:
         report = []
         for one in self.stages:
             at = _left(whole, one.attack.want, len(region), model.device)
-            found, passes = 0, (0, 0)
-            if len(at):
-                own = None if keys is None else keys[at.to(keys.device)]
-                part = one.attack.rows(at)(
-                    model, rows_.kept(x, at, len(region)), rows_.kept(y, at, len(region)), seed=seed, keys=own,
-                    progress=progress, stage=f"{stage}: {one.name}", **options,
-                )  # fmt: skip
-                found, passes = int(part.success.sum()), (int(part.forward.sum()), int(part.backward.sum()))
-                notes = part.config.get("notes", [])
-                whole = part if whole is None else merged(whole, at, part, region)
-                report.append({"name": one.name, "entered": len(at), "found": found, "forward": passes[0],
-                               "backward": passes[1], **({"notes": notes} if notes else {})})  # fmt: skip
+            if len(at) == 0:
+                continue
+            own = None if keys is None else keys[at.to(keys.device)]
+            part = one.attack.rows(at)(
+                model, rows_.kept(x, at, len(region)), rows_.kept(y, at, len(region)), seed=seed, keys=own,
+                progress=progress, stage=f"{stage}: {one.name}", **options,
+            )  # fmt: skip
+            whole = part if whole is None else merged(whole, at, part, region)
+            notes = part.config.get("notes", [])
+            report.append(
+                {"name": one.name, "entered": len(at), "found": int(part.success.sum()), "forward": int(part.forward.sum()),
+                 "backward": int(part.backward.sum()), **({"notes": notes} if notes else {})}
+            )  # fmt: skip
         assert whole is not None  # the first stage enters with all problems
         notes = sorted({note for row in report for note in row.get("notes", [])})
         config = {"attack": self.describe(), "seed": seed, "stages": report, **({"notes": notes} if notes else {})}
@@ -137,18 +138,12 @@ def _left(whole: Result | None, want: Want, count: int, device: torch.device) ->
 
 def merged(whole: Result, at: Tensor, part: Result, region: Any) -> Result:
     """The rows `at` with what a further stage found: witnesses before failures, then the smaller or the nearer to success."""
-    mine, size = whole.take(at), lambda result: region.take(at).size(result.points)
-    nearer = torch.where(part.success, size(part) < size(mine), part.margin > mine.margin)
+    mine, here = whole.take(at), region.take(at)
+    nearer = torch.where(part.success, here.size(part.points) < here.size(mine.points), part.margin > mine.margin)
     better = (part.success & ~mine.success) | ((part.success == mine.success) & nearer)
     status = torch.where(part.status == Status.NOT_FOUND, mine.status, part.status)  # what hindered an earlier stage
     status = torch.where(better & part.success, part.status, torch.where(mine.success, mine.status, status))
-    chosen = mine.with_rows(torch.arange(len(at), device=at.device), part)
-    keep = (~better).nonzero()[:, 0]
-    kept = {name: rows_.put(getattr(chosen, name), keep, rows_.take(getattr(mine, name), keep))
-            for name in ("points", "adversarial", "success", "size", "margin")}  # fmt: skip
-    chosen = replace(chosen, status=status, **kept)
-    total = {name: rows_.put(getattr(whole, name), at, getattr(chosen, name)) for name in TABLES}
-    return replace(whole, **total)
-
-
-TABLES = ("points", "adversarial", "success", "size", "margin", "status", "forward", "backward", "refused", "judged")
+    chosen = better.nonzero()[:, 0]
+    found = mine.put(chosen, part.take(chosen))
+    passes = {name: getattr(part, name) for name in COUNTS}
+    return whole.with_rows(at, replace(found, status=status, **passes))

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from ironbound.core.engine import Run
 
 
+COUNTS = ("forward", "backward", "refused", "judged")
+"""Tables that add up over the parts of an attack."""
+
+
 @dataclass(frozen=True)
 class Result:
     """One row a problem.
@@ -79,13 +83,13 @@ class Result:
 
     def with_rows(self, index: Tensor, other: Result) -> Self:
         """These rows replaced by those of another result; passes are added up."""
-        merged = {}
-        for name in (f.name for f in fields(self) if f.name != "config"):
-            mine, theirs = getattr(self, name), getattr(other, name)
-            if name in ("forward", "backward", "refused", "judged"):
-                theirs = theirs + mine[index]
-            merged[name] = rows.put(mine, index, theirs)
-        return replace(self, **merged)
+        passes = {name: getattr(other, name) + getattr(self, name)[index] for name in COUNTS}
+        return self.put(index, replace(other, **passes))
+
+    def put(self, index: Tensor, other: Result) -> Self:
+        """These rows replaced by those of another result."""
+        names = [f.name for f in fields(self) if f.name != "config"]
+        return replace(self, **{name: rows.put(getattr(self, name), index, getattr(other, name)) for name in names})
 
     def numpy(self) -> Self:
         """The same with NumPy arrays instead of tensors."""

@@ -11,7 +11,7 @@ from ironbound.core.errors import UsageError
 from ironbound.core.protocols import PerturbationSet, Want
 from ironbound.objectives import TargetDlr
 from ironbound.oracles import Direct, Eot
-from ironbound.recipes.gradient import apgd, apgd_targeted
+from ironbound.recipes.gradient import CROCE, apgd, apgd_targeted
 from ironbound.recipes.vision import fab, fab_targeted, square
 from ironbound.searches.ascent import Ascent
 from ironbound.searches.guided import Aimed, Likely, Malt
@@ -97,10 +97,6 @@ def _started(stage: Stage, times: int) -> Stage:
     return replace(stage, attack=stage.attack.replace(restarts=times))
 
 
-_CROCE = Paper(
-    ("Croce, Francesco", "Hein, Matthias"), 2020,
-    "Reliable Evaluation of Adversarial Robustness with an Ensemble of Diverse Parameter-free Attacks", "2003.01690", "ICML 2020",
-)  # fmt: skip
 _MELAMED = Paper(
     ("Melamed, Odelia", "Yehudai, Gilad", "Shamir, Adi"), 2024,
     "MALT Powers Up Adversarial Attacks", "2407.02240", "NeurIPS 2024",
@@ -111,7 +107,7 @@ _XIE = Paper(
 )  # fmt: skip
 
 ENTRIES = (
-    Entry("attack", "autoattack", autoattack, _CROCE, aliases=("aa", "auto_attack")),
+    Entry("attack", "autoattack", autoattack, CROCE, aliases=("aa", "auto_attack")),
     Entry("attack", "malt", malt, _MELAMED),
     Entry("attack", "pma", pma, _XIE),
 )

@@ -15,6 +15,7 @@ from ironbound.core.errors import CompositionError, UsageError
 from ironbound.core.judge import TAU, convincing, scale_of
 from ironbound.core.protocols import Answer, Ask, Can, Task
 from ironbound.core.rows import column, flat, kept
+from ironbound.searches.guided import MOST
 from ironbound.searches.hyperplane import DUAL, Planes
 from ironbound.sets.bounds import BLOCK, inner_box
 from ironbound.sets.l1 import L1Region
@@ -22,8 +23,6 @@ from ironbound.sets.l2 import L2Region
 from ironbound.sets.linf import LinfRegion
 
 Asking = Generator[Ask, Answer, Any]
-MOST = 1 << 26
-"""Numbers that the gradients of all classes may hold at a time (256 MiB in float32)."""
 SHORTEST = 1e-8  # the length of a step for the weights of the two projections, as in the authors' code
 BEYOND = 0.1  # of the way back to a witness: where the final search looks, rather than at the level that suffices
 ENOUGH = 1.5  # times the least margin that the judge accepts: the level that the final search aims at

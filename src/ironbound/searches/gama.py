@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass, field
-from functools import partial
+from itertools import count
+from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ironbound.core.errors import CompositionError, UsageError
+from ironbound.core.errors import UsageError
 from ironbound.core.protocols import Answer, Ask, Can, Task, Terms
+from ironbound.searches.ascent import Ascent
+from ironbound.searches.guided import clean_logits, guided
 from ironbound.searches.moves import Step
+from ironbound.searches.moves.move import Move, Shared, check_radius
 from ironbound.searches.starts import Nudged, Start
 
 DROPS = (0.6, 0.85)
@@ -50,24 +55,37 @@ class Gama:
 
     def run(self, task: Task) -> Generator[Ask, Answer, None]:
         """Hear the clean answer, then ascend; 1 + steps + 1 forward rows a problem."""
-        out = (yield Ask(task.region.identity())).outputs
-        if out is None:
+        clean = yield from clean_logits(task)
+        if clean is None:
             return
-        if not (isinstance(out, Tensor) and out.is_floating_point() and out.ndim == 2):
-            raise CompositionError("GAMA compares probabilities, and this model answers with something else.")
-        s = task.state(clean=out.softmax(1))
+        s, asks = task.state(clean=clean.softmax(1)), count()
         task.compact()
-        s.p = self.start(task)
-        Step(self.step, relative=True).prepare(task, s, self.steps)
-        for t in range(self.steps):
-            task.compact()
-            weight = self.weight * max(0.0, 1 - t / (self.guided * self.steps)) if self.guided else 0.0
-            answer = yield Ask(s.p, grad=True, loss=partial(_loss, weight=weight), args=(s.clean,))
-            size = self.step / 10 ** sum(t >= int(drop * self.steps) for drop in DROPS)
-            s.p = Step(size, relative=True).on(task.region).moved(task, s.p, answer.grad)
-        task.compact()
-        yield Ask(s.p)
+
+        def tables() -> tuple[Tensor, Tensor]:
+            return s.clean, torch.full((task.n,), self._weight(next(asks)), dtype=s.clean.dtype, device=s.clean.device)
+
+        yield from guided(Ascent(self.steps, Dropping(self.step), self.start), task, _loss, tables)
+
+    def _weight(self, t: int) -> float:
+        return self.weight * max(0.0, 1 - t / (self.guided * self.steps)) if self.guided else 0.0
 
 
-def _loss(terms: Terms, clean: Float[Tensor, "m c"], weight: float) -> Float[Tensor, " m"]:
-    return terms.objective + weight * (terms.outputs.softmax(1) - clean).square().sum(1) if weight else terms.objective
+@dataclass(frozen=True)
+class Dropping(Move):
+    """A Step of `size` radii at first, a tenth of that after each of DROPS."""
+
+    size: float
+
+    def prepare(self, task: Task, s: Any, steps: int) -> None:
+        """How many steps there are."""
+        check_radius(task, "give `step` in input units, or ")
+        s.steps = Shared(steps)
+
+    def __call__(self, task: Task, s: Any, answer: Answer, t: int) -> None:
+        """The step of this time."""
+        size = self.size / 10 ** sum(t >= int(drop * s.steps.value) for drop in DROPS)
+        s.p = Step(size, relative=True).on(task.region).moved(task, s.p, answer.grad)
+
+
+def _loss(terms: Terms, clean: Float[Tensor, "m c"], weight: Float[Tensor, " m"]) -> Float[Tensor, " m"]:
+    return terms.objective + weight * (terms.outputs.softmax(1) - clean).square().sum(1)

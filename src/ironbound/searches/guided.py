@@ -7,7 +7,7 @@ loss as its objective. Success stays the goal's.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 from ironbound.core.errors import CompositionError
 from ironbound.core.protocols import Answer, Ask, Can, Outputs, Search, Task
 from ironbound.objectives import KlToClean, TargetDlr
+from ironbound.searches.hyperplane import DUAL
 
 Asking = Generator[Ask, Answer, Any]
 MOST = 1 << 26
@@ -25,28 +26,31 @@ MOST = 1 << 26
 
 def guided(search: Search, task: Task, loss: Callable[..., Tensor], tables: Callable[[], tuple[Tensor, ...]]) -> Asking:
     """Run a search with loss(terms, *tables) for its objective; the tables have one row a problem of the task as it is now."""
+
+    def out(ask: Ask) -> Ask:
+        if ask.loss is not None:
+            raise CompositionError(f"{type(search).__name__} has a loss of its own and cannot be guided by another.")
+        args = tuple(table if ask.owner is None else table[ask.owner] for table in tables())
+        return replace(ask, loss=loss, args=args)
+
+    def back(ask: Ask, heard: Answer) -> Answer:
+        assert heard.loss is not None  # every ask went out with one
+        return replace(heard, value=heard.loss)
+
+    return relayed(search, task, out, back)
+
+
+def relayed(
+    search: Search, task: Task, out: Callable[[Ask], Ask], back: Callable[[Ask, Answer], Answer]
+) -> Generator[Ask, Answer, None]:
+    """Run a search whose asks go out, and whose answers come back, through somebody else's hands."""
     asks, answer = search.run(task), None
     while True:
         try:
             ask = next(asks) if answer is None else asks.send(answer)
         except StopIteration:
             return
-        if ask.loss is not None:
-            raise CompositionError(f"{type(search).__name__} has a loss of its own and cannot be guided by another.")
-        args = tuple(table if ask.owner is None else table[ask.owner] for table in tables())
-        heard = yield _with(ask, loss, args)
-        answer = _hearing(heard)
-
-
-def _with(ask: Ask, loss: Callable[..., Tensor], args: tuple[Tensor, ...]) -> Ask:
-    return Ask(ask.points, ask.owner, ask.items, ask.grad, ask.jac, loss, args, ask.partial)
-
-
-def _hearing(heard: Answer) -> Answer:
-    assert heard.loss is not None  # every ask went out with one
-    return Answer(
-        heard.outputs, heard.loss, heard.success, heard.granted, heard.rate, heard.loss, heard.grad, heard.jac
-    )
+        answer = back(ask, (yield out(ask)))
 
 
 # ------------------------------------------------------------------------------------------------- which targets
@@ -75,7 +79,7 @@ class Likely:
 
     def ranked(self, task: Task) -> Generator[Ask, Answer, Int[Tensor, "n k"] | None]:
         """One forward row a problem."""
-        out = yield from _clean(task)
+        out = yield from clean_logits(task)
         return None if out is None else _likely(out, task.y, self.count)
 
 
@@ -93,7 +97,7 @@ class Malt:
 
     def ranked(self, task: Task) -> Generator[Ask, Answer, Int[Tensor, "n k"] | None]:
         """Logits first, then gradients of the classes that come into question, some problems at a time."""
-        out = yield from _clean(task)
+        out = yield from clean_logits(task)
         if out is None:
             return None
         likely = _likely(out, task.y, self.among)
@@ -110,7 +114,7 @@ class Malt:
         return likely.gather(1, score.argsort(dim=1, stable=True)[:, : self.count])
 
 
-def _clean(task: Task) -> Asking:
+def clean_logits(task: Task) -> Asking:
     """The logits at the clean input, or None; every problem that can pay hears them."""
     answer = yield Ask(task.region.identity())
     out: Outputs = answer.outputs
@@ -126,10 +130,9 @@ def _likely(out: Float[Tensor, "n c"], y: Int[Tensor, " n"], count: int | None) 
 
 
 def _dual(norm: str, gradients: Float[Tensor, "n k d"]) -> Float[Tensor, "n k"]:
-    order = {"linf": 1, "l2": 2, "l1": torch.inf}
-    if norm not in order:
+    if norm not in DUAL:
         raise CompositionError(f"MALT ranks targets by a dual norm, and {norm} has none; use Likely() instead.")
-    return torch.linalg.vector_norm(gradients, ord=order[norm], dim=2)
+    return torch.linalg.vector_norm(gradients, ord=DUAL[norm], dim=2)
 
 
 # ------------------------------------------------------------------------------------------------- the searches
@@ -191,7 +194,7 @@ class Away:
 
     def run(self, task: Task) -> Asking:
         """Hear the clean answer, then search."""
-        clean = yield from _clean(task)
+        clean = yield from clean_logits(task)
         if clean is None:
             return
         s = task.state(clean=clean)

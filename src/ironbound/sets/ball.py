@@ -87,6 +87,12 @@ class Ball(ABC):
             raise InputError(f"{type(self).__name__} changes a tensor of floats; got {kind}.")
         return {"x": x, "radius": self._radius_of(x), "box": box, "mask": self._mask_of(x)}
 
+    def _edged(self, x: Tensor, box: Box) -> dict[str, Any]:
+        """The parts, and the edges of each value within one radius."""
+        parts = self._parts(x, box)
+        lo, hi = edges_within(x, parts["radius"], box, parts["mask"])
+        return {"lo": lo, "hi": hi, **parts}
+
     def _radius_of(self, x: Tensor) -> Tensor:
         if not isinstance(self.eps, Tensor):
             return torch.full((len(x),), self.eps, dtype=torch.float64, device=x.device)
@@ -132,6 +138,9 @@ class BallRegion(InputRegion):
         """The same balls with other radii."""
         lo, hi = edges_within(self.x, radius, self.box, self.mask)
         return replace(self, lo=lo, hi=hi, radius=radius)
+
+    def contains(self, p: Tensor) -> Bool[Tensor, " m"]:
+        return self._within(p) & (self.size(p) <= self.radius)
 
     def part(self, at: slice) -> Self:
         """The region of neighbouring problems, without copying."""

@@ -73,9 +73,6 @@ class L0Region(BallRegion):
         lo, hi = _edges(self.x, radius, self.box, self.mask)
         return replace(self, lo=lo, hi=hi, radius=radius)
 
-    def contains(self, p: Tensor) -> Bool[Tensor, " m"]:
-        return self._within(p) & (self.size(p) <= self.radius)
-
     def size(self, p: Tensor) -> Float[Tensor, " m"]:
         """How many pixels differ, float64."""
         return self._by_pixel(p != self.x).any(1).sum(1).double()

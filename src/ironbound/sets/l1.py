@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from ironbound.core.protocols import Box
 from ironbound.core.rng import Rng
 from ironbound.core.rows import choose, column, flat
-from ironbound.sets.ball import Ball, BallRegion, edges_within
+from ironbound.sets.ball import Ball, BallRegion
 
 FEW = 64
 """Values among which the support looks for the largest gradients first; eight times as many where these were too few."""
@@ -33,9 +33,7 @@ class L1(Ball):
 
     def at(self, x: Float[Tensor, "n ..."], box: Box) -> L1Region:
         """The region around x, shape (n, ...)."""
-        parts = self._parts(x, box)
-        lo, hi = edges_within(x, parts["radius"], box, parts["mask"])
-        return L1Region(lo=lo, hi=hi, **parts)
+        return L1Region(**self._edged(x, box))
 
 
 @dataclass(frozen=True)
@@ -43,9 +41,6 @@ class L1Region(BallRegion):
     """An L1 ball in the box around each row of x."""
 
     norm = "l1"
-
-    def contains(self, p: Tensor) -> Bool[Tensor, " m"]:
-        return self._within(p) & (self.size(p) <= self.radius)
 
     def size(self, p: Tensor) -> Float[Tensor, " m"]:
         """The sum of the absolute changes, float64."""

@@ -6,13 +6,13 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from ironbound.core.protocols import Box
 from ironbound.core.rng import Rng
 from ironbound.core.rows import choose, column, flat
-from ironbound.sets.ball import Ball, BallRegion, edges_within
+from ironbound.sets.ball import Ball, BallRegion
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -26,9 +26,7 @@ class L2(Ball):
 
     def at(self, x: Float[Tensor, "n ..."], box: Box) -> L2Region:
         """The region around x, shape (n, ...)."""
-        parts = self._parts(x, box)
-        lo, hi = edges_within(x, parts["radius"], box, parts["mask"])
-        return L2Region(lo=lo, hi=hi, **parts)
+        return L2Region(**self._edged(x, box))
 
 
 @dataclass(frozen=True)
@@ -36,9 +34,6 @@ class L2Region(BallRegion):
     """A Euclidean ball in the box around each row of x."""
 
     norm = "l2"
-
-    def contains(self, p: Tensor) -> Bool[Tensor, " m"]:
-        return self._within(p) & (self.size(p) <= self.radius)
 
     def size(self, p: Tensor) -> Float[Tensor, " m"]:
         """The Euclidean length of the change, float64."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from ironbound.core.protocols import Box
 from ironbound.core.rng import Rng
 from ironbound.core.rows import column, flat
-from ironbound.sets.ball import Ball, BallRegion, edges_within
+from ironbound.sets.ball import Ball, BallRegion
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -29,9 +29,7 @@ class Linf(Ball):
 
     def at(self, x: Float[Tensor, "n ..."], box: Box) -> LinfRegion:
         """The region around x, shape (n, ...)."""
-        parts = self._parts(x, box)
-        lo, hi = edges_within(x, parts["radius"], box, parts["mask"])
-        return LinfRegion(lo=lo, hi=hi, **parts)
+        return LinfRegion(**self._edged(x, box))
 
 
 @dataclass(frozen=True)

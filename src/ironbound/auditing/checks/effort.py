@@ -17,6 +17,7 @@ from ironbound.auditing.checks.check import CheckResult, Evidence, check
 from ironbound.auditing.plan import Attacking
 from ironbound.core.attack import Attack
 from ironbound.core.protocols import Answer, Ask, Can
+from ironbound.searches.guided import relayed
 
 MANY = 256
 """Survivors on which more steps and restarts are tried, at most."""
@@ -27,14 +28,16 @@ BOTH, APART = 512, 0.01
 """Samples on which objectives are compared, at most, and how far apart they may lead."""
 
 
-def _unfit(evidence: Evidence) -> CheckResult | None:
+def _to_try(evidence: Evidence) -> Attacking | CheckResult:
+    """The attack that more effort is spent on, or why there is none."""
     if not evidence.differentiable() or evidence.model.random or not evidence.by_gradient:
         return CheckResult("not applicable", "No attack of the plan uses gradients, or the model draws.")
-    if strongest(evidence) is None:
+    stage = strongest(evidence)
+    if stage is None:
         return CheckResult("cannot tell", "The plan has no iterative attack by gradient.", "Add one: pgd or apgd.")
     if evidence.verdicts.count("undecided") == 0:
         return CheckResult("pass", "Nothing was left that more effort could break.")
-    return None
+    return stage
 
 
 def _gain(evidence: Evidence, stage: Attacking, attack: Attack, turn: int = 0) -> Paired:
@@ -58,16 +61,13 @@ class _Heard:
         return needs
 
     def run(self, task: Any) -> Generator[Ask, Answer, None]:
-        asks, answer = self.search.run(task), None
-        while True:
-            try:
-                ask = next(asks) if answer is None else asks.send(answer)
-            except StopIteration:
-                return
-            answer = yield ask
+        def noted(ask: Ask, answer: Answer) -> Answer:
             if ask.owner is None:
                 value = answer.value if answer.loss is None else answer.loss
                 self.heard.append((task.problems.cpu(), value.detach().double().cpu()))
+            return answer
+
+        return relayed(self.search, task, lambda ask: ask, noted)
 
 
 def _tail(evidence: Evidence, stage: Attacking) -> float | None:
@@ -96,16 +96,11 @@ def _tail(evidence: Evidence, stage: Attacking) -> float | None:
 )  # fmt: skip
 def converged(evidence: Evidence) -> CheckResult:
     """Twice the steps of the costliest attack on the survivors, and the end of its path (Pintor et al. 2022)."""
-    unfit = _unfit(evidence)
-    if unfit:
-        return unfit
-    stage = strongest(evidence)
-    assert stage is not None  # _unfit has looked
-    paired, tail, steps = (
-        _gain(evidence, stage, longer(stage.single, 2)),
-        _tail(evidence, stage),
-        steps_of(stage.single.search),
-    )
+    stage = _to_try(evidence)
+    if isinstance(stage, CheckResult):
+        return stage
+    paired, tail = _gain(evidence, stage, longer(stage.single, 2)), _tail(evidence, stage)
+    steps = steps_of(stage.single.search)
     ends = f"{steps} steps are too few to see them level off" if tail is None else f"the last {TAIL} rise by {tail:.3f}"
     text = (
         f"{2 * steps} steps of {stage.name} instead of {steps} broke {paired.gained} of {paired.looked} survivors: {paired.text} "
@@ -124,11 +119,9 @@ def converged(evidence: Evidence) -> CheckResult:
 )  # fmt: skip
 def enough_restarts(evidence: Evidence) -> CheckResult:
     """As many restarts again, of the costliest attack, from other random points."""
-    unfit = _unfit(evidence)
-    if unfit:
-        return unfit
-    stage = strongest(evidence)
-    assert stage is not None  # _unfit has looked
+    stage = _to_try(evidence)
+    if isinstance(stage, CheckResult):
+        return stage
     if Can.SAMPLE not in stage.single.set.can:
         return CheckResult("not applicable", "One cannot draw from the threat.")
     paired = _gain(evidence, stage, elsewhere(stage.single), turn=1)
