@@ -170,11 +170,14 @@ class RunFolder:
         path = self._witnesses(number)
         return read_tensors(path)[0] if path.exists() else {}
 
-    def table(self) -> tuple[Any, list[dict[str, Any]]]:
-        """All results as one table, and the costs of each pool. Raises RunError where there are none."""
+    def table(self, before: int | None = None) -> tuple[Any, list[dict[str, Any]]]:
+        """The results of all parts, or of those with lower numbers, as one table, and the costs of each.
+
+        Raises RunError where there are none.
+        """
         import pyarrow as pa
 
-        parts = [self.read(number) for number in self.finished()]
+        parts = [self.read(number) for number in self.finished() if before is None or number < before]
         if not parts:
             raise RunError(f"{self.path} has no finished pool yet. Go on with the run by --resume.")
         return pa.concat_tables([table for table, _ in parts]), [notes for _, notes in parts]

@@ -99,8 +99,13 @@ def data_fingerprint(data: Data) -> str:
 
 
 def probe_rows(data: Data) -> torch.Tensor:
-    """The places of the few samples with the smallest key: the same ones on every machine."""
-    return content_keys(data.x, data.y).argsort(stable=True)[:PROBES]
+    """The places of the samples whose answers are kept."""
+    return smallest_keys(data, PROBES)
+
+
+def smallest_keys(data: Data, count: int) -> torch.Tensor:
+    """The places of the few samples with the smallest keys: the same ones on every machine."""
+    return content_keys(data.x, data.y).argsort(stable=True)[:count]
 
 
 def probe_logits(model: Model, data: Data) -> list[list[float | None]]:

@@ -32,9 +32,9 @@ class Verdicts:
     costs: list[dict[str, Any]]
 
     @staticmethod
-    def of(folder: RunFolder) -> Verdicts:
-        """Read a run. Raises RunError where parts are damaged or contradict each other."""
-        table, notes = folder.table()
+    def of(folder: RunFolder, before: int | None = None) -> Verdicts:
+        """Read a run, or its parts with lower numbers. Raises RunError where parts are damaged or contradict each other."""
+        table, notes = folder.table(before)
         stage = table["stage"].to_numpy(zero_copy_only=False)
         index = table["index"].to_numpy()
         first = stage == "clean"
@@ -83,6 +83,11 @@ class Verdicts:
     def certified(self) -> Share:
         """Right and certified: a lower bound of the true robust accuracy."""
         return Share.of(self.count("certified"), len(self))
+
+    @property
+    def stages(self) -> list[str]:
+        """The names of the stages that ran."""
+        return [str(name) for name in self.table["stage"].unique().to_pylist()]
 
     def stage_costs(self, name: str) -> dict[str, float]:
         """What a stage entered, decided, ran and took, over all pools."""
