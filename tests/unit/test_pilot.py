@@ -96,7 +96,7 @@ def plan() -> Plan:
 @pytest.fixture(scope="module")
 def audit(tmp_path_factory: pytest.TempPathFactory) -> ib.Audit:
     place = tmp_path_factory.mktemp("pilot") / "run"
-    return ib.audit(digits_net(), digits(96), threat=Linf(0.05), method=plan(), out=place, pool=32)
+    return ib.audit(digits_net(), digits(128), threat=Linf(0.05), method=plan(), out=place, pool=32)
 
 
 def test_the_manifest_says_what_was_decided(audit: ib.Audit) -> None:
@@ -113,7 +113,7 @@ def test_the_pilot_is_the_same_in_every_shard_and_their_merge_is_the_undivided_r
     audit: ib.Audit, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     place = tmp_path_factory.mktemp("shards")
-    net, data = digits_net(), digits(96)
+    net, data = digits_net(), digits(128)
     folders = [place / str(i) for i in (1, 2)]
     for i, folder in enumerate(folders):
         part = ib.audit(net, data, threat=Linf(0.05), method=plan(), out=folder, pool=32, shard=f"{i + 1}/2")
@@ -133,7 +133,7 @@ def test_a_resumed_run_follows_what_was_decided(audit: ib.Audit, tmp_path: pytes
         if getattr(event, "stage", "") == "samples":
             raise KeyboardInterrupt
 
-    net, data, out = digits_net(), digits(96), tmp_path / "run"  # type: ignore[operator]
+    net, data, out = digits_net(), digits(128), tmp_path / "run"  # type: ignore[operator]
     options = {"threat": Linf(0.05), "method": plan(), "out": out, "pool": 32}
     with pytest.raises(KeyboardInterrupt):
         ib.audit(net, data, progress=stop, **options)
@@ -155,7 +155,7 @@ def test_few_samples_need_no_pilot() -> None:
 def test_square_runs_on_all_survivors_where_it_broke_one_of_the_first(tmp_path: pytest.TempPathFactory) -> None:
     """A single draw of noise is so weak that queries break what it left."""
     weak = Plan("weak", (Attacking("noise", recipes.noise(1)), *plan().stages[-2:]))
-    found = ib.audit(digits_net(), digits(96), threat=Linf(0.1), method=weak, out=tmp_path / "run", pool=32)  # type: ignore[operator]
+    found = ib.audit(digits_net(), digits(128), threat=Linf(0.1), method=weak, out=tmp_path / "run", pool=32)  # type: ignore[operator]
     stages = {stage["name"]: stage for stage in found.facts["stages"]}
     assert stages["square"]["entered"] == 8
     assert stages["square"]["decided"] > 0
@@ -165,7 +165,7 @@ def test_square_runs_on_all_survivors_where_it_broke_one_of_the_first(tmp_path: 
     first = found.details.stage_rows("noise")
     assert chosen == set(sorted(first["key"][first["verdict"] == "undecided"])[:8])
     assert found.details.count("broken") == sum(stage["decided"] for n, stage in stages.items() if n != "clean")
-    assert ib.verify(found.folder, digits_net(), digits(96)).holds
+    assert ib.verify(found.folder, digits_net(), digits(128)).holds
 
 
 def test_optional_stages_that_do_not_fit_the_threat_are_left_out() -> None:
@@ -175,4 +175,4 @@ def test_optional_stages_that_do_not_fit_the_threat_are_left_out() -> None:
 
 def test_standard_keeps_what_it_cannot_do_without() -> None:
     must = [stage.name for stage in standard().stages if not stage.optional]
-    assert must == ["pgd", "malt", "fgsm", "noise"]
+    assert must == ["apgd_ce", "pma", "apgd_margin", "apgd_narrowed", "fgsm", "noise"]

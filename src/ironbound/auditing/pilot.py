@@ -20,7 +20,7 @@ from ironbound.core.progress import Event, silent
 from ironbound.data.dataset import Data
 
 PILOT = 16
-WORTH = 4
+WORTH = 8
 """Smallest multiple of the pilot that a data set must have: on fewer samples all stages cost less than finding out."""
 BACKWARD = 2.0
 """Cost of a backward row, in forward rows."""
