@@ -64,6 +64,27 @@ class Nudged:
 
 
 @dataclass(frozen=True)
+class Corner:
+    """Start at a random corner of an Linf ball, each value at the upper or the lower end; in other balls as Sparse does.
+
+    Square Attack begins at corners, too (Andriushchenko et al. 2020, arXiv 1912.00049, section 3). Far from the input other
+    parts of the net are active than inside: where gradients near the input mislead, an ascent from corners finds more.
+    """
+
+    times: float = 1.0
+    """L1: see Sparse."""
+
+    @property
+    def needs(self) -> Can:
+        """What Sparse and Nudged need."""
+        return Sparse(self.times).needs | Nudged.needs
+
+    def __call__(self, task: Task) -> Points:
+        """One draw a problem, a different one for every restart."""
+        return Nudged(1.0)(task) if norm_of(task.region) == "linf" else Sparse(self.times)(task)
+
+
+@dataclass(frozen=True)
 class Gaussian:
     """Start at the input with Gaussian noise on every value, projected: where a gradient vanishes at the input itself.
 
