@@ -85,9 +85,9 @@ def _rows(folder: Path) -> list[dict[str, Any]]:
 def _figures(folder: Path) -> dict[str, Any]:
     """What audit.json says, without the times."""
     facts = json.loads((folder / "audit.json").read_text())
-    del facts["created"], facts["cost"]["seconds"]
+    del facts["created"], facts["cost"]["seconds"], facts["cost"]["cpu"]
     for stage in facts["stages"]:
-        del stage["seconds"]
+        del stage["seconds"], stage["cpu"]
     return facts
 
 

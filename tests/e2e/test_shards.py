@@ -62,9 +62,9 @@ def rows(folder: Path) -> list[dict[str, Any]]:
 def figures(facts: dict[str, Any]) -> dict[str, Any]:
     """What audit.json says, without the times."""
     kept = json.loads(json.dumps(facts))
-    del kept["created"], kept["cost"]["seconds"]
+    del kept["created"], kept["cost"]["seconds"], kept["cost"]["cpu"]
     for stage in kept["stages"]:
-        del stage["seconds"]
+        del stage["seconds"], stage["cpu"]
     return kept
 
 

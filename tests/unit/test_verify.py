@@ -269,7 +269,9 @@ def test_changed_figures_are_seen(run: Path) -> None:
     changes: dict[str, Callable[[Any], None]] = {
         "attacked": lambda facts: facts["attacked"].update(fraction=1.0),
         "stages": lambda facts: facts["stages"][2].update(forward=1),
-        "classes": lambda facts: facts["classes"][0].update(attacked=0.123),
+        "classes": lambda facts: facts["classes"][0]["attacked"].update(low=0.123),
+        "slices": lambda facts: facts["slices"].append({"column": "a", "groups": [], "note": ""}),
+        "cost": lambda facts: facts["cost"].update(cpu=0.0),
         "confidence": lambda facts: facts["confidence"].update(grade="none"),
         "title": lambda facts: facts.update(title="better"),
     }
