@@ -153,6 +153,27 @@ def test_code_that_changed_is_not_run(moved, capsys):
     assert (moved / "ran").exists()
 
 
+def test_what_the_model_imports_from_its_folder_is_vouched_for_too(tmp_path, monkeypatch, capsys):
+    zoo = write_zoo(tmp_path / "zoo")
+    (zoo / "layers").mkdir()
+    (zoo / "layers" / "__init__.py").write_text("from .dense import linear\n")
+    (zoo / "layers" / "dense.py").write_text("from torch.nn import Linear as linear\n")
+    text = (zoo / "zoo.py").read_text()
+    (zoo / "zoo.py").write_text("from layers import linear\n" + text.replace("nn.Linear", "linear"))
+    monkeypatch.chdir(tmp_path)
+    flags = [*model_of(zoo), "--data", "digits", "--threat", EPS, "--samples", "6", "--method", "fgsm", "--quiet"]
+    assert run(["attack", *flags, "--out", "x"]) == 0
+    assert run(["verify", "x"]) == 0
+    (zoo / "unused.py").write_text("1")
+    (zoo / "layers" / "dense.py").write_text(
+        "from torch.nn import Linear as linear\n" + CREEP.format(place=str(tmp_path / "ran"))
+    )
+    capsys.readouterr()
+    assert run(["verify", "x"]) == 2
+    assert "or what it imports from its folder, is not what it was" in capsys.readouterr().err
+    assert not (tmp_path / "ran").exists()
+
+
 def test_code_or_weights_that_are_gone(moved, capsys):
     (moved / "zoo" / "net.safetensors").rename(moved / "other.safetensors")
     assert run(["verify", "x"]) == 2

@@ -132,7 +132,10 @@ def _trusted_code(run: RunFolder, origin: dict[str, Any]) -> str:
     if path is not None and path.resolve().is_relative_to(run.path.resolve()):
         raise UsageError(f"{run.path}: its model's code lies in the run folder itself and is not run unasked. {ask}")
     if not same:
-        raise UsageError(f"{run.path}: the code in {path or spec} is not what it was when the run was made. {ask}")
+        raise UsageError(
+            f"{run.path}: the code in {path or spec}, or what it imports from its folder, is not what it was "
+            f"when the run was made. {ask}"
+        )
     return spec
 
 
