@@ -141,10 +141,12 @@ def _check_whole(folder: RunFolder, verdicts: Verdicts, place: dict[int, int], f
     if strange:
         some = ", ".join(map(str, strange[:5]))
         raise RunError(f"{folder.path} has results of samples that are none of its own: {some}. It was altered.")
-    if folder.sealed and (len(verdicts) < len(mine) or folder.finished() != pools_of(folder.manifest)):
+    pools = pools_of(folder.manifest)
+    there = set(pools) & set(folder.finished())  # further parts are those of stages behind the pools
+    if folder.sealed and (len(verdicts) < len(mine) or len(there) < len(pools)):
         raise RunError(
-            f"{folder.path} was finished, and has results of {len(verdicts)} of {len(mine)} samples, in "
-            f"{len(folder.finished())} of {len(pools_of(folder.manifest))} parts. It was altered."
+            f"{folder.path} was finished, and has results of {len(verdicts)} of {len(mine)} samples, in {len(there)} of "
+            f"{len(pools)} parts. It was altered."
         )
 
 
