@@ -29,6 +29,7 @@ PLAN = Plan(
         Bounds("ibp", Ibp(), radii=True),
         Attacking("apgd", ib.recipes.apgd(steps=10)),
         Attacking("noise", ib.recipes.noise(5), witness=True),
+        Attacking("square", ib.recipes.square(queries=20), witness=True, most=10),
     ),
 )
 

@@ -93,7 +93,7 @@ def test_twenty_kills_change_nothing(tmp_path: Path) -> None:
     save_weights(digits_net(), tmp_path / "net.safetensors")
     assert _run(whole) == (0, SAMPLES)
     rows, witnesses = _parts(whole), _witnesses(whole)
-    assert len(rows) == SAMPLES // POOL
+    assert len(rows) > SAMPLES // POOL, "no part of a stage behind the pools"
     kinds, seen, halves = chance.sample(KILLS, len(KILLS)), [0], 0
     while kinds:
         kind, delay = kinds.pop(), chance.uniform(0, 0.03)
