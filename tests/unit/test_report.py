@@ -13,7 +13,7 @@ import torch
 from ironbound.auditing.report import wording
 from ironbound.auditing.report.pictures import PARTS, magnified
 from ironbound.auditing.report.render import IMAGE_BYTES, render, render_many
-from report_samples import audit, check, picture, share
+from report_samples import audit, check, group, picture, share
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -199,12 +199,14 @@ def test_the_edges_render(counts: tuple[int, int, int, int], said: str) -> None:
 
 
 def test_one_class_is_never_called_the_worst() -> None:
-    assert ">worst<" not in render(audit(names=["only"]), [])
+    sample = audit(names=["only"])
+    sample["slices"] = []
+    assert ">worst<" not in render(sample, [])
 
 
 def test_the_worst_class_is_the_one_that_holds_least_and_has_samples() -> None:
     sample = audit(names=["cat", "dog", "ghost"])
-    sample["classes"][2] = {"name": "ghost", "total": 0, "clean": 0.0, "attacked": 0.0, "certified": 0.0}
+    sample["classes"][2], sample["slices"] = group("ghost", 0, 0, 0, 0), []
     text = render(sample, [])
     assert re.search(r'dog <span class="tag">worst</span>', text)
     assert text.count(">worst<") == 1
@@ -214,17 +216,36 @@ def test_many_classes_show_the_weakest_first() -> None:
     sample = audit(names=[f"class-{i}" for i in range(30)])
     text = Tree(render(sample, [])).text
     shown = [name for name in re.findall(r"class-\d+", text) if name]
-    assert shown == [f"class-{i}" for i in sorted(range(30), key=lambda i: sample["classes"][i]["attacked"])]
+    assert shown == [f"class-{i}" for i in sorted(range(30), key=lambda i: sample["classes"][i]["attacked"]["count"])]
     assert "The other 10" in text
 
 
 def test_class_intervals_are_exact() -> None:
     sample = audit(names=["only"])
-    sample["classes"] = [{"name": "only", "total": 50, "clean": 0.98, "attacked": 0.6, "certified": 0.0}]
+    sample["classes"] = [group("only", 50, 49, 30, 0)]
     text = Tree(render(sample, [])).text
     for count in (49, 30, 0):
         exact = share(count, 50)
         assert wording.span(exact["low"], exact["high"]) in text
+
+
+def test_slices_have_counts_and_intervals_and_say_what_was_left_out() -> None:
+    text = Tree(render(audit(), [])).text
+    for count, total in ((41, 60), (1, 9)):
+        exact = share(count, total)
+        assert f"{count} of {total}" in text
+        assert wording.span(exact["low"], exact["high"]) in text
+    assert re.search(r"south\s*worst", text)
+    assert "It has 1,000 values, too many for slices." in text
+    alone = audit()
+    alone["slices"] = []
+    assert "Slices" not in Tree(render(alone, [])).text
+
+
+def test_both_times_of_every_stage_are_shown() -> None:
+    text = re.sub(r"\s+", " ", Tree(render(audit(), [])).text)
+    assert "48.3 s 1 min 37 s" in text
+    assert "1 h 11 min 2 h 22 min" in text
 
 
 def test_several_audits_share_one_page() -> None:

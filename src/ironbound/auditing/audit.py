@@ -9,7 +9,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,6 +17,7 @@ from ironbound.auditing.folder import RunFolder, locked
 from ironbound.auditing.gallery import keep_gallery, pictures
 from ironbound.auditing.plan import Plan
 from ironbound.auditing.shards import Shard, samples_of
+from ironbound.auditing.slices import by_class, by_column
 from ironbound.auditing.survivors import pending
 from ironbound.auditing.table import VERDICTS
 from ironbound.auditing.verdicts import Verdicts
@@ -27,6 +27,9 @@ from ironbound.core.protocols import PerturbationSet
 from ironbound.core.store import read_json, write_bytes, write_json
 from ironbound.data.dataset import Data
 from ironbound.models.model import Model
+
+SCHEMA = 2
+"""Of audit.json, counted up where what stands in it changes its form."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +50,7 @@ class Audit:
         if not (run.path / "audit.json").exists():
             raise RunError(f"{run.path} is not finished: go on with it by --resume.")
         facts = read_json(run.path / "audit.json")
-        if not isinstance(facts, dict) or facts.get("schema") != 1:
+        if not isinstance(facts, dict) or facts.get("schema") != SCHEMA:
             raise RunError(f"{run.path / 'audit.json'} is not what an audit of this version wrote.")
         return Audit(run.path, facts)
 
@@ -178,7 +181,7 @@ def facts_of(folder: RunFolder, verdicts: Verdicts, checks: Sequence[Any]) -> di
     stages = [_stage(folder, verdicts, s) for s in manifest["plan"]["stages"] if s not in waits or s in verdicts.stages]
     named = manifest["data"]["classes"]
     return {
-        "schema": 1, "ironbound": manifest["ironbound"], "created": manifest["created"],
+        "schema": SCHEMA, "ironbound": manifest["ironbound"], "created": manifest["created"],
         "title": f"{manifest['model']['name']} on {manifest['data']['name']}",
         "model": {
             "name": manifest["model"]["name"], "fingerprint": manifest["fingerprints"]["model"],
@@ -193,11 +196,11 @@ def facts_of(folder: RunFolder, verdicts: Verdicts, checks: Sequence[Any]) -> di
         "clean": clean.as_dict(), "attacked": attacked.as_dict(), "certified": certified.as_dict(),
         "bracket": {"low": certified.fraction, "high": attacked.fraction, "interval": [certified.low, attacked.high]},
         "verdicts": {name: verdicts.count(name) for name in VERDICTS},
-        "stages": stages, "classes": _classes(verdicts, named), "checks": list(checks),
+        "stages": stages, "classes": by_class(verdicts, named), "slices": by_column(verdicts), "checks": list(checks),
         "confidence": grade(list(checks)) if checks else _unchecked(folder),
         "pending": pending(folder),
         "notes": [*manifest.get("notes", []), *manifest["plan"].get("notes", [])],
-        "cost": {key: sum(stage[key] for stage in stages) for key in ("forward", "backward", "seconds")},
+        "cost": {key: sum(stage[key] for stage in stages) for key in ("forward", "backward", "seconds", "cpu")},
         "pilot": _pilot(manifest),
         "seed": manifest["seed"], "environment": manifest["environment"], "fingerprints": manifest["fingerprints"],
         **({"shard": manifest["shard"]} if "shard" in manifest else {}),
@@ -232,21 +235,7 @@ def _unchecked(folder: RunFolder) -> dict[str, str]:
 def _stage(folder: RunFolder, verdicts: Verdicts, name: str) -> dict[str, Any]:
     costs, kind = verdicts.stage_costs(name), folder.manifest["kinds"][name]
     whole = {key: int(costs[key]) for key in ("entered", "decided", "forward", "backward")}
-    return {"name": name, "kind": kind, **whole, "seconds": costs["seconds"]}
-
-
-def _classes(verdicts: Verdicts, named: Sequence[str]) -> list[dict[str, Any]]:
-    """Per class of the label: how many, and the three fractions."""
-    found = []
-    for label in np.unique(verdicts.label).tolist():
-        mine = verdicts.verdict[verdicts.label == label]
-        share = lambda *kinds, mine=mine: float(np.isin(mine, kinds).mean())
-        found.append({
-            "name": named[label] if label < len(named) else str(label), "total": len(mine),
-            "clean": share("broken", "certified", "undecided"), "attacked": share("certified", "undecided"),
-            "certified": share("certified"),
-        })  # fmt: skip
-    return found
+    return {"name": name, "kind": kind, **whole, "seconds": costs["seconds"], "cpu": costs["cpu"]}
 
 
 def _witness_reader(folder: RunFolder, verdicts: Verdicts) -> Any:

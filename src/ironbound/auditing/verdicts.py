@@ -90,12 +90,9 @@ class Verdicts:
         return [str(name) for name in self.table["stage"].unique().to_pylist()]
 
     def stage_costs(self, name: str) -> dict[str, float]:
-        """What a stage entered, decided, ran and took, over all pools."""
-        total = {"entered": 0.0, "decided": 0.0, "forward": 0.0, "backward": 0.0, "seconds": 0.0}
-        for costs in self.costs:
-            for key, value in costs.get(name, {}).items():
-                total[key] += value
-        return total
+        """What a stage entered, decided, ran and took (seconds by the wall's clock and of CPU), over all pools."""
+        keys = ("entered", "decided", "forward", "backward", "seconds", "cpu")
+        return {key: float(sum(costs.get(name, {}).get(key, 0) for costs in self.costs)) for key in keys}
 
     def stage_rows(self, name: str) -> dict[str, np.ndarray[Any, Any]]:
         """The rows of one stage as columns."""

@@ -61,11 +61,18 @@ class Verification:
         """Whether everything that the run says could be confirmed."""
         return not self.failures
 
-    def __str__(self) -> str:
+    @property
+    def text(self) -> str:
+        """What was re-checked, and whether it holds."""
         what = f"{self.witnesses} witnesses, {self.certificates} certificates and {self.clean} clean answers re-checked"
-        return f"{what}: " + (
-            "all hold." if self.holds else f"{len(self.failures)} do NOT hold. First: {self.failures[0]}"
-        )
+        if self.holds:
+            return f"{what}: all hold."
+        if not self.witnesses + self.certificates + self.clean:
+            return "the run does NOT hold; nothing in it was re-checked."
+        return f"{what}: {'1 thing does' if len(self.failures) == 1 else f'{len(self.failures)} things do'} NOT hold."
+
+    def __str__(self) -> str:
+        return self.text if self.holds else f"{self.text} First: {self.failures[0]}"
 
 
 def verify(
@@ -99,7 +106,7 @@ def verify(
         x, y = model.admit(rows_.take(data.x, where[at]), data.y[where[at]])
         _check_keys(verdicts, at, x, y, found)
         _check_clean(folder, model, verdicts, at, x, y, found)
-        _check_certificates(model, rows_.of_rows(threat, where[at]), verdicts, at, x, y, found)
+        _check_certificates(folder, model, rows_.of_rows(threat, where[at]), verdicts, at, x, y, found)
         tell(Event("verify", start + len(at), len(where)))
     _check_witnesses(folder, model, data, threat, verdicts, place, found)
     _check_counts(folder, verdicts, found)
@@ -112,7 +119,10 @@ def _check_files(folder: RunFolder, found: Verification) -> None:
         found.warnings.append("The run is not finished; what there is was checked.")
         return
     if not folder.sealed:
-        found.failures.append("digests.json is missing, so no change could be noticed; go on with the run by --resume")
+        found.failures.append(
+            "digests.json is missing, so that no change could be noticed; --resume makes it anew, after the checks"
+        )
+        return
     found.failures += [f"{name} was altered or taken away since the run finished" for name in folder.altered()]
     for name in folder.added():
         if name.startswith(("results/", "witnesses/")):
@@ -127,11 +137,16 @@ def _check_whole(folder: RunFolder, verdicts: Verdicts, place: dict[int, int], f
     if folder.manifest["data"]["rows"] != len(numbers):
         raise RunError(f"{folder.path / 'manifest.json'}: the number of rows is not that of the data. It was altered.")
     mine = {numbers[i] for pool in pools_of(folder.manifest) for i in places_of(folder.manifest, pool)}
-    strange = set(verdicts.index.tolist()) - mine
-    missing = len(mine) - len(verdicts)
-    if strange or (missing and folder.sealed):
+    strange = sorted(set(verdicts.index.tolist()) - mine)
+    if strange:
+        some = ", ".join(map(str, strange[:5]))
+        raise RunError(f"{folder.path} has results of samples that are none of its own: {some}. It was altered.")
+    pools = pools_of(folder.manifest)
+    there = set(pools) & set(folder.finished())  # further parts are those of stages behind the pools
+    if folder.sealed and (len(verdicts) < len(mine) or len(there) < len(pools)):
         raise RunError(
-            f"{folder.path} has results of {len(verdicts)} samples, and the data set has {len(mine)} others."
+            f"{folder.path} was finished, and has results of {len(verdicts)} of {len(mine)} samples, in {len(there)} of "
+            f"{len(pools)} parts. It was altered."
         )
 
 
@@ -213,16 +228,19 @@ def _wins(model: Model, x: Any, y: Tensor, rng: Rng) -> Tensor:
 
 
 def _check_certificates(
-    model: Model, threat: Any, verdicts: Verdicts, at: Any, x: Any, y: Any, found: Verification
+    folder: RunFolder, model: Model, threat: Any, verdicts: Verdicts, at: Any, x: Any, y: Any, found: Verification
 ) -> None:
     mine = [i for i, row in enumerate(at.tolist()) if verdicts.verdict[row] == "certified"]
     for name in sorted({str(verdicts.stage[int(at[i])]) for i in mine}):
         some = torch.tensor([i for i in mine if verdicts.stage[int(at[i])] == name], device=y.device)
-        if name not in METHODS:
-            found.failures.append(f"{len(some)} samples are certified by {name!r}, which there is not")
+        method = folder.manifest.get("bounds", {}).get(name, name)
+        if method not in METHODS:
+            found.failures.append(
+                f"{len(some)} samples are certified by {name!r}, which there is not among the bounds that can be repeated"
+            )
             continue
         proof = prove(
-            METHODS[name].make(), model, rows_.take(x, some), y[some], rows_.of_rows(threat, some), radii=False
+            METHODS[method].make(), model, rows_.take(x, some), y[some], rows_.of_rows(threat, some), radii=False
         )
         found.certificates += len(some)
         for i, holds in zip(some.tolist(), proof.certified.tolist(), strict=True):

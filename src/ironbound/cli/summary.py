@@ -32,11 +32,13 @@ def summarise(terminal: Terminal, facts: Any, folder: Any) -> None:
     terminal.out.print(bar(terminal, facts))
     terminal.say(bracket(facts))
     terminal.out.print(_verdicts(facts))
+    for line in weakest(facts):
+        terminal.say(line)
     _checks(terminal, facts)
     cost = facts["cost"]
     terminal.say(
         f"Cost: {wording.count(cost['forward'])} forward and {wording.count(cost['backward'])} backward rows, "
-        f"{wording.duration(cost['seconds'])}."
+        f"{wording.duration(cost['seconds'])}, {wording.duration(cost['cpu'])} of CPU."
     )
     terminal.say(f"Report: {folder}/report.html")
 
@@ -46,6 +48,21 @@ def bracket(facts: Any) -> str:
     low, high = (wording.percent(facts["bracket"][end]) for end in ("low", "high"))
     upper = f"{high} attacked so far" if wording.doubted(facts) else f"{high} attacked"
     return f"certified {low} <= true robust accuracy <= {upper}   ({wording.context(facts)})"
+
+
+def weakest(facts: Any) -> list[str]:
+    """The class, and of each further column the slice, of which least is right under attack; all are in the report."""
+    tables = [("class", facts["classes"]), *((found["column"], found["groups"]) for found in facts["slices"])]
+    return [_weakest(shown(of), groups) for of, groups in tables if len(groups) > 1]
+
+
+def _weakest(of: str, groups: Sequence[Any]) -> str:
+    group = min(groups, key=lambda g: (g["attacked"]["fraction"], g["certified"]["fraction"]))
+    share, (low, high) = group["attacked"], wording.ends(group["attacked"]["low"], group["attacked"]["high"])
+    return (
+        f"Weakest of {len(groups)} by {of}: {shown(group['name'])}, {share['count']:,} of {share['total']:,} right under attack "
+        f"({wording.percent(share['fraction'])}, 95% interval {low} to {high} for it alone)"
+    )
 
 
 def bar(terminal: Terminal, facts: Any, width: int = WIDTH) -> Any:

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from torch import Tensor
 
 from ironbound.auditing.report import wording
-from ironbound.auditing.report.schema import Audit, ClassFacts, Part
+from ironbound.auditing.report.schema import Audit, GroupFacts, Part
 
 PARTS: tuple[Part, ...] = (
     "certified",
@@ -95,9 +95,10 @@ def meter(fraction: float) -> Markup:
     ).format(width)
 
 
-def strip(row: ClassFacts, prefix: str) -> Markup:
-    """One class by verdict as a thin bar, with the patterns of the bracket; the figures stand beside it."""
-    edges = {"certified": row["certified"], "undecided": row["attacked"], "broken": row["clean"], "wrong": 1.0}
+def strip(row: GroupFacts, prefix: str) -> Markup:
+    """One class or slice by verdict as a thin bar, with the patterns of the bracket; the figures stand beside it."""
+    shares = {"certified": row["certified"], "undecided": row["attacked"], "broken": row["clean"]}
+    edges = {**{part: share["fraction"] for part, share in shares.items()}, "wrong": 1.0}
     drawn, start = Markup(""), 0.0
     for part, edge in edges.items():
         width = max(edge - start, 0.0)

@@ -79,7 +79,7 @@ class Verdicts(TypedDict):
 
 
 class Stage(TypedDict):
-    """One stage: how many samples it saw, how many it decided, and what that cost."""
+    """One stage: how many samples it saw, how many it decided, and what that cost in rows, seconds and CPU seconds."""
 
     name: str
     kind: Kind
@@ -88,16 +88,25 @@ class Stage(TypedDict):
     forward: int
     backward: int
     seconds: float
+    cpu: float
 
 
-class ClassFacts(TypedDict):
-    """One class: its samples and the three fractions of them."""
+class GroupFacts(TypedDict):
+    """The samples of one class or slice, and the three fractions of them."""
 
     name: str
     total: int
-    clean: float
-    attacked: float
-    certified: float
+    clean: Share
+    attacked: Share
+    certified: Share
+
+
+class SliceFacts(TypedDict):
+    """A further column of the data, its values with the most samples, and in words what was left out."""
+
+    column: str
+    groups: list[GroupFacts]
+    note: str
 
 
 class Check(TypedDict):
@@ -129,6 +138,7 @@ class Cost(TypedDict):
     forward: int
     backward: int
     seconds: float
+    cpu: float
 
 
 class Audit(TypedDict):
@@ -148,7 +158,8 @@ class Audit(TypedDict):
     bracket: Bracket
     verdicts: Verdicts
     stages: list[Stage]
-    classes: list[ClassFacts]
+    classes: list[GroupFacts]
+    slices: list[SliceFacts]
     checks: list[Check]
     confidence: Confidence
     notes: NotRequired[list[str]]
