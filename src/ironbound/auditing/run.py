@@ -11,6 +11,7 @@ import torch
 
 from ironbound.auditing.folder import RunFolder, locked, usable
 from ironbound.auditing.manifest import manifest_of
+from ironbound.auditing.passing import Survey, surveyed
 from ironbound.auditing.plan import Attacking, Bounds, Plan
 from ironbound.auditing.pools import Evaluation, Pool, audit_pool
 from ironbound.auditing.shards import Shard, places_of, pools_of, samples_of, size_of
@@ -52,12 +53,12 @@ def run(
     written, RunError for the folder.
     """
     tell, data, plan = progress or silent, storable(data), plan.against(threat)
-    admitted(model, data)
+    survey = admitted(model, data)
     tried(model, data, threat, plan)
     if pool is not None and pool < 1:
         raise UsageError(f"pool is the number of samples of a part, at least 1; got {pool}.")
     size = size_of(shard, len(data), pool, GPU_POOL if model.device.type == "cuda" else POOL)
-    manifest = manifest_of(model, data, threat, plan, seed, size, origin or {})
+    manifest = manifest_of(model, data, threat, plan, seed, size, origin or {}, survey)
     graph, note = traced(model, data, threat, plan)
     manifest["notes"] = [note] if note else []
     if shard is not None:
@@ -66,11 +67,11 @@ def run(
     usable(path, resume)
     with locked(path):
         folder = RunFolder.begin(path, manifest, resume)
-        _pools(folder, data, Evaluation(model, threat, plan, seed, rows, graph, not note, tell))
+        _pools(folder, data, survey, Evaluation(model, threat, plan, seed, rows, graph, not note, tell))
     return folder
 
 
-def _pools(folder: RunFolder, data: Data, evaluation: Evaluation) -> None:
+def _pools(folder: RunFolder, data: Data, survey: Survey, evaluation: Evaluation) -> None:
     """Every pool that is not finished yet."""
     import pyarrow as pa
 
@@ -80,6 +81,8 @@ def _pools(folder: RunFolder, data: Data, evaluation: Evaluation) -> None:
         places = places_of(folder.manifest, number)
         if number not in done:
             samples = data.take(places)
+            if data.streamed:
+                survey.unchanged(samples, torch.tensor(places))
             finished = audit_pool(evaluation, samples, places.start)
             table = table_of(finished.records, kinds)
             folder.write(number, table, {"costs": finished.costs}, _witnesses(finished, samples))
@@ -87,11 +90,12 @@ def _pools(folder: RunFolder, data: Data, evaluation: Evaluation) -> None:
         evaluation.progress(Event("samples", past, samples_of(folder.manifest)))
 
 
-def admitted(model: Model, data: Data, at_once: int = 4096) -> None:
-    """Check all inputs and labels before the first pass, in portions. Raises InputError."""
-    for start in range(0, len(data), at_once):
-        at = slice(start, min(len(data), start + at_once))
-        model.admit(rows_.part(data.x, at), data.y[at])
+def admitted(model: Model, data: Data) -> Survey:
+    """Check all inputs and labels before the first pass, and find out about them what a run wants to know.
+
+    The data are read once. Raises InputError, DataError.
+    """
+    survey = surveyed(data, model)
     if data.classes and model.classes and len(data.classes) > model.classes:
         raise UsageError(
             f"{data.name} has {len(data.classes)} classes ({', '.join(data.classes[:3])}, ...), but the model has "
@@ -102,6 +106,7 @@ def admitted(model: Model, data: Data, at_once: int = 4096) -> None:
         raise InputError(
             f"{data.name} numbers several rows alike; verdicts are told apart by Data.index. Number them anew."
         )
+    return survey
 
 
 def tried(model: Model, data: Data, threat: PerturbationSet, plan: Plan) -> None:
@@ -126,7 +131,7 @@ def traced(model: Model, data: Data, threat: PerturbationSet, plan: Plan) -> tup
     stages = [stage for stage in plan.stages if isinstance(stage, Bounds)]
     if not stages:
         return None, ""
-    if model.random or not isinstance(data.x, torch.Tensor) or model.outputs == "decisions":
+    if model.random or not isinstance(data.first, torch.Tensor) or model.outputs == "decisions":
         return None, "Bounds were left out: they are for models that answer tensors with logits and do not draw."
     x, y = model.admit(data.take([0]).x, data.y[:1])
     first = rows_.of_rows(threat, torch.zeros(1, dtype=torch.long))
@@ -150,7 +155,9 @@ def storable(data: Data) -> Data:
             return [None if value is None else str(value) for value in values]
         return values
 
-    return replace(data, columns={name: plain(values) for name, values in data.columns.items()})
+    columns = {name: plain(values) for name, values in data.columns.items()}
+    same = all(columns[name] is data.columns[name] for name in columns)  # then not all inputs are checked again
+    return data if same else replace(data, columns=columns)
 
 
 def _witnesses(pool: Pool, data: Data) -> dict[str, Any]:

@@ -13,12 +13,12 @@ from ironbound.auditing.folder import RunFolder
 from ironbound.auditing.inside import points_of
 from ironbound.auditing.manifest import (
     code_digest,
-    data_fingerprint,
     model_fingerprint,
     probe_logits,
     probes_differ,
     threat_facts,
 )
+from ironbound.auditing.passing import surveyed
 from ironbound.auditing.pools import GOAL, wrong_when_clean
 from ironbound.auditing.run import storable
 from ironbound.auditing.shards import places_of, pools_of
@@ -160,13 +160,14 @@ def _rebuilt(folder: RunFolder) -> Any:
 def _same(folder: RunFolder, model: Model, data: Data, threat: Any, found: Verification) -> None:
     """The same model and data as the run's; another version of Ironbound is only worth a warning."""
     was = folder.manifest["fingerprints"]
-    now = {**was, "model": model_fingerprint(model), "data": data_fingerprint(data), "threat": fingerprint(threat)}
+    survey = surveyed(data)
+    now = {**was, "model": model_fingerprint(model), "data": survey.fingerprint, "threat": fingerprint(threat)}
     folder.must_match(now)
     if was.get("code") != code_digest():
         found.warnings.append(
             "The run was made with another version of Ironbound; its results are checked with this one."
         )
-    differ = probes_differ(folder.manifest["probes"], probe_logits(model, data))
+    differ = probes_differ(folder.manifest["probes"], probe_logits(model, data, survey))
     found.failures += [differ] if differ else []
 
 
