@@ -197,7 +197,7 @@ def _counted(x: Any, name: str) -> int:
         if len(counts) != 1:
             raise InputError(f"{name}: the parts of x have different numbers of rows: {sorted(counts)}.")
         return counts.pop()
-    if isinstance(x, list):
+    if isinstance(x, (list, Stored)):
         return len(x)
     if not isinstance(x, Tensor) or x.ndim == 0:
         got = "a tensor without dimensions" if isinstance(x, Tensor) else type(x).__name__

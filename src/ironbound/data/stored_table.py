@@ -35,7 +35,9 @@ class StoredTable(Stored):
             return StoredTable(batches, kind, (len(columns),))
         if kind == "list":
             _, batch = next(batches.at(places[:1]))
-            return StoredTable(batches, kind, tuple(floats(batch.column(0)[0].as_py(), f"{path}, row {int(places[0])}").shape))
+            return StoredTable(
+                batches, kind, tuple(floats(batch.column(0)[0].as_py(), f"{path}, row {int(places[0])}").shape)
+            )
         return StoredTable(batches, kind, common_shape(_contents(batches, places[:1])))
 
     def settled(self, places: Tensor) -> Stored:
