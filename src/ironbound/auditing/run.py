@@ -15,6 +15,7 @@ from ironbound.auditing.passing import Survey, surveyed
 from ironbound.auditing.plan import Attacking, Bounds, Plan
 from ironbound.auditing.pools import Evaluation, Pool, audit_pool
 from ironbound.auditing.shards import Shard, places_of, pools_of, samples_of, size_of
+from ironbound.auditing.sizes import usual_size
 from ironbound.auditing.table import table_of
 from ironbound.certification.certificates import Whole, prove
 from ironbound.certification.graph import Graph, trace
@@ -25,10 +26,6 @@ from ironbound.core.protocols import Budget, PerturbationSet
 from ironbound.data.dataset import Data
 from ironbound.models.model import Model
 from ironbound.recipes.draws import fitted
-
-POOL = 128
-"""Samples a pool on a CPU: what a crash may cost, and enough to fill a pass."""
-GPU_POOL = 1024
 
 
 def run(
@@ -48,16 +45,16 @@ def run(
 ) -> RunFolder:
     """Run the plan on all samples and leave every result in the folder `out` (a new temporary one by default).
 
-    rows: model rows per pass; pool: samples per part; resume: go on with the run that is in `out`. None of them changes
-    a verdict. shard: only these pools of it, as a folder for `merge`. Raises InputError for bad data before anything is
-    written, RunError for the folder.
+    rows: model rows per pass; pool: samples per part (usually as sizes.py says); resume: go on with the run that is in
+    `out`, in pools of its size. None of them changes a verdict. shard: only these pools of it, as a folder for `merge`.
+    Raises InputError for bad data before anything is written, RunError for the folder.
     """
     tell, data, plan = progress or silent, storable(data), plan.against(threat)
     survey = admitted(model, data)
     tried(model, data, threat, plan)
     if pool is not None and pool < 1:
         raise UsageError(f"pool is the number of samples of a part, at least 1; got {pool}.")
-    size = size_of(shard, len(data), pool, GPU_POOL if model.device.type == "cuda" else POOL)
+    size = size_of(shard, len(data), pool, usual_size(data, model.device, alone=shard is None))
     manifest = manifest_of(model, data, threat, plan, seed, size, origin or {}, survey)
     graph, note = traced(model, data, threat, plan)
     manifest["notes"] = [note] if note else []
