@@ -24,6 +24,7 @@ from ironbound.auditing.manifest import fingerprints, probe_logits
 from ironbound.auditing.passing import smallest_keys, surveyed
 from ironbound.auditing.plan import Attacking, Plan
 from ironbound.auditing.run import run as run_without_checks
+from ironbound.auditing.verdicts import Verdicts
 from ironbound.core import rows
 from ironbound.core.errors import DataError, InputError, RunError, UsageError
 from ironbound.core.rng import content_keys
@@ -387,3 +388,46 @@ def test_at_the_prompt(folder: Path) -> None:
     origin = data_origin(DataSettings(data=str(folder), stream=True, samples=5))
     assert load_data(origin).streamed
     assert not load_data(data_origin(DataSettings(data=str(folder), samples=5))).streamed
+
+
+# ------------------------------------------------------------------------------------------------------------- memory
+class Small(nn.Module):
+    """A net on a machine where no more than a few rows fit."""
+
+    def __init__(self, net: nn.Module, most: int) -> None:
+        super().__init__()
+        self.net, self.most, self.refused = net, most, 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) > self.most:
+            self.refused += 1
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return self.net(x)
+
+
+def test_where_memory_runs_out_within_a_pool_passes_are_halved_and_verdicts_stay(folder: Path) -> None:
+    data, threat = load(folder, stream=True), ib.Linf(0.05)
+    net = Small(digits_net(), 5)
+    small = run_without_checks(Model(net), data, threat, PLAN, pool=16)
+    whole = run_without_checks(Model(digits_net()), data, threat, PLAN, pool=16)
+    assert net.refused > 0
+    assert Verdicts.of(small).verdict.tolist() == Verdicts.of(whole).verdict.tolist()
+
+
+# ------------------------------------------------------------------------------------------------------------- results
+def test_verdicts_take_few_bytes_a_sample_and_read_the_rest_from_the_parts(folder: Path) -> None:
+    run = run_without_checks(Model(digits_net()), load(folder), ib.Linf(0.05), plan_named("quick"), pool=8)
+    found = Verdicts.of(run)
+    fields = (found.index, found.digest, found.label, found.prediction, found.confidence, found.verdict, found.stage)
+    assert sum(field.nbytes for field in fields) <= 80 * len(found)
+    assert len({id(text) for text in found.stage}) == len(set(found.stage))  # each name is there once
+    assert found.key.tolist() == [key.decode() for key in found.digest.tolist()]
+    table = found.table.to_pylist()
+    for name in found.stages:
+        rows_ = found.stage_rows(name)
+        expected = [row for row in table if row["stage"] == name]
+        assert rows_["index"].tolist() == [row["index"] for row in expected]
+        assert rows_["verdict"].tolist() == [row["verdict"] for row in expected]
+    assert set(found.stages) == {row["stage"] for row in table}
+    last = {row["index"]: (row["verdict"], row["stage"]) for row in table}
+    assert list(zip(found.verdict, found.stage, strict=True)) == [last[i] for i in found.index.tolist()]

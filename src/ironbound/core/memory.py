@@ -84,9 +84,10 @@ class Chunks:
         with torch.autograd.graph.saved_tensors_hooks(weigh, lambda tensor: tensor):
             result = job(chunk)
         saved = sum(kept.values())
-        room = SHARE * free_bytes(self.device)
         if self.device.type == "cpu":
-            room = min(room, CACHE)
+            room = CACHE if SHARE * _untouched() >= CACHE else min(CACHE, SHARE * free_bytes(self.device))
+        else:
+            room = SHARE * free_bytes(self.device)
         self.limit, self.fixed = max(TRIAL, int(room / (saved / rows))) if saved else UNKNOWN, saved > 0
         return result
 
@@ -113,7 +114,11 @@ def _available() -> int:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         return next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:"))
     except (OSError, ValueError, StopIteration):  # not Linux
-        pass
+        return _untouched()
+
+
+def _untouched() -> int:
+    """Of the machine, without what its cache of files could give: told at once, where the above reads files."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
     except (ValueError, OSError, AttributeError):  # not on every system
