@@ -12,7 +12,7 @@ from ironbound.core.attack import Attack
 from ironbound.core.cascade import Cascade
 from ironbound.core.describe import fingerprint
 from ironbound.core.errors import CompositionError, UnknownName, UsageError
-from ironbound.core.progress import Listener
+from ironbound.core.progress import Listener, silent
 from ironbound.core.protocols import PerturbationSet
 from ironbound.models.model import Model
 from ironbound.names import plan_named, plan_of, set_of
@@ -52,9 +52,11 @@ def merge(
     >>> report = merge(["runs/a", "runs/b"], net, (x, y), out="runs/whole")  # doctest: +SKIP
     """
     from ironbound.auditing.audit import finish, unchecked
+    from ironbound.auditing.folder import locked
     from ironbound.auditing.gather import fitting, gathered
     from ironbound.auditing.manifest import fingerprints
-    from ironbound.auditing.run import storable
+    from ironbound.auditing.pools import Evaluation
+    from ironbound.auditing.run import last_stages, storable
     from ironbound.auditing.verify import threat_of
     from ironbound.data import load
 
@@ -63,14 +65,18 @@ def merge(
     shards = fitting(folders)
     if model is None:
         return unchecked(gathered(shards, out, resume))
-    seed = int(shards[0].manifest["seed"])
+    recorded = shards[0].manifest
+    seed = int(recorded["seed"])
     wrapped, loaded = Model.of(model), storable(load(data, samples=samples, seed=seed))
     wrapped.admit(loaded.take([0]).x)
     given = None if threat is None else rows_.of_rows(set_of(threat), loaded.index)
     chosen = threat_of(shards[0], wrapped, given)
     plan = _plan(shards[0], method, chosen)
-    shards[0].must_match(fingerprints(wrapped, loaded, chosen, plan.against(chosen), seed))
+    ready = plan.against(chosen).following(recorded["plan"]["stages"])
+    shards[0].must_match(fingerprints(wrapped, loaded, chosen, ready, seed))
     whole = gathered(shards, out, resume)
+    with locked(whole.path):  # what no shard could do alone
+        last_stages(whole, loaded, Evaluation(wrapped, chosen, ready, seed, rows, progress=progress or silent))
     return finish(whole, wrapped, loaded, chosen, plan, seed=seed, rows=rows, progress=progress)
 
 
@@ -81,7 +87,7 @@ def _plan(run: RunFolder, method: Any, threat: PerturbationSet) -> Plan:
     name, wanted = str(run.manifest["plan"]["name"]), run.manifest["fingerprints"]["plan"]
     for plan in _plans_called(name):
         with suppress(CompositionError):
-            if fingerprint(plan.against(threat)) == wanted:
+            if fingerprint(plan.against(threat).following(run.manifest["plan"]["stages"])) == wanted:
                 return plan
     raise UsageError(f"{run.path} was made by a plan {name!r} that has no name to find it by. Pass it as the method.")
 

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 def catalogue() -> tuple[Entry, ...]:
     """Everything that has a name: attacks, bounds, plans, trainings."""
-    from ironbound.auditing import plan
+    from ironbound.auditing import plans
     from ironbound.certification.catalogue import ENTRIES as BOUNDS
     from ironbound.defenses.catalogue import ENTRIES as TRAININGS
 
-    return (*recipes.ENTRIES, *BOUNDS, *plan.ENTRIES, *TRAININGS)
+    return (*recipes.ENTRIES, *BOUNDS, *plans.ENTRIES, *TRAININGS)
 
 
 def radius_must_fit(threat: Any, model: Model, x: Any) -> None:
@@ -113,7 +113,7 @@ def _what_fits(threat: PerturbationSet, targeted: bool = False) -> str:
 
 def plan_named(method: str | Path | Attack | Cascade | Plan) -> Plan:
     """A plan by its name, in a YAML file, or as it is; an attack alone, or its name, is a plan of one stage."""
-    from ironbound.auditing import plan
+    from ironbound.auditing import plan, plans
 
     if isinstance(method, plan.Plan):
         return method
@@ -125,11 +125,11 @@ def plan_named(method: str | Path | Attack | Cascade | Plan) -> Plan:
         return read_plan(method)
     if not isinstance(method, str):
         raise UsageError(f"an audit's method is the name of a plan, a Plan or an Attack; got {type(method).__name__}.")
-    plans = {entry.name for entry in plan.ENTRIES}  # a plan goes before an attack of its name
+    named = {entry.name for entry in plans.ENTRIES}  # a plan goes before an attack of its name
     attacks = {normal(name) for entry in recipes.ENTRIES for name in (entry.name, *entry.aliases)}
-    if normal(method) in attacks - plans:
+    if normal(method) in attacks - named:
         return plan_of("attack", [method])
-    made: Plan = find(plan.ENTRIES, "audit", method).make()
+    made: Plan = find(plans.ENTRIES, "audit", method).make()
     return made
 
 

@@ -24,7 +24,8 @@ from ironbound.auditing import folder as folders
 from ironbound.auditing import manifest as manifests
 from ironbound.auditing.audit import Audit, finish
 from ironbound.auditing.folder import RunFolder, locked
-from ironbound.auditing.plan import Attacking, Bounds, Plan, of_attacks, quick
+from ironbound.auditing.plan import Attacking, Bounds, Plan, of_attacks
+from ironbound.auditing.plans import quick
 from ironbound.auditing.run import run
 from ironbound.auditing.table import COLUMNS
 from ironbound.certification.ibp import Ibp

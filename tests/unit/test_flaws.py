@@ -13,7 +13,8 @@ from torch import Tensor, nn
 import ironbound as ib
 from audit_samples import Turned, Wrap, digits, digits_net, labelled, mlp
 from ironbound.auditing.audit import Audit
-from ironbound.auditing.plan import Attacking, Plan, quick
+from ironbound.auditing.plan import Attacking, Plan
+from ironbound.auditing.plans import quick
 from ironbound.core.errors import InputError, UsageError
 from ironbound.core.protocols import Answer, Ask, Can, Task
 from ironbound.data import load

@@ -55,6 +55,20 @@ def test_a_file_is_the_plan_that_one_composes(place: Path) -> None:
     assert fingerprint(read_plan(path)) == fingerprint(Plan("p", (Attacking("fgsm", recipes.fgsm()),)))
 
 
+def test_a_file_with_a_pilot_and_stages_that_wait(place: Path) -> None:
+    (place / "p.yaml").write_text(
+        "adaptive: true\nstages:\n- {bound: ibp, optional: true}\n- attack: pgd\n"
+        "- {attack: square, most: 64, with: {queries: 9}}\n- {attack: square, name: all, after: square, witness: true}\n"
+    )
+    stages = (
+        Bounds("ibp", Ibp(), optional=True),
+        Attacking("pgd", recipes.pgd()),
+        Attacking("square", recipes.square(9), most=64),
+        Attacking("all", recipes.square(), witness=True, after="square"),
+    )
+    assert fingerprint(read_plan(place / "p.yaml")) == fingerprint(Plan("p", stages, adaptive=True))
+
+
 def test_a_file_in_use(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (place / "p.yaml").write_text("stages:\n- bound: ibp\n- attack: pgd\n  name: short\n  with: {steps: 3}\n")
     found = ib.audit(digits_net(), digits(20), threat="linf:0.05", method="p.yaml", out=place / "a")
@@ -81,20 +95,20 @@ def test_a_file_in_use(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ("stagse:\n- attack: pgd\nname: x", "line 1: there is no key 'stagse'. Did you mean 'stages'?"),
         (
             "stages:\n- attack: pgd\n\nnmae: x",
-            "line 4: there is no key 'nmae'. Did you mean 'name'? There are: name, stages.",
+            "line 4: there is no key 'nmae'. Did you mean 'name'? There are: name, adaptive, stages.",
         ),
         (
             "stages:\n- attack: pgd\n- pgd",
-            "line 3: keys with values are expected: attack, name, witness, with; got 'pgd'",
+            "line 3: keys with values are expected: attack, name, witness, optional, most, after, with; got 'pgd'",
         ),
         ("stages:\n- attack: pgd\n- atack: pgd", "line 3: there is no key 'atack'. Did you mean 'attack'?"),
         (
             "stages:\n- attack: pgd\n  steps: 3",
-            "line 3: there is no key 'steps'. There are: attack, name, witness, with. Arg",
+            "line 3: there is no key 'steps'. There are: attack, name, witness, optional, most, after, with. Arg",
         ),
         ("stages:\n- attack: pgd\n  witness: perhaps", "line 3: witness: input should be a valid boolean"),
         ("stages:\n- attack: pgd\n- name: x", "line 3: the key 'attack' is missing (or: bound)"),
-        ("stages:\n- bound: ibp\n  with: {}", "line 3: there is no key 'with'. There are: bound, radii."),
+        ("stages:\n- bound: ibp\n  with: {}", "line 3: there is no key 'with'. There are: bound, radii, optional."),
         ("stages:\n- bound: ibp\n- bound: ipb", "line 3: certify knows no method 'ipb'. Did you mean 'ibp'?"),
         ("stages:\n- attack: apdg", "line 2: attack knows no method 'apdg'. Did you mean 'apgd'?"),
         (
@@ -103,11 +117,23 @@ def test_a_file_in_use(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ),
         ("stages:\n- attack: pgd\n  with:\n    steps: few", "line 4: steps: input should be a valid integer"),
         ("stages:\n- attack: pgd\n  with: 3", "line 3: with: input should be a valid dictionary"),
+        ("stages:\n- {attack: fgsm, most: 0}", "line 2: most: input should be greater than or equal to 1; got 0."),
+        (
+            "stages:\n- {attack: fgsm, after: pgd}",
+            "line 1: stage 'fgsm' runs after 'pgd', which is no stage before it.",
+        ),
+        (
+            "stages:\n- {attack: fgsm, most: 4}\n- attack: pgd",
+            "line 1: stages with `most` or `after` wait for all pools",
+        ),
         ("stages:\n- attack: fgsm\n  with: {steps: 3}", "line 3: there is no key 'steps'. There are: none."),
         ("stages:\n- attack: apgd\n  with: {loss: cw}", "line 3: loss is one of ce, dlr"),
         ("stages:\n- attack: pgd\n- attack: pgd", "line 1: stages of a plan have different names"),
         ("stages:\n- attack: pgd\n  with:\n    steps: 4\n    steps: 5", "line 5: the key 'steps' is there twice"),
-        ("stages: &s\n- *s", "line 1: keys with values are expected: attack, name, witness, with; got [["),
+        (
+            "stages: &s\n- *s",
+            "line 1: keys with values are expected: attack, name, witness, optional, most, after, with; got [[",
+        ),
         ("stages: [", "is no YAML"),
         ("a: !!python/object/apply:os.abort []", "is no YAML"),
         ("? [a]\n: b", "is no YAML"),

@@ -18,6 +18,7 @@ from ironbound.auditing.folder import RunFolder, locked
 from ironbound.auditing.gallery import keep_gallery, pictures
 from ironbound.auditing.plan import Plan
 from ironbound.auditing.shards import Shard, samples_of
+from ironbound.auditing.survivors import pending
 from ironbound.auditing.table import VERDICTS
 from ironbound.auditing.verdicts import Verdicts
 from ironbound.core.errors import RunError, SoundnessAlarm
@@ -128,11 +129,13 @@ def finish(
         raise RunError(f"{folder.path} has {len(verdicts)} of {wanted} samples: go on with it by --resume.")
     if Shard.of_manifest(folder.manifest) is not None:
         return unchecked(folder)
+    if still := pending(folder):
+        raise RunError(f"{folder.path} still lacks {still[0]}: go on with it by --resume.")
     evidence = Evidence(
         model,
         data,
         threat,
-        plan.against(threat),
+        plan.against(threat).following(folder.manifest["plan"]["stages"]),
         verdicts,
         _witness_reader(folder, verdicts),
         seed,
@@ -171,7 +174,8 @@ def facts_of(folder: RunFolder, verdicts: Verdicts, checks: Sequence[Any]) -> di
     """Everything a report says, as plain data (see report/schema.py)."""
     manifest = folder.manifest
     clean, attacked, certified = verdicts.clean, verdicts.attacked, verdicts.certified
-    stages = [_stage(folder, verdicts, name) for name in manifest["plan"]["stages"]]
+    waits = {stage["name"] for stage in manifest["plan"].get("last", ()) if stage["after"]}
+    stages = [_stage(folder, verdicts, s) for s in manifest["plan"]["stages"] if s not in waits or s in verdicts.stages]
     named = manifest["data"]["classes"]
     return {
         "schema": 1, "ironbound": manifest["ironbound"], "created": manifest["created"],
@@ -190,26 +194,39 @@ def facts_of(folder: RunFolder, verdicts: Verdicts, checks: Sequence[Any]) -> di
         "bracket": {"low": certified.fraction, "high": attacked.fraction, "interval": [certified.low, attacked.high]},
         "verdicts": {name: verdicts.count(name) for name in VERDICTS},
         "stages": stages, "classes": _classes(verdicts, named), "checks": list(checks),
-        "confidence": grade(list(checks)) if checks else _pending(manifest),
+        "confidence": grade(list(checks)) if checks else _unchecked(folder),
+        "pending": pending(folder),
         "notes": [*manifest.get("notes", []), *manifest["plan"].get("notes", [])],
         "cost": {key: sum(stage[key] for stage in stages) for key in ("forward", "backward", "seconds")},
+        "pilot": _pilot(manifest),
         "seed": manifest["seed"], "environment": manifest["environment"], "fingerprints": manifest["fingerprints"],
         **({"shard": manifest["shard"]} if "shard" in manifest else {}),
     }  # fmt: skip
 
 
-def _pending(manifest: dict[str, Any]) -> dict[str, str]:
+def _pilot(manifest: dict[str, Any]) -> dict[str, Any] | None:
+    """What the pilot of an adaptive plan was and took; None where there was none."""
+    facts = manifest["plan"].get("pilot")
+    if not facts:
+        return None
+    return {**{key: facts[key] for key in ("samples", "forward", "backward")}, **manifest.get("pilot", {})}
+
+
+def _unchecked(folder: RunFolder) -> dict[str, str]:
     """What is said of a run that was not checked."""
-    shard = Shard.of_manifest(manifest)
+    manifest, shard = folder.manifest, Shard.of_manifest(folder.manifest)
+    waiting = "".join(f", and so is {stage}" for stage in pending(folder))
     if shard is not None:
         text = (
-            f"This is {shard}, of {manifest['data']['rows']:,} samples in all. The checks are pending: they are made "
+            f"This is {shard}, of {manifest['data']['rows']:,} samples in all. The checks are pending{waiting}: "
+            "ironbound merge, which puts all shards together, makes up for that."
         )
-        return {"grade": "none", "text": text + "when all shards are put together by ironbound merge."}
-    text = (
-        "The shards were merged without the model, so that the checks are pending. Merge them again with --resume and "
-    )
-    return {"grade": "none", "text": text + "the model (--model, --data) to make them."}
+    else:
+        text = (
+            f"The shards were merged without the model, so that the checks are pending{waiting}. Merge them again with "
+            "--resume and the model (--model, --data) to make up for that."
+        )
+    return {"grade": "none", "text": text}
 
 
 def _stage(folder: RunFolder, verdicts: Verdicts, name: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from ironbound.auditing.shards import Shard, pools_of, samples_of
 from ironbound.auditing.verdicts import Verdicts
 from ironbound.core.errors import FingerprintMismatch, RunError, UsageError
 
-OWN = {"created", "environment", "origin", "shard", "probes", "fingerprints", "device", "training_mode"}
+OWN = {"created", "environment", "origin", "shard", "probes", "fingerprints", "device", "training_mode", "pilot"}
 """What manifests of two shards may differ in, or what is compared apart."""
 WORDS = {**NAMES, "pool": "the size of the pools (give all the same --pool)"}
 
@@ -33,7 +33,8 @@ def gathered(shards: Sequence[RunFolder], out: str | Path, resume: bool = False)
         for shard in shards:
             for number in shard.finished():
                 whole.adopt(shard, number)
-        if whole.finished() != pools_of(manifest) or len(Verdicts.of(whole)) != samples_of(manifest):
+        pools = pools_of(manifest)  # numbers beyond are those of stages that waited for the merge
+        if whole.finished()[: len(pools)] != pools or len(Verdicts.of(whole)) != samples_of(manifest):
             raise RunError(f"{path} does not hold the samples of its shards alone. Give a new folder as --out.")
     return whole
 

@@ -6,16 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ironbound import recipes
-from ironbound.certification.exhaustive import Exhaustive
-from ironbound.certification.ibp import Ibp
 from ironbound.core.attack import Attack
 from ironbound.core.cascade import Cascade
-from ironbound.core.catalogue import Entry
-from ironbound.core.errors import UsageError
+from ironbound.core.errors import CompositionError, UsageError
 from ironbound.core.protocols import PerturbationSet
 from ironbound.goals import Untargeted
-from ironbound.objectives import Margin
 
 
 @dataclass(frozen=True)
@@ -26,8 +21,11 @@ class Bounds:
     method: Any
     radii: bool = False
     """Whether to look for the largest radius of samples that are not certified: a dozen bounds instead of one."""
+    optional: bool = False
+    """Whether an adaptive plan may leave it out, where the pilot says that it does not pay."""
 
     kind = "bound"
+    witness = last = False
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,19 @@ class Attacking:
     name: str
     attack: Attack | Cascade
     witness: bool = False
+    optional: bool = False
+    """Whether it is left out where it does not fit the threat, or where the pilot says that it does not pay."""
+    most: int | None = None
+    """On no more of the survivors of the whole data set than these, those with the smallest keys."""
+    after: str = ""
+    """Only where the stage of this name broke a sample."""
+
     kind = "attack"
+
+    @property
+    def last(self) -> bool:
+        """Whether it has to wait for all pools, since it asks about the survivors of the whole data set."""
+        return self.most is not None or bool(self.after)
 
     @property
     def single(self) -> Attack:
@@ -55,6 +65,8 @@ class Attacking:
                 f"an audit asks whether the label can be lost; the goal of stage {self.name!r} is {self.attack.goal!r}. "
                 "Use goal=Untargeted(); for other goals use ironbound.attack."
             )
+        if self.most is not None and self.most < 1:
+            raise UsageError(f"stage {self.name!r}: most is a number of samples, at least 1; got {self.most}.")
 
 
 Stage = Bounds | Attacking
@@ -66,11 +78,33 @@ class Plan:
 
     name: str
     stages: tuple[Stage, ...]
+    adaptive: bool = False
+    """Whether a pilot puts them in the order in which they pay, and leaves out optional ones that do not (see pilot.py)."""
 
     def __post_init__(self) -> None:
         names = [stage.name for stage in self.stages]
         if len(set(names)) != len(names) or "clean" in names:
             raise UsageError(f"stages of a plan have different names, and none is called 'clean'; got {names}.")
+        waiting = [stage.last for stage in self.stages]
+        if waiting != sorted(waiting):
+            raise UsageError(
+                "stages with `most` or `after` wait for all pools, so they come last; "
+                f"{names[waiting.index(True)]!r} is followed by one that does not wait."
+            )
+        for i, stage in enumerate(self.stages):
+            wanted = getattr(stage, "after", "")
+            if wanted and not any(belongs(name, wanted) for name in names[:i]):
+                raise UsageError(f"stage {stage.name!r} runs after {wanted!r}, which is no stage before it.")
+
+    @property
+    def pooled(self) -> tuple[Stage, ...]:
+        """The stages that every pool goes through."""
+        return tuple(stage for stage in self.stages if not stage.last)
+
+    @property
+    def last(self) -> tuple[Attacking, ...]:
+        """The stages on survivors of the whole data set, when all pools are through."""
+        return tuple(stage for stage in self.stages if isinstance(stage, Attacking) and stage.last)
 
     def notes(self, classes: int | None) -> list[str]:
         """What stages do otherwise than their names say, at this number of classes."""
@@ -78,37 +112,33 @@ class Plan:
         return [f"{stage.name}: {note}" for stage in attacks for note in stage.single.notes(classes or 0)]
 
     def against(self, threat: PerturbationSet) -> Plan:
-        """The plan with this set in every attack. Raises CompositionError where one does not fit it."""
-        fitted = [one for s in self.stages for one in (_flat(s, threat) if isinstance(s, Attacking) else [s])]
-        return replace(self, stages=tuple(fitted))
+        """The plan with this set in every attack, without the optional ones that do not fit it.
+
+        Raises CompositionError where another one does not.
+        """
+        fitted: list[Stage] = []
+        for stage in self.stages:
+            try:
+                fitted += _flat(stage, threat) if isinstance(stage, Attacking) else [stage]
+            except CompositionError:
+                if not stage.optional:
+                    raise
+        return self.without({stage.name for stage in self.stages if not _has(fitted, stage.name)}, fitted)
+
+    def following(self, names: Sequence[str]) -> Plan:
+        """These stages in this order, as a run of the plan recorded them; nothing is left to decide."""
+        by_name = {stage.name: stage for stage in self.stages}
+        return replace(self, adaptive=False, stages=tuple(by_name[name] for name in names if name in by_name))
+
+    def without(self, gone: set[str], stages: Sequence[Stage] | None = None) -> Plan:
+        """The plan without some stages, and without what was to run after one of these."""
+        kept = [stage for stage in (self.stages if stages is None else stages) if stage.name not in gone]
+        return replace(self, stages=tuple(s for s in kept if not getattr(s, "after", "") or _has(kept, s.after)))  # type: ignore[union-attr]
 
 
-def _flat(stage: Attacking, threat: PerturbationSet) -> list[Attacking]:
-    """A stage on this set; each stage of a cascade is one of its own, so that the results say what each found."""
-    attack = stage.attack.against(threat)
-    if isinstance(attack, Attack):
-        return [replace(stage, attack=attack)]
-    return [replace(stage, name=f"{stage.name}: {one.name}", attack=one.attack) for one in attack.stages]
-
-
-def standard() -> Plan:
-    """Interval bounds, PGD, APGD from two starts on what survives; FGSM and noise as witnesses that these were strong enough.
-
-    PGD climbs the margin, which is not flat where the model is sure; APGD the cross-entropy, as published.
-    """
-    return Plan(
-        "standard", (Bounds("ibp", Ibp()), _pgd(40), Attacking("apgd", recipes.apgd(restarts=2)), *_witnesses())
-    )
-
-
-def quick() -> Plan:
-    """Interval bounds and ten steps of PGD: a first look, with FGSM and noise as witnesses."""
-    return Plan("quick", (Bounds("ibp", Ibp()), _pgd(10), *_witnesses()))
-
-
-def exhaustive() -> Plan:
-    """Every point of a finite set: each sample ends as certified or broken, but for margins within rounding."""
-    return Plan("exhaustive", (Bounds("exhaustive", Exhaustive()), Attacking("search", recipes.exhaustive())))
+def belongs(name: str, stage: str) -> bool:
+    """Whether a stage is the one of that name, or a part of it: on a union there is one for each set."""
+    return name == stage or name.startswith(f"{stage}: ")
 
 
 def of_attacks(attacks: Sequence[tuple[str, Attack | Cascade]]) -> Plan:
@@ -116,16 +146,25 @@ def of_attacks(attacks: Sequence[tuple[str, Attack | Cascade]]) -> Plan:
     return Plan("+".join(name for name, _ in attacks), tuple(Attacking(name, attack) for name, attack in attacks))
 
 
-def _pgd(steps: int) -> Attacking:
-    return Attacking("pgd", recipes.pgd(steps=steps).replace(objective=Margin()))
+def _has(stages: Sequence[Stage], name: str) -> bool:
+    return any(belongs(stage.name, name) for stage in stages)
 
 
-def _witnesses() -> tuple[Attacking, Attacking]:
-    return Attacking("fgsm", recipes.fgsm(), witness=True), Attacking("noise", recipes.noise(20), witness=True)
+def _flat(stage: Attacking, threat: PerturbationSet) -> list[Attacking]:
+    """A stage on this set; each stage of a cascade is one of its own, so that the results say what each found."""
+    if stage.optional:
+        _must_walk(stage, threat)
+    attack = stage.attack.against(threat)
+    if isinstance(attack, Attack):
+        return [replace(stage, attack=attack)]
+    return [replace(stage, name=f"{stage.name}: {one.name}", attack=one.attack) for one in attack.stages]
 
 
-ENTRIES = (
-    Entry("audit", "standard", standard, None),
-    Entry("audit", "quick", quick, None),
-    Entry("audit", "exhaustive", exhaustive, None),
-)
+def _must_walk(stage: Attacking, threat: PerturbationSet) -> None:
+    """Some searches refuse sets only when they run. Raises CompositionError beforehand."""
+    searches = [one.attack.search for one in getattr(stage.attack, "stages", ())] or [stage.attack.search]  # type: ignore[union-attr]
+    for search in searches:
+        norms = getattr(getattr(search, "search", search), "norms", None)
+        for part in getattr(threat, "parts", (threat,)):
+            if norms is not None and getattr(part, "norm", "") not in norms:
+                raise CompositionError(f"{stage.name} is for balls in {', '.join(norms)}.")

@@ -1,12 +1,20 @@
 """Plans as YAML files: stages by name, with arguments; every error names its line.
 
 name: mine
+adaptive: true          # a pilot orders the stages, and leaves out optional ones that do not pay
 stages:
   - bound: ibp
+    optional: true
   - attack: apgd
     with: {steps: 50, restarts: 2}
   - attack: noise
     witness: true
+  - attack: square
+    most: 64            # survivors of the whole data set, those with the smallest keys
+    with: {queries: 1000}
+  - attack: square
+    name: square on all
+    after: square       # only where that broke one
 """
 
 from __future__ import annotations
@@ -38,16 +46,24 @@ class _Keys(BaseModel):
 class _Bound(_Keys):
     bound: str
     radii: bool = False
+    optional: bool = False
 
 
 class _Attack(_Keys):
     attack: str
     name: str | None = Field(None, min_length=1)
     witness: bool = False
+    optional: bool = False
+    most: int | None = Field(None, ge=1)
+    after: str = ""
     arguments: dict[str, Any] = Field({}, alias="with")
 
 
-_KEYS = {"": ["name", "stages"], "bound": ["bound", "radii"], "attack": ["attack", "name", "witness", "with"]}
+_KEYS = {
+    "": ["name", "adaptive", "stages"],
+    "bound": ["bound", "radii", "optional"],
+    "attack": ["attack", "name", "witness", "optional", "most", "after", "with"],
+}
 """The keys of a file and of both kinds of stages."""
 
 
@@ -57,6 +73,7 @@ def _kind(stage: Any) -> str:
 
 class _File(_Keys):
     name: str | None = Field(None, min_length=1)
+    adaptive: bool = False
     stages: list[
         Annotated[Annotated[_Bound, Tag("bound")] | Annotated[_Attack, Tag("attack")], Discriminator(_kind)]
     ] = Field(min_length=1)
@@ -71,7 +88,7 @@ def read_plan(path: str | Path) -> Plan:
         raise source.wrong(error) from None
     stages = tuple(_stage(source, i, stage) for i, stage in enumerate(said.stages))
     try:
-        return Plan(said.name or source.path.stem, stages)
+        return Plan(said.name or source.path.stem, stages, said.adaptive)
     except UsageError as error:
         raise source.error(("stages",), str(error)) from None
 
@@ -79,7 +96,7 @@ def read_plan(path: str | Path) -> Plan:
 def _stage(source: _Source, i: int, said: _Bound | _Attack) -> Stage:
     if isinstance(said, _Bound):
         bound = _found(source, ("stages", i, "bound"), BOUNDS, "certify", said.bound)
-        return Bounds(bound.name, bound.make(), radii=said.radii)
+        return Bounds(bound.name, bound.make(), radii=said.radii, optional=said.optional)
     entry = _found(source, ("stages", i, "attack"), recipes.ENTRIES, "attack", said.attack)
     try:
         arguments = _arguments(entry).model_validate(said.arguments)
@@ -87,7 +104,8 @@ def _stage(source: _Source, i: int, said: _Bound | _Attack) -> Stage:
         raise source.wrong(error, ("stages", i, "with"), list(_arguments(entry).model_fields)) from None
     given = {name: getattr(arguments, name) for name in arguments.model_fields_set}
     try:
-        return Attacking(said.name or entry.name, entry.make(**given), witness=said.witness)
+        own = said.model_dump(include={"witness", "optional", "most", "after"})
+        return Attacking(said.name or entry.name, entry.make(**given), **own)
     except IronboundError as error:
         raise source.error(("stages", i, "with"), str(error)) from None
 
@@ -123,7 +141,7 @@ class _Source:
         except yaml.YAMLError as error:
             raise UsageError(f"the plan {path} is no YAML: {' '.join(str(error).split())}") from None
         if not isinstance(self.root, yaml.MappingNode):
-            raise UsageError(f'{path}, line 1: a plan has the keys "stages" and, if wanted, "name".')
+            raise UsageError(f'{path}, line 1: a plan has the keys "stages" and, if wanted, "name" and "adaptive".')
         self._no_key_twice(self.root, set())
 
     def error(self, at: Loc, words: str) -> UsageError:

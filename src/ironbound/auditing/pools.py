@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ironbound.auditing.plan import Attacking, Bounds, Plan
+from ironbound.auditing.plan import Attacking, Bounds, Plan, Stage
 from ironbound.certification.certificates import prove
 from ironbound.core import rows as rows_
 from ironbound.core.predict import majority_margin, predict
@@ -61,22 +61,47 @@ class Pool:
         )
 
 
-def audit_pool(evaluation: Evaluation, data: Data, first: int = 0) -> Pool:
-    """Run one pool through all stages; `first` is the place of its first sample in the data of the run."""
+def audit_pool(evaluation: Evaluation, data: Data, places: Tensor) -> Pool:
+    """Run one pool through all stages that do not wait; `places` are those of its samples in the data of the run."""
+    pool = begun(evaluation, data, places)
+    clean_pass(evaluation, pool, data)
+    for stage in evaluation.plan.pooled:
+        pass_stage(evaluation, pool, stage)
+    return _numbered(pool, data)
+
+
+def audit_survivors(evaluation: Evaluation, stage: Attacking, data: Data, places: Tensor) -> Pool:
+    """Run samples that all pools left through one further stage."""
+    pool = begun(evaluation, data, places)
+    pass_stage(evaluation, pool, stage)
+    return _numbered(pool, data)
+
+
+def begun(evaluation: Evaluation, data: Data, places: Tensor) -> Pool:
+    """A pool of which nothing is known yet."""
     model = evaluation.model
     x, y = model.admit(data.x, data.y)
-    place = torch.arange(first, first + len(data), device=model.device)
-    pool = Pool(x, y, content_keys(x, y).to(model.device), place, ["undecided"] * len(data))
+    return Pool(x, y, content_keys(x, y).to(model.device), places.to(model.device), ["undecided"] * len(data))
+
+
+def clean_pass(evaluation: Evaluation, pool: Pool, data: Data) -> None:
+    """Which samples are wrong without any attack."""
     _timed(pool, "clean", len(data), lambda: _clean(evaluation, pool, data))
-    for stage in evaluation.plan.stages:
-        index = pool.open()
-        if isinstance(stage, Bounds):
-            if evaluation.bounds:
-                _timed(pool, stage.name, len(index), lambda s=stage, i=index: _bound(evaluation, pool, s, i))
-        else:
-            _timed(pool, stage.name, len(index), lambda s=stage, i=index: _attack(evaluation, pool, s, i))
+
+
+def pass_stage(evaluation: Evaluation, pool: Pool, stage: Stage) -> None:
+    """One stage on what is open; bounds where they can be had."""
+    index = pool.open()
+    if isinstance(stage, Attacking):
+        _timed(pool, stage.name, len(index), lambda: _attack(evaluation, pool, stage, index))
+    elif evaluation.bounds:
+        _timed(pool, stage.name, len(index), lambda: _bound(evaluation, pool, stage, index))
+
+
+def _numbered(pool: Pool, data: Data) -> Pool:
+    """The records with the samples' keys, and their numbers in the data source."""
     numbers = data.index.tolist()
-    digests = [digest.hex() for digest in content_digests(x, y)]
+    digests = [digest.hex() for digest in content_digests(pool.x, pool.y)]
     for record in pool.records:
         record["key"], record["index"] = digests[record["index"]], numbers[record["index"]]
     return pool

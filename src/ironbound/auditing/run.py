@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,17 @@ import torch
 from ironbound.auditing.folder import RunFolder, locked, usable
 from ironbound.auditing.manifest import manifest_of
 from ironbound.auditing.passing import Survey, surveyed
+from ironbound.auditing.pilot import PILOT, WORTH, settled
 from ironbound.auditing.plan import Attacking, Bounds, Plan
-from ironbound.auditing.pools import Evaluation, Pool, audit_pool
+from ironbound.auditing.pools import Evaluation, Pool, audit_pool, audit_survivors
 from ironbound.auditing.shards import Shard, places_of, pools_of, samples_of, size_of
 from ironbound.auditing.sizes import usual_size
+from ironbound.auditing.survivors import facts_of_last, portions, samples_in_order
 from ironbound.auditing.table import table_of
 from ironbound.certification.certificates import Whole, prove
 from ironbound.certification.graph import Graph, trace
 from ironbound.core import rows as rows_
-from ironbound.core.errors import InputError, ModelError, UnsupportedOperation, UsageError
+from ironbound.core.errors import CompositionError, InputError, ModelError, UnsupportedOperation, UsageError
 from ironbound.core.progress import Event, Listener, silent
 from ironbound.core.protocols import Budget, PerturbationSet
 from ironbound.data.dataset import Data
@@ -51,40 +54,91 @@ def run(
     """
     tell, data, plan = progress or silent, storable(data), plan.against(threat)
     survey = admitted(model, data)
-    tried(model, data, threat, plan)
+    plan, refused = tried(model, data, threat, plan)
     if pool is not None and pool < 1:
         raise UsageError(f"pool is the number of samples of a part, at least 1; got {pool}.")
     size = size_of(shard, len(data), pool, usual_size(data, model.device, alone=shard is None))
-    manifest = manifest_of(model, data, threat, plan, seed, size, origin or {}, survey)
     graph, note = traced(model, data, threat, plan)
-    manifest["notes"] = [note] if note else []
-    if shard is not None:
-        manifest["shard"] = shard.facts()
     path = Path(out or tempfile.mkdtemp(prefix="ironbound-"))
     usable(path, resume)
     with locked(path):
+        evaluation = Evaluation(model, threat, plan, seed, rows, graph, not note, tell)
+        evaluation, pilot = _decided(path, evaluation, data, survey)
+        manifest = manifest_of(model, data, threat, evaluation.plan, seed, size, origin or {}, survey)
+        manifest["notes"] = [note] if note else []
+        manifest["plan"]["last"] = facts_of_last(evaluation.plan)
+        _note_pilot(manifest, pilot, refused)
+        if shard is not None:
+            manifest["shard"] = shard.facts()
         folder = RunFolder.begin(path, manifest, resume)
-        _pools(folder, data, survey, Evaluation(model, threat, plan, seed, rows, graph, not note, tell))
+        _pools(folder, data, survey, evaluation)
+        if shard is None:
+            last_stages(folder, data, evaluation)
     return folder
+
+
+def _decided(path: Path, evaluation: Evaluation, data: Data, survey: Survey) -> tuple[Evaluation, dict[str, Any]]:
+    """With a plan that leaves nothing to decide: as the run that is in the folder has it, or by a pilot."""
+    plan = evaluation.plan
+    if not plan.adaptive:
+        return evaluation, {}
+    if (path / "manifest.json").exists():
+        recorded = RunFolder.open(path).manifest["plan"]
+        return replace(evaluation, plan=plan.following(recorded["stages"])), recorded.get("pilot", {})
+    if len(data) < WORTH * PILOT:
+        return replace(evaluation, plan=plan.following([stage.name for stage in plan.stages])), {}
+    clock, work = time.perf_counter(), time.process_time()
+    plan, facts = settled(evaluation, data, survey.smallest(PILOT))
+    facts["took"] = {"seconds": time.perf_counter() - clock, "cpu": time.process_time() - work}
+    return replace(evaluation, plan=plan), facts
+
+
+def _note_pilot(manifest: dict[str, Any], pilot: dict[str, Any], refused: list[str]) -> None:
+    """What the plan does otherwise than its name says; times stand apart, for shards have times of their own."""
+    pilot = dict(pilot)
+    if pilot:
+        manifest["pilot"] = pilot.pop("took", manifest.get("pilot", {}))
+        manifest["plan"]["pilot"] = pilot
+    notes = [*manifest["plan"].get("notes", []), *refused, *pilot.get("left_out", {}).values()]
+    if notes:
+        manifest["plan"]["notes"] = notes
 
 
 def _pools(folder: RunFolder, data: Data, survey: Survey, evaluation: Evaluation) -> None:
     """Every pool that is not finished yet."""
-    import pyarrow as pa
-
-    done, past = set(folder.finished()), 0
-    kinds = {name: pa.array(values).type for name, values in data.columns.items()}
+    done, past, kinds = set(folder.finished()), 0, _kinds(data)
     for number in pools_of(folder.manifest):
         places = places_of(folder.manifest, number)
         if number not in done:
             samples = data.take(places)
             if data.streamed:
                 survey.unchanged(samples, torch.tensor(places))
-            finished = audit_pool(evaluation, samples, places.start)
-            table = table_of(finished.records, kinds)
-            folder.write(number, table, {"costs": finished.costs}, _witnesses(finished, samples))
+            finished = audit_pool(evaluation, samples, torch.arange(places.start, places.stop))
+            _write(folder, number, finished, samples, kinds)
         past += len(places)
         evaluation.progress(Event("samples", past, samples_of(folder.manifest)))
+
+
+def last_stages(folder: RunFolder, data: Data, evaluation: Evaluation) -> None:
+    """The stages on survivors of the whole data set, as far as they are not finished yet; to be called under the lock."""
+    stages, done = {stage.name: stage for stage in evaluation.plan.last}, set(folder.finished())
+    where = torch.tensor(samples_in_order(folder)) if stages else torch.zeros(0)
+    for name, number, portion in portions(folder):
+        if number not in done:
+            samples = data.take(where[portion])
+            pool = audit_survivors(evaluation, stages[name], samples, where[portion])
+            _write(folder, number, pool, samples, _kinds(data))
+
+
+def _kinds(data: Data) -> dict[str, Any]:
+    """The types of the data's further columns: of all rows, for those of one pool may be numbers where others are gaps."""
+    import pyarrow as pa
+
+    return {name: pa.array(values).type for name, values in data.columns.items()}
+
+
+def _write(folder: RunFolder, number: int, pool: Pool, samples: Data, kinds: dict[str, Any]) -> None:
+    folder.write(number, table_of(pool.records, kinds), {"costs": pool.costs}, _witnesses(pool, samples))
 
 
 def admitted(model: Model, data: Data) -> Survey:
@@ -106,21 +160,28 @@ def admitted(model: Model, data: Data) -> Survey:
     return survey
 
 
-def tried(model: Model, data: Data, threat: PerturbationSet, plan: Plan) -> None:
+def tried(model: Model, data: Data, threat: PerturbationSet, plan: Plan) -> tuple[Plan, list[str]]:
     """Every attack of the plan for a few passes of the first sample, so that what does not fit says so at once.
 
-    Raises CompositionError where set, model and attack do not fit each other, ModelError where there are no gradients.
+    Returns the plan without optional stages that do not fit, with a sentence for each. Raises CompositionError where set,
+    model and another attack do not fit each other, ModelError where there are no gradients.
     """
     x, y, at = *model.admit(data.take([0]).x, data.y[:1]), torch.zeros(1, dtype=torch.long)
     rows_.of_rows(threat, at).at(x, model.box)
     last = data.index.argmax()[None]  # where radii or masks are too few, it lacks one
     rows_.of_rows(threat, last).at(model.admit(data.take(last).x)[0], model.box)
-    for stage in plan.stages:
-        if isinstance(stage, Attacking):
-            attack = fitted(stage.single, model)
-            cost, votes = attack.oracle.cost, attack.votes
-            few = Budget(forward=3 * cost + votes, backward=cost)
+    refused = {}
+    for stage in (stage for stage in plan.stages if isinstance(stage, Attacking)):
+        attack = fitted(stage.single, model)
+        cost, votes = attack.oracle.cost, attack.votes
+        few = Budget(forward=3 * cost + votes, backward=cost)
+        try:
             attack.replace(set=rows_.of_rows(attack.set, at), budget=few, restarts=1)(model, x, y)
+        except CompositionError as error:
+            if not stage.optional:
+                raise
+            refused[stage.name] = f"{stage.name} was left out: {error}"
+    return plan.without(set(refused)), list(refused.values())
 
 
 def traced(model: Model, data: Data, threat: PerturbationSet, plan: Plan) -> tuple[Graph | None, str]:

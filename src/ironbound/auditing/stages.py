@@ -17,9 +17,10 @@ DECIDES = {"clean": "wrong", "bound": "certified", "attack": "broken"}
 def contradictions(manifest: dict[str, Any], verdicts: Verdicts) -> list[str]:
     """A sentence for each sample whose rows contradict the plan or each other."""
     kinds, left_out = manifest["kinds"], bool(manifest.get("notes"))  # bounds, where the model has none
-    stages = [name for name in manifest["plan"]["stages"] if not (left_out and kinds[name] == "bound")]
+    last = [stage["name"] for stage in manifest["plan"].get("last", ())]  # on some survivors only
+    stages = [n for n in manifest["plan"]["stages"] if not (left_out and kinds[n] == "bound") and n not in last]
     courses, course = courses_of(verdicts, len(manifest["plan"]["stages"]) + 1)
-    why = [_contradiction(rows, stages, kinds) for rows in courses]
+    why = [_contradiction(rows, stages, last, kinds) for rows in courses]
     wrong = np.flatnonzero(np.array([bool(text) for text in why])[course])
     return [f"sample {verdicts.index[i]}: {why[course[i]]}" for i in wrong]
 
@@ -31,9 +32,7 @@ def courses_of(verdicts: Verdicts, most: int) -> tuple[list[list[dict[str, Any]]
     took the course. Of more than `most` rows the last are one.
     """
     stages, said = Names(), Names()
-    steps = np.zeros(
-        (len(verdicts), most + 1), np.int32
-    )  # code of each row, from 1 on; and whether keys or labels differ
+    steps = np.zeros((len(verdicts), most + 1), np.int32)  # a code for each row; and whether keys or labels differ
     order, past = np.argsort(verdicts.index, kind="stable"), np.zeros(len(verdicts), np.int64)
     ascending = verdicts.index[order]
     for table, _ in verdicts.folder.parts(["index", "key", "label", "stage", "verdict"], verdicts.before):
@@ -60,16 +59,17 @@ def _rows_of(steps: list[int], stages: list[str], said: list[str]) -> list[dict[
     ]
 
 
-def _contradiction(rows: list[dict[str, Any]], stages: list[str], kinds: dict[str, str]) -> str:
+def _contradiction(rows: list[dict[str, Any]], stages: list[str], waiting: list[str], kinds: dict[str, str]) -> str:
     names, last = [row["stage"] for row in rows], rows[-1]
-    if names != stages[: len(names)]:
-        return f"it went through the stages {names}, and the plan has {stages}"
+    pooled, behind = names[: len(stages)], names[len(stages) :]
+    if pooled != stages[: len(pooled)] or behind != [name for name in waiting if name in behind]:
+        return f"it went through the stages {names}, and the plan has {[*stages, *waiting]}"
     if len({(row["key"], row["label"]) for row in rows}) > 1:
         return "its rows have different keys or labels"
     if any(row["verdict"] != "undecided" for row in rows[:-1]):
         return "it was gone on with after it was decided"
     if last["verdict"] == "undecided":
-        return "" if len(names) == len(stages) else f"it was left undecided after {names[-1]!r}"
+        return "" if len(names) >= len(stages) else f"it was left undecided after {names[-1]!r}"
     kind = kinds[last["stage"]]
     return (
         "" if last["verdict"] == DECIDES[kind] else f"a stage of kind {kind!r} cannot find that it is {last['verdict']}"

@@ -22,8 +22,9 @@ from ironbound.auditing.manifest import (
 from ironbound.auditing.passing import surveyed
 from ironbound.auditing.pools import GOAL, wrong_when_clean
 from ironbound.auditing.run import storable
-from ironbound.auditing.shards import places_of, pools_of
+from ironbound.auditing.shards import Shard, places_of, pools_of, samples_of
 from ironbound.auditing.stages import contradictions
+from ironbound.auditing.survivors import misplaced
 from ironbound.auditing.verdicts import Verdicts
 from ironbound.certification.catalogue import ENTRIES
 from ironbound.certification.certificates import prove
@@ -91,6 +92,8 @@ def verify(
     place = Places(data.index.numpy())
     _check_whole(folder, verdicts, place, found)
     found.failures += contradictions(folder.manifest, verdicts)
+    if Shard.of_manifest(folder.manifest) is None and len(verdicts) == samples_of(folder.manifest):
+        found.failures += misplaced(folder)
     where = torch.from_numpy(place.of(verdicts.index))
     for start in range(0, len(where), PORTION):
         at = torch.arange(start, min(len(where), start + PORTION))

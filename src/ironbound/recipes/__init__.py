@@ -1,7 +1,7 @@
 """Recipes: attacks named after their papers, as functions that return a composition."""
 
 from ironbound.recipes import ensembles, vision
-from ironbound.recipes.ensembles import autoattack, malt, pma
+from ironbound.recipes.ensembles import apgd_narrowed, autoattack, malt, pma
 from ironbound.recipes.gradient import (
     adam_pgd,
     apgd,
@@ -25,6 +25,7 @@ __all__ = [
     "ENTRIES",
     "adam_pgd",
     "apgd",
+    "apgd_narrowed",
     "apgd_targeted",
     "autoattack",
     "exhaustive",

@@ -24,8 +24,17 @@ MOST = 1 << 26
 """Numbers that the gradients of a ranking may hold at a time (256 MiB in float32)."""
 
 
-def guided(search: Search, task: Task, loss: Callable[..., Tensor], tables: Callable[[], tuple[Tensor, ...]]) -> Asking:
-    """Run a search with loss(terms, *tables) for its objective; the tables have one row a problem of the task as it is now."""
+def guided(
+    search: Search,
+    task: Task,
+    loss: Callable[..., Tensor],
+    tables: Callable[[], tuple[Tensor, ...]],
+    note: Callable[[Ask, Answer], None] = lambda ask, heard: None,
+) -> Asking:
+    """Run a search with loss(terms, *tables) for its objective; the tables have one row a problem of the task as it is now.
+
+    `note` is told each ask as it went out, and what was heard.
+    """
 
     def out(ask: Ask) -> Ask:
         if ask.loss is not None:
@@ -34,6 +43,7 @@ def guided(search: Search, task: Task, loss: Callable[..., Tensor], tables: Call
         return replace(ask, loss=loss, args=args)
 
     def back(ask: Ask, heard: Answer) -> Answer:
+        note(ask, heard)
         assert heard.loss is not None  # every ask went out with one
         return replace(heard, value=heard.loss)
 

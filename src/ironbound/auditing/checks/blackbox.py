@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from ironbound import recipes
@@ -49,49 +51,65 @@ def beats_decisions(evidence: Evidence) -> CheckResult:
 
 
 def _without(evidence: Evidence, kind: Any, attack: Callable[[], Attack], most: int, what: str) -> CheckResult:
-    """An attack without gradients on what those by gradient left: a stage of the plan behind them, or else here and now."""
+    """An attack without gradients on what those by gradient left: stages of the plan behind them, or else here and now."""
     if not evidence.differentiable() or evidence.model.random:
         return CheckResult("not applicable", "The model gives no scores and gradients, or it draws.")
     if not evidence.attacks:
         return CheckResult("not applicable", "No attack was run.")
-    stage = _behind(evidence, kind)
-    if stage is not None:
-        costs = evidence.verdicts.stage_costs(stage.name)
-        broken, entered, what = int(costs["decided"]), int(costs["entered"]), f"the plan's {stage.name}"
+    stages = _behind(evidence, kind)
+    if stages:
+        places, entered = _by_stages(evidence, stages)
+        what = f"the plan's {' and '.join(stage.name for stage in stages)}"
     else:
-        places = evidence.verdicts.places("undecided", most=most)
-        if len(places):
-            places, entered = places[evidence.attack(attack(), places).success.cpu()], len(places)
-        else:
-            entered = 0
-        broken = len(places)
+        looked = evidence.verdicts.places("undecided", most=most)
+        entered = len(looked)
+        places = looked[evidence.attack(attack(), looked).success.cpu()] if entered else looked
     if entered == 0:
         return CheckResult("pass", f"Nothing was left for {what} to break.")
-    text = f"Of {entered} samples that the other attacks left, {what} broke {broken}."
-    if broken == 0:
+    text = f"Of {entered} samples that the other attacks left, {what} broke {len(places)}."
+    if len(places) == 0:
         return CheckResult("pass", text)
-    if stage is None and broken <= max(1, SPARSE * entered):
-        if _climbed(evidence, places):
-            text += " Targeted APGD breaks them too: the gradients lead there, but the plan's attacks are too weak."
-            return CheckResult(
-                "cannot tell", f"{text} They still count as undecided.", "Put apgd_targeted into the plan."
-            )
-        if broken < SINGLE:
-            text += " Single samples tell no masked gradients from a plan that is too weak."
-            return CheckResult("cannot tell", f"{text} They still count as undecided.", ADVICE)
-    still = "They count as broken." if stage is not None else "They still count as undecided."
+    return _judged(evidence, places, entered, text, counted=bool(stages))
+
+
+def _judged(evidence: Evidence, places: Tensor, entered: int, text: str, counted: bool) -> CheckResult:
+    """Masked gradients leave queries a large share; a plan that is merely too weak leaves them single samples."""
+    still = "They count as broken." if counted else "They still count as undecided."
+    if len(places) > max(1, SPARSE * entered):
+        return CheckResult("fail", f"{text} {still}", ADVICE)
+    if _climbed(evidence, places):
+        text += (
+            " APGD breaks them from other starts, too: the gradients lead there, but the plan's attacks are too weak."
+        )
+        return CheckResult(
+            "cannot tell", f"{text} {still}", "Use the plan thorough, or give its attacks more restarts."
+        )
+    if len(places) < SINGLE or counted:
+        text += " So few tell no masked gradients from a plan that is too weak."
+        return CheckResult("cannot tell", f"{text} {still}", ADVICE)
     return CheckResult("fail", f"{text} {still}", ADVICE)
 
 
 def _climbed(evidence: Evidence, places: Tensor) -> bool:
     """Whether a strong attack by gradient breaks these samples: then gradients are not masked."""
-    attack = recipes.apgd_targeted(steps=100)
-    return evidence.fits(attack) and bool(evidence.attack(attack, places).success.all())
+    for attack in (recipes.apgd_targeted(), recipes.pma(restarts=5)):
+        if len(places) and evidence.fits(attack):
+            places = places[~evidence.attack(attack, places, turn=1).success.cpu()]
+    return len(places) == 0
 
 
-def _behind(evidence: Evidence, kind: Any) -> Attacking | None:
-    """The plan's stage of this kind, where all attacks by gradient come before it."""
+def _by_stages(evidence: Evidence, stages: list[Attacking]) -> tuple[Tensor, int]:
+    """What these stages broke, and on how many samples any of them ran."""
+    rows = [evidence.verdicts.stage_rows(stage.name) for stage in stages]
+    broken = np.concatenate([row["index"][row["verdict"] == "broken"] for row in rows])
+    entered = {int(index) for row in rows for index in row["index"]}
+    return torch.from_numpy(np.flatnonzero(np.isin(evidence.verdicts.index, broken))), len(entered)
+
+
+def _behind(evidence: Evidence, kind: Any) -> list[Attacking]:
+    """The plan's stages of this kind, where all attacks by gradient come before them."""
     stages = [stage for stage in evidence.plan.stages if isinstance(stage, Attacking)]
     climbs = [i for i, s in enumerate(stages) if Can.GRADIENT in s.single.search.needs and not s.witness]
     behind = stages[climbs[-1] + 1 :] if climbs else []
-    return next((stage for stage in behind if isinstance(stage.single.search, kind)), None)
+    ran = evidence.verdicts.stages
+    return [stage for stage in behind if isinstance(stage.single.search, kind) and stage.name in ran]

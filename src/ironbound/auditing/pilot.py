@@ -1,0 +1,139 @@
+"""The pilot of an adaptive plan: a few samples through every stage, which say in what order the stages pay, and which do not.
+
+Decided from counted passes and a fixed table of costs, never from a clock, on the samples with the smallest keys of the whole
+data set: shards and resumed runs decide alike. What was decided stands in the manifest before the first pool begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ironbound.auditing.plan import Attacking, Plan, Stage
+from ironbound.auditing.pools import Evaluation, Pool, begun, clean_pass, pass_stage
+from ironbound.core.progress import Event, silent
+from ironbound.data.dataset import Data
+
+PILOT = 16
+WORTH = 8
+"""Smallest multiple of the pilot that a data set must have: on fewer samples all stages cost less than finding out."""
+BACKWARD = 2.0
+"""Cost of a backward row, in forward rows."""
+CHEAP = 0.6
+"""Share of its cost that a gradient row has in bfloat16."""
+BOUND = 100.0
+"""Cost of a bound, in forward rows, that does not say its own."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a stage did with each sample of the pilot that was right when clean."""
+
+    stage: Stage
+    decided: Bool[Tensor, " n"]
+    cost: Float[Tensor, " n"]
+    """In forward rows."""
+
+    def rate(self, left: Bool[Tensor, " n"]) -> float:
+        """The expected share of verdicts: the mean of Jeffreys' posterior, so that a few samples prove nothing impossible."""
+        return (int(self.decided[left].sum()) + 0.5) / (int(left.sum()) + 1)
+
+    def price(self, left: Bool[Tensor, " n"]) -> float:
+        """The mean cost of a sample."""
+        return float((self.cost[left] if left.any() else self.cost).mean())
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The stages that an adaptive plan keeps, in order, and in words why others are left out."""
+
+    order: tuple[str, ...]
+    left_out: dict[str, str]
+
+
+def decide(trials: Sequence[Trial]) -> Decision:
+    """Stages by expected verdicts per cost, each on what those before it left; optional ones that do not pay are left out.
+
+    A stage pays where it decided a sample of the pilot that those before it left, or where the verdicts to be expected of
+    it save more passes in the stages behind it than it costs.
+    """
+    order, kept = _ranked(trials), list[Trial]()
+    left_out: dict[str, str] = {}
+    for at in reversed(range(len(order))):  # from the end, so that what a verdict saves is known
+        trial, left = order[at], _left(order, at)
+        saved = trial.rate(left) * sum(later.price(left) for later in kept)
+        if not trial.stage.optional or bool(trial.decided[left].any()) or saved >= trial.price(left):
+            kept.insert(0, trial)
+        else:
+            left_out[trial.stage.name] = (
+                f"{trial.stage.name} was left out: it decided none of the {int(left.sum())} pilot samples that came to it, at "
+                f"{trial.price(left):,.0f} forward rows each, and could be expected to save {saved:,.0f}."
+            )
+    return Decision(tuple(trial.stage.name for trial in kept), left_out)
+
+
+def _ranked(trials: Sequence[Trial]) -> list[Trial]:
+    waiting, order = list(trials), list[Trial]()
+    while waiting:
+        left = _left([*order, *waiting], len(order))
+        best = max(waiting, key=lambda trial: trial.rate(left) / max(trial.price(left), 1.0))  # the first, of equals
+        waiting.remove(best)
+        order.append(best)
+    return order
+
+
+def _left(order: Sequence[Trial], at: int) -> Bool[Tensor, " n"]:
+    """What the stages before this place leave undecided."""
+    decided = [trial.decided for trial in order]
+    return ~torch.stack([torch.zeros_like(decided[0]), *decided[:at]]).any(0)
+
+
+def settled(evaluation: Evaluation, data: Data, places: Tensor) -> tuple[Plan, dict[str, Any]]:
+    """The plan with nothing left to decide, and what the pilot on the samples at these places found, for the manifest."""
+    plan = evaluation.plan
+    movable = [stage for stage in plan.pooled if not stage.witness and (evaluation.bounds or stage.kind != "bound")]
+    pool = begun(evaluation, samples := data.take(places), places)
+    clean_pass(replace(evaluation, progress=silent), pool, samples)
+    trials = []
+    for done, stage in enumerate(movable):
+        trials.append(_tried(evaluation, pool, stage))
+        evaluation.progress(Event("pilot", done + 1, len(movable)))
+    right = len(pool.open())
+    facts: dict[str, Any] = {
+        "samples": len(places), "right": right, "forward": sum(int(r["forward"]) for r in pool.records), "backward": 0,
+        "stages": {},
+    }  # fmt: skip
+    for trial, rows in trials:
+        facts["forward"] += rows[0]
+        facts["backward"] += rows[1]
+        everybody = torch.ones_like(trial.decided)
+        facts["stages"][trial.stage.name] = {
+            "decided": int(trial.decided.sum()), "cost": trial.price(everybody) if right else 0.0,
+        }  # fmt: skip
+    decision = decide([trial for trial, _ in trials]) if right else Decision(tuple(s.name for s in movable), {})
+    first = [stage.name for stage in plan.pooled if stage not in movable and not stage.witness]  # will be skipped
+    behind = [stage.name for stage in plan.stages if stage.witness or stage.last]
+    facts["left_out"] = decision.left_out
+    return plan.without(set(decision.left_out)).following([*first, *decision.order, *behind]), facts
+
+
+def _tried(evaluation: Evaluation, pool: Pool, stage: Stage) -> tuple[Trial, tuple[int, int]]:
+    """A stage on all samples that are right when clean, whatever other stages do with them."""
+    own = replace(pool, verdict=list(pool.verdict), records=[], witnesses={}, costs={})
+    at = own.open().tolist()
+    pass_stage(replace(evaluation, progress=silent), own, stage)
+    decided = torch.tensor([own.verdict[i] != "undecided" for i in at], dtype=torch.bool)
+    forward = torch.tensor([record.get("forward") or 0 for record in own.records], dtype=torch.float64)
+    backward = torch.tensor([record.get("backward") or 0 for record in own.records], dtype=torch.float64)
+    if isinstance(stage, Attacking):
+        cost = forward + BACKWARD * backward
+        if stage.single.cheap:
+            cost -= (1 - CHEAP) * (1 + BACKWARD) * torch.minimum(forward, backward)  # gradient rows are one of each
+    else:
+        cost = torch.full((len(at),), float(getattr(stage.method, "cost", BOUND)), dtype=torch.float64)
+    return Trial(stage, decided, cost), (int(forward.sum()), int(backward.sum()))

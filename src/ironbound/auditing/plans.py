@@ -1,0 +1,99 @@
+"""The plans that have a name: quick, standard, thorough; and exhaustive, for sets whose points can be listed."""
+
+from __future__ import annotations
+
+from ironbound import recipes
+from ironbound.auditing.plan import Attacking, Bounds, Plan
+from ironbound.certification.exhaustive import Exhaustive
+from ironbound.certification.ibp import Ibp
+from ironbound.core.attack import Attack
+from ironbound.core.catalogue import Entry
+from ironbound.objectives import Margin
+
+SOME = 64
+"""Survivors on which Square is a witness against masked gradients."""
+
+
+def standard() -> Plan:
+    """As strong as AutoAttack for a fraction of its passes: what pays first, as a pilot of 16 samples finds it.
+
+    Interval bounds; APGD on cross-entropy, on the probability margin (PMA) and on the margin, each from four starts, since
+    short climbs from several starts find more than a long one; APGD towards nine targets in MALT's order, the longer for the
+    three that came nearest; FAB where it finds something. Then Square with 1,000 queries on 64 survivors, as a witness that
+    gradients are not masked; where it breaks one, on all of them with 5,000. FGSM and noise are witnesses too.
+    """
+    return Plan(
+        "standard",
+        (
+            Bounds("ibp", Ibp(), optional=True),
+            *(
+                _short(name, loss)
+                for name, loss in (("apgd_ce", "ce"), ("pma", "probability"), ("apgd_margin", "margin"))
+            ),
+            _own("apgd_narrowed", recipes.apgd_narrowed(steps=50)),
+            _own("fab", recipes.fab_targeted(steps=50, targets=3), optional=True),
+            *_witnesses(),
+            _own("square", recipes.square(1000), witness=True, optional=True, most=SOME),
+            _own("square on all", recipes.square(5000), witness=True, optional=True, after="square"),
+        ),
+        adaptive=True,
+    )
+
+
+def thorough() -> Plan:
+    """Everything on everybody, several times: a few times AutoAttack's cost, for figures that are to be published.
+
+    Interval bounds with radii; PGD; PMA and APGD on cross-entropy and DLR from five starts; MALT; APGD-T; FAB-T; Square
+    with 5,000 queries on all survivors. Nothing is left to a pilot.
+    """
+    return Plan(
+        "thorough",
+        (
+            Bounds("ibp", Ibp(), radii=True),
+            _pgd(100),
+            _own("pma", recipes.pma(restarts=5)),
+            _own("apgd_ce", recipes.apgd(loss="ce", restarts=5, large_radii=True)),
+            _own("apgd_dlr", recipes.apgd(loss="dlr", restarts=5, large_radii=True)),
+            _own("malt", recipes.malt()),
+            _own("apgd_t", recipes.apgd_targeted(large_radii=True)),
+            _own("fab_t", recipes.fab_targeted(), optional=True),
+            _own("square", recipes.square(5000), optional=True),
+            *_witnesses(),
+        ),
+    )
+
+
+def quick() -> Plan:
+    """Interval bounds and ten steps of PGD: a first look, with FGSM and noise as witnesses."""
+    return Plan("quick", (Bounds("ibp", Ibp()), _pgd(10), *_witnesses()))
+
+
+def exhaustive() -> Plan:
+    """Every point of a finite set: each sample ends as certified or broken, but for margins within rounding."""
+    return Plan("exhaustive", (Bounds("exhaustive", Exhaustive()), Attacking("search", recipes.exhaustive())))
+
+
+def _pgd(steps: int) -> Attacking:
+    """On the margin, which is not flat where the model is sure."""
+    return Attacking("pgd", recipes.pgd(steps=steps).replace(objective=Margin()))
+
+
+def _own(name: str, attack: Attack, **rest: bool | int | str) -> Attacking:
+    """A stage with random streams of its own: two attacks would else begin at the same points."""
+    return Attacking(name, attack.replace(stream=name), **rest)  # type: ignore[arg-type]
+
+
+def _short(name: str, loss: str) -> Attacking:
+    return _own(name, recipes.apgd(steps=25, restarts=4, loss=loss, large_radii=True))
+
+
+def _witnesses() -> tuple[Attacking, Attacking]:
+    return Attacking("fgsm", recipes.fgsm(), witness=True), Attacking("noise", recipes.noise(20), witness=True)
+
+
+ENTRIES = (
+    Entry("audit", "standard", standard, None),
+    Entry("audit", "quick", quick, None),
+    Entry("audit", "thorough", thorough, None),
+    Entry("audit", "exhaustive", exhaustive, None),
+)

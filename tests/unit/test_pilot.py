@@ -1,0 +1,178 @@
+"""The pilot: the order of stages by verdicts per cost, what is left out and why, and that runs follow what was decided."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import ironbound as ib
+from audit_samples import digits, digits_net
+from ironbound import recipes
+from ironbound.auditing.pilot import Trial, decide
+from ironbound.auditing.plan import Attacking, Bounds, Plan
+from ironbound.auditing.plans import standard
+from ironbound.certification.ibp import Ibp
+from ironbound.core.errors import FingerprintMismatch
+from ironbound.sets import L0, Linf
+
+
+def trial(name: str, decided: str, cost: float, optional: bool = True) -> Trial:
+    """ "1100" decided the first two of four samples."""
+    stage = Attacking(name, recipes.pgd(steps=1), optional=optional)
+    won = torch.tensor([mark == "1" for mark in decided])
+    return Trial(stage, won, torch.full((len(decided),), cost, dtype=torch.float64))
+
+
+def test_what_decides_more_for_less_goes_first() -> None:
+    found = decide([trial("dear", "1111", 1000), trial("cheap", "1110", 10), trial("middle", "1110", 100)])
+    assert found.order[0] == "cheap"
+    assert decide([trial("a", "1000", 10), trial("b", "1110", 10)]).order[0] == "b"
+
+
+def test_verdicts_count_only_where_nobody_before_had_them() -> None:
+    """The second best on everybody is the worst on what the best leaves."""
+    found = decide([trial("best", "11100", 10), trial("same", "11000", 12), trial("other", "00010", 12)])
+    assert found.order[:2] == ("best", "other")
+
+
+def test_an_optional_stage_that_decides_nothing_and_saves_nothing_is_left_out() -> None:
+    found = decide([trial("strong", "1100", 100, optional=False), trial("idle", "1100", 100)])
+    assert found.order == ("strong",)
+    assert set(found.left_out) == {"idle"}
+    assert "decided none of the 2 pilot samples" in found.left_out["idle"]
+
+
+def test_a_stage_that_must_run_is_never_left_out() -> None:
+    assert decide([trial("strong", "0000", 1e6, optional=False)]).order == ("strong",)
+
+
+def test_a_cheap_stage_pays_by_what_a_verdict_would_save() -> None:
+    """None of 15 decided: half a verdict in sixteen is to be expected, worth 1/32 of the stage behind it."""
+    none = "0" * 15
+    strong = trial("strong", none, 3200, optional=False)
+    assert decide([trial("cheap", none, 99), strong]).order == ("cheap", "strong")
+    assert decide([trial("cheap", none, 101), strong]).order == ("strong",)
+
+
+trials = st.integers(1, 6).flatmap(
+    lambda n: st.lists(
+        st.tuples(st.text("01", min_size=n, max_size=n), st.floats(1, 1e4), st.booleans()), min_size=1, max_size=5
+    )
+)
+
+
+@given(trials)
+def test_no_verdict_of_the_pilot_is_lost_by_leaving_stages_out(rows: list[tuple[str, float, bool]]) -> None:
+    made = [trial(f"s{i}", decided, cost, optional) for i, (decided, cost, optional) in enumerate(rows)]
+    found = decide(made)
+    kept = [one for one in made if one.stage.name in found.order]
+    assert set(found.order) | set(found.left_out) == {one.stage.name for one in made}
+    assert not set(found.order) & set(found.left_out)
+    of = lambda some: torch.stack([torch.zeros_like(made[0].decided), *(one.decided for one in some)]).any(0)
+    assert torch.equal(of(kept), of(made))
+
+
+# -------------------------------------------------------------------------------------------------------- in a run
+def plan() -> Plan:
+    """Small, and with something to decide."""
+    return Plan(
+        "small",
+        (
+            Attacking("dear", recipes.apgd(steps=30)),
+            Bounds("ibp", Ibp(), optional=True),
+            Attacking("cheap", recipes.pgd(steps=5)),
+            Attacking("fab", recipes.fab(steps=10), optional=True),
+            Attacking("square", recipes.square(50), witness=True, optional=True, most=8),
+            Attacking("square on all", recipes.square(100), witness=True, optional=True, after="square"),
+        ),
+        adaptive=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def audit(tmp_path_factory: pytest.TempPathFactory) -> ib.Audit:
+    place = tmp_path_factory.mktemp("pilot") / "run"
+    return ib.audit(digits_net(), digits(128), threat=Linf(0.05), method=plan(), out=place, pool=32)
+
+
+def test_the_manifest_says_what_was_decided(audit: ib.Audit) -> None:
+    said = json.loads((audit.folder / "manifest.json").read_text())["plan"]
+    assert said["pilot"]["samples"] == 16
+    assert set(said["pilot"]["stages"]) == {"dear", "ibp", "cheap", "fab"}
+    assert said["stages"].index("cheap") < said["stages"].index("dear")
+    assert [*said["pilot"]["left_out"].values()] == [note for note in audit.facts["notes"] if "left out" in note]
+    assert audit.facts["pilot"]["forward"] > 16
+    assert {stage["name"] for stage in audit.facts["stages"]} <= {*said["stages"]}
+
+
+def test_the_pilot_is_the_same_in_every_shard_and_their_merge_is_the_undivided_run(
+    audit: ib.Audit, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    place = tmp_path_factory.mktemp("shards")
+    net, data = digits_net(), digits(128)
+    folders = [place / str(i) for i in (1, 2)]
+    for i, folder in enumerate(folders):
+        part = ib.audit(net, data, threat=Linf(0.05), method=plan(), out=folder, pool=32, shard=f"{i + 1}/2")
+        assert "square on the 8 survivors with the smallest keys" in part.facts["confidence"]["text"]
+        assert len(part.facts["pending"]) == 2
+    unchecked = ib.merge(folders, out=place / "whole")
+    assert unchecked.facts["pending"]
+    whole = ib.merge(folders, net, data, out=place / "whole", method=plan(), resume=True)
+    assert whole.facts["pending"] == []
+    assert whole.verdicts == audit.verdicts
+    assert whole.details.table.equals(audit.details.table)
+    assert ib.verify(whole.folder, net, data).holds
+
+
+def test_a_resumed_run_follows_what_was_decided(audit: ib.Audit, tmp_path: pytest.TempPathFactory) -> None:
+    def stop(event: object) -> None:
+        if getattr(event, "stage", "") == "samples":
+            raise KeyboardInterrupt
+
+    net, data, out = digits_net(), digits(128), tmp_path / "run"  # type: ignore[operator]
+    options = {"threat": Linf(0.05), "method": plan(), "out": out, "pool": 32}
+    with pytest.raises(KeyboardInterrupt):
+        ib.audit(net, data, progress=stop, **options)
+    resumed = ib.audit(net, data, resume=True, **options)
+    assert resumed.verdicts == audit.verdicts
+    assert resumed.facts["plan"] == audit.facts["plan"]
+    other = Plan("small", plan().stages[:-2], adaptive=True)
+    with pytest.raises(FingerprintMismatch, match="the plan"):
+        ib.audit(net, data, resume=True, **{**options, "method": other})
+
+
+def test_few_samples_need_no_pilot() -> None:
+    few = ib.audit(digits_net(), digits(40), threat=Linf(0.05), method=plan())
+    assert few.facts["pilot"] is None
+    assert [stage["name"] for stage in few.facts["stages"]][1:4] == ["dear", "ibp", "cheap"]
+
+
+# ------------------------------------------------------------------------------------------------ stages that wait
+def test_square_runs_on_all_survivors_where_it_broke_one_of_the_first(tmp_path: pytest.TempPathFactory) -> None:
+    """A single draw of noise is so weak that queries break what it left."""
+    weak = Plan("weak", (Attacking("noise", recipes.noise(1)), *plan().stages[-2:]))
+    found = ib.audit(digits_net(), digits(128), threat=Linf(0.1), method=weak, out=tmp_path / "run", pool=32)  # type: ignore[operator]
+    stages = {stage["name"]: stage for stage in found.facts["stages"]}
+    assert stages["square"]["entered"] == 8
+    assert stages["square"]["decided"] > 0
+    left = stages["noise"]["entered"] - stages["noise"]["decided"] - stages["square"]["decided"]
+    assert stages["square on all"]["entered"] == left > 32  # more than one part
+    chosen = set(found.details.stage_rows("square")["key"])
+    first = found.details.stage_rows("noise")
+    assert chosen == set(sorted(first["key"][first["verdict"] == "undecided"])[:8])
+    assert found.details.count("broken") == sum(stage["decided"] for n, stage in stages.items() if n != "clean")
+    assert ib.verify(found.folder, digits_net(), digits(128)).holds
+
+
+def test_optional_stages_that_do_not_fit_the_threat_are_left_out() -> None:
+    made = Plan("l0", (Attacking("noise", recipes.noise(5)), *plan().stages[-3:]))
+    assert [stage.name for stage in made.against(L0(3)).stages] == ["noise"]
+
+
+def test_standard_keeps_what_it_cannot_do_without() -> None:
+    must = [stage.name for stage in standard().stages if not stage.optional]
+    assert must == ["apgd_ce", "pma", "apgd_margin", "apgd_narrowed", "fgsm", "noise"]
