@@ -154,7 +154,7 @@ def audit(
     ----------
     model: a torch.nn.Module (inputs in [0, 1]), or a Model.
     data: a pair (x, y), a Dataset, a DataLoader, Data, a path or a name; `samples` of it by `seed`.
-    threat, method: as for `attack`; method is a plan ("standard", "quick", "thorough"), an Attack, a Plan, or the path of one: p.yaml.
+    threat, method: as for `attack`; method is a plan ("standard", "quick", "thorough"), an Attack, a Plan, or its path: p.yaml.
     out: the run folder (a new temporary one by default); `resume` goes on with a run that was interrupted there.
     pool: samples per part of the folder: what a crash may cost. It changes no verdict.
     shard: "2/8" audits every eighth pool, from the second on, of the same data, into a folder of its own; all eight,
@@ -173,7 +173,7 @@ def audit(
     part = None if shard is None else Shard.parse(shard)
     wrapped, loaded = Model.of(model), storable(load(data, samples=samples, seed=seed))
     chosen, plan = rows_.of_rows(set_of(threat), loaded.index), plan_named(method)
-    radius_must_fit(chosen, wrapped, loaded.x)
+    radius_must_fit(chosen, wrapped, loaded.first)
     plan_must_fit(plan, chosen)
     folder = run(
         wrapped, loaded, chosen, plan, out,
@@ -243,8 +243,8 @@ def harden(
 
     Parameters
     ----------
-    data: what to train on (see `audit`). `test`: what to measure on; without it a tenth of the data, which is then not
-        trained on. `samples` of it are audited.
+    data: what to train on (see `audit`), read into memory. `test`: what to measure on; without it a tenth of the data,
+        which is then not trained on. `samples` of it are audited.
     method: a name ("standard", "pgd", "ibp") or a Training; `settings` such as epochs=5, rate=1e-3, steps=10 change it.
     audit: the plan of both audits; None trains only.
     out: folder for before/, after/, training/ (checkpoints) and model.safetensors; `resume` goes on there.
@@ -256,7 +256,7 @@ def harden(
 
     wrapped, chosen = Model.of(model), set_of(threat)
     training = training_named(method, **{"seed": seed, **settings}) if isinstance(method, str) else method
-    fit, held_out = parted(load(data), test, samples, seed)
+    fit, held_out = parted(load(data, stream=False), test, samples, seed)
     radius_must_fit(chosen, wrapped, fit.x)
     _must_be_one_for_all(chosen, fit.x)
     folder = None if out is None else Path(out)
@@ -311,4 +311,4 @@ def parted(data: Data, test: Any, samples: int | None, seed: int) -> tuple[Data,
         raise UsageError(f"a tenth of {len(data)} rows is too little to measure on; pass test=.")
     order = draws(data.index, seed).argsort(stable=True)
     cut = max(2, len(data) // 10)
-    return data.take(order[cut:].sort().values), data.take(order[:cut].sort().values).subset(samples, seed)
+    return data.chosen(order[cut:].sort().values), data.chosen(order[:cut].sort().values).subset(samples, seed)

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -242,20 +243,22 @@ def _witness_reader(folder: RunFolder, verdicts: Verdicts) -> Any:
     """From a sample's place to its adversarial input; the part that was read last is kept."""
     from ironbound.core import rows
 
-    where: dict[int, tuple[int, int]] = {}
-    for number in folder.finished():
-        for row, index in enumerate(folder.witnesses(number).get("index", ())):
-            where[int(index)] = (number, row)
+    parts = [(number, folder.witnessed(number)) for number in folder.finished()]
+    index = np.concatenate([mine for _, mine in parts])
+    part = np.concatenate([np.full(len(mine), number) for number, mine in parts])
+    row = np.concatenate([np.arange(len(mine)) for _, mine in parts])
+    order = np.argsort(index, kind="stable")
     last: dict[int, Any] = {}
 
     def witness(place: int) -> Any:
-        index = int(verdicts.index[place])
-        if index not in where:
-            raise RunError(f"{folder.path} has no witness of sample {index}, which it says is broken.")
-        number, row = where[index]
+        wanted = int(verdicts.index[place])
+        found = np.searchsorted(index, wanted, "right", sorter=order) - 1  # the later one, of two
+        if found < 0 or index[order[found]] != wanted:
+            raise RunError(f"{folder.path} has no witness of sample {wanted}, which it says is broken.")
+        number = int(part[order[found]])
         if number not in last:
             last.clear()
             last[number] = folder.witnesses(number)["adversarial"]
-        return rows.take(last[number], torch.tensor([row]))
+        return rows.take(last[number], torch.tensor([int(row[order[found]])]))
 
     return witness

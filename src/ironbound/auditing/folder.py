@@ -19,6 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ironbound.auditing.manifest import NAMES, probes_differ
 from ironbound.auditing.shards import Shard
 from ironbound.auditing.table import read_part, write_part
@@ -170,17 +172,22 @@ class RunFolder:
         path = self._witnesses(number)
         return read_tensors(path)[0] if path.exists() else {}
 
-    def table(self, before: int | None = None) -> tuple[Any, list[dict[str, Any]]]:
-        """The results of all parts, or of those with lower numbers, as one table, and the costs of each.
+    def witnessed(self, number: int) -> Any:
+        """The row numbers of a pool's broken samples alone, int64 array (n,)."""
+        path = self._witnesses(number)
+        found = read_tensors(path, only="index")[0] if path.exists() else {}
+        return torch.as_tensor(found.get("index", ()), dtype=torch.int64).numpy()
+
+    def parts(self, columns: list[str] | None, before: int | None = None) -> Iterator[tuple[Any, dict[str, Any]]]:
+        """The results of each part, or of those with lower numbers, and their costs, one at a time; of these columns, or all.
 
         Raises RunError where there are none.
         """
-        import pyarrow as pa
-
-        parts = [self.read(number) for number in self.finished() if before is None or number < before]
-        if not parts:
+        numbers = [number for number in self.finished() if before is None or number < before]
+        if not numbers:
             raise RunError(f"{self.path} has no finished pool yet. Go on with the run by --resume.")
-        return pa.concat_tables([table for table, _ in parts]), [notes for _, notes in parts]
+        for number in numbers:
+            yield read_part(self._results(number), columns)
 
     def _results(self, number: int) -> Path:
         return self.path / "results" / f"part-{number:05d}.parquet"

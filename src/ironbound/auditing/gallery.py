@@ -21,7 +21,7 @@ MOST = 24
 def keep_gallery(folder: Path, evidence: Evidence) -> None:
     """Store broken samples (those with the smallest keys) and their witnesses, where they are pictures."""
     places = evidence.verdicts.places("broken", most=MOST)
-    if not is_picture(evidence.data.x) or len(places) == 0 or evidence.model.box is None:
+    if not is_picture(evidence.data.first) or len(places) == 0 or evidence.model.box is None:
         return
     x, y = evidence.samples(places)
     adversarial = evidence.witnesses(places)

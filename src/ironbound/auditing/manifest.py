@@ -15,11 +15,12 @@ from typing import Any
 
 import torch
 
+from ironbound.auditing.passing import Survey, surveyed
 from ironbound.auditing.plan import Bounds, Plan
 from ironbound.core.describe import fingerprint, parts_of, state_digest
 from ironbound.core.predict import predict
 from ironbound.core.protocols import PerturbationSet
-from ironbound.core.rng import Rng, content_digests, content_keys
+from ironbound.core.rng import Rng, content_keys
 from ironbound.core.version import __version__
 from ironbound.data.dataset import Data
 from ironbound.models.model import Model
@@ -39,9 +40,11 @@ NAMES = {
 
 
 def manifest_of(
-    model: Model, data: Data, threat: PerturbationSet, plan: Plan, seed: int, pool: int, origin: dict[str, Any]
-) -> dict[str, Any]:
+    model: Model, data: Data, threat: PerturbationSet, plan: Plan, seed: int, pool: int, origin: dict[str, Any],
+    survey: Survey | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """The manifest of a run that is about to begin. `origin` says how to load model and data again, where that is known."""
+    survey, first = survey or surveyed(data), data.first
     return {
         "schema": SCHEMA,
         "ironbound": __version__,
@@ -53,7 +56,8 @@ def manifest_of(
         },
         "data": {
             "name": data.name, "rows": len(data), "classes": list(data.classes or ()), "columns": sorted(data.columns),
-            "shape": list(data.x.shape[1:]) if isinstance(data.x, torch.Tensor) else None,
+            "shape": list(first.shape[1:]) if isinstance(first, torch.Tensor) else None,
+            "low": survey.low, "high": survey.high,
         },
         "threat": threat_facts(threat, model.box),
         "plan": {
@@ -65,17 +69,19 @@ def manifest_of(
         "seed": seed,
         "pool": pool,
         "origin": origin,
-        "fingerprints": fingerprints(model, data, threat, plan, seed),
-        "probes": probe_logits(model, data),
+        "fingerprints": fingerprints(model, data, threat, plan, seed, survey),
+        "probes": probe_logits(model, data, survey),
         "environment": environment(),
     }  # fmt: skip
 
 
-def fingerprints(model: Model, data: Data, threat: PerturbationSet, plan: Plan, seed: int) -> dict[str, str]:
+def fingerprints(
+    model: Model, data: Data, threat: PerturbationSet, plan: Plan, seed: int, survey: Survey | None = None
+) -> dict[str, str]:
     """What must be equal for two runs to have the same verdicts."""
     return {
         "model": model_fingerprint(model),
-        "data": data_fingerprint(data),
+        "data": (survey or surveyed(data)).fingerprint,
         "threat": fingerprint(threat),
         "plan": fingerprint(plan),
         "seed": str(seed),
@@ -89,29 +95,11 @@ def model_fingerprint(model: Model) -> str:
     return fingerprint([state_digest(model.module), model.outputs, model.box, str(model.dtype), model.random, parts])
 
 
-def data_fingerprint(data: Data) -> str:
-    """All rows, labels, row numbers and further columns."""
-    digest = hashlib.blake2b(digest_size=8)
-    for row in content_digests(data.x, data.y):
-        digest.update(row)
-    digest.update(data.index.numpy().tobytes())
-    digest.update(repr(sorted(data.columns.items())).encode())
-    return digest.hexdigest()
-
-
-def probe_rows(data: Data) -> torch.Tensor:
-    """The places of the samples whose answers are kept."""
-    return smallest_keys(data, PROBES)
-
-
-def smallest_keys(data: Data, count: int) -> torch.Tensor:
-    """The places of the few samples with the smallest keys: the same ones on every machine."""
-    return content_keys(data.x, data.y).argsort(stable=True)[:count]
-
-
-def probe_logits(model: Model, data: Data) -> list[list[float | None]]:
-    """What the model answers to the probes (None: NaN, infinity), which a change shows even where the state says nothing."""
-    few = data.take(probe_rows(data))
+def probe_logits(model: Model, data: Data, survey: Survey | None = None) -> list[list[float | None]]:
+    """What the model answers to the few samples with the smallest keys (None: NaN, infinity): it shows changes of the model
+    of which its state says nothing.
+    """
+    few = data.take((survey or surveyed(data)).smallest(PROBES))
     x, y = model.admit(few.x, few.y)
     out = predict(model, x, Rng.of(0, content_keys(x, y).to(model.device)))
     return [[float(v) if math.isfinite(v) else None for v in row.flatten()] for row in out.double().cpu()]

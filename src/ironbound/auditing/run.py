@@ -11,11 +11,13 @@ from typing import Any
 import torch
 
 from ironbound.auditing.folder import RunFolder, locked, usable
-from ironbound.auditing.manifest import manifest_of, smallest_keys
+from ironbound.auditing.manifest import manifest_of
+from ironbound.auditing.passing import Survey, surveyed
 from ironbound.auditing.pilot import PILOT, WORTH, settled
 from ironbound.auditing.plan import Attacking, Bounds, Plan
 from ironbound.auditing.pools import Evaluation, Pool, audit_pool, audit_survivors
 from ironbound.auditing.shards import Shard, places_of, pools_of, samples_of, size_of
+from ironbound.auditing.sizes import usual_size
 from ironbound.auditing.survivors import facts_of_last, portions, samples_in_order
 from ironbound.auditing.table import table_of
 from ironbound.certification.certificates import Whole, prove
@@ -27,10 +29,6 @@ from ironbound.core.protocols import Budget, PerturbationSet
 from ironbound.data.dataset import Data
 from ironbound.models.model import Model
 from ironbound.recipes.draws import fitted
-
-POOL = 128
-"""Samples a pool on a CPU: what a crash may cost, and enough to fill a pass."""
-GPU_POOL = 1024
 
 
 def run(
@@ -50,36 +48,36 @@ def run(
 ) -> RunFolder:
     """Run the plan on all samples and leave every result in the folder `out` (a new temporary one by default).
 
-    rows: model rows per pass; pool: samples per part; resume: go on with the run that is in `out`. None of them changes
-    a verdict. shard: only these pools of it, as a folder for `merge`. Raises InputError for bad data before anything is
-    written, RunError for the folder.
+    rows: model rows per pass; pool: samples per part (usually as sizes.py says); resume: go on with the run that is in
+    `out`, in pools of its size. None of them changes a verdict. shard: only these pools of it, as a folder for `merge`.
+    Raises InputError for bad data before anything is written, RunError for the folder.
     """
     tell, data, plan = progress or silent, storable(data), plan.against(threat)
-    admitted(model, data)
+    survey = admitted(model, data)
     plan, refused = tried(model, data, threat, plan)
     if pool is not None and pool < 1:
         raise UsageError(f"pool is the number of samples of a part, at least 1; got {pool}.")
-    size = size_of(shard, len(data), pool, GPU_POOL if model.device.type == "cuda" else POOL)
+    size = size_of(shard, len(data), pool, usual_size(data, model.device, alone=shard is None))
     graph, note = traced(model, data, threat, plan)
     path = Path(out or tempfile.mkdtemp(prefix="ironbound-"))
     usable(path, resume)
     with locked(path):
         evaluation = Evaluation(model, threat, plan, seed, rows, graph, not note, tell)
-        evaluation, pilot = _decided(path, evaluation, data)
-        manifest = manifest_of(model, data, threat, evaluation.plan, seed, size, origin or {})
+        evaluation, pilot = _decided(path, evaluation, data, survey)
+        manifest = manifest_of(model, data, threat, evaluation.plan, seed, size, origin or {}, survey)
         manifest["notes"] = [note] if note else []
         manifest["plan"]["last"] = facts_of_last(evaluation.plan)
         _note_pilot(manifest, pilot, refused)
         if shard is not None:
             manifest["shard"] = shard.facts()
         folder = RunFolder.begin(path, manifest, resume)
-        _pools(folder, data, evaluation)
+        _pools(folder, data, survey, evaluation)
         if shard is None:
             last_stages(folder, data, evaluation)
     return folder
 
 
-def _decided(path: Path, evaluation: Evaluation, data: Data) -> tuple[Evaluation, dict[str, Any]]:
+def _decided(path: Path, evaluation: Evaluation, data: Data, survey: Survey) -> tuple[Evaluation, dict[str, Any]]:
     """With a plan that leaves nothing to decide: as the run that is in the folder has it, or by a pilot."""
     plan = evaluation.plan
     if not plan.adaptive:
@@ -90,7 +88,7 @@ def _decided(path: Path, evaluation: Evaluation, data: Data) -> tuple[Evaluation
     if len(data) < WORTH * PILOT:
         return replace(evaluation, plan=plan.following([stage.name for stage in plan.stages])), {}
     clock, work = time.perf_counter(), time.process_time()
-    plan, facts = settled(evaluation, data, smallest_keys(data, PILOT))
+    plan, facts = settled(evaluation, data, survey.smallest(PILOT))
     facts["took"] = {"seconds": time.perf_counter() - clock, "cpu": time.process_time() - work}
     return replace(evaluation, plan=plan), facts
 
@@ -106,15 +104,17 @@ def _note_pilot(manifest: dict[str, Any], pilot: dict[str, Any], refused: list[s
         manifest["plan"]["notes"] = notes
 
 
-def _pools(folder: RunFolder, data: Data, evaluation: Evaluation) -> None:
+def _pools(folder: RunFolder, data: Data, survey: Survey, evaluation: Evaluation) -> None:
     """Every pool that is not finished yet."""
-    done, past = set(folder.finished()), 0
+    done, past, kinds = set(folder.finished()), 0, _kinds(data)
     for number in pools_of(folder.manifest):
         places = places_of(folder.manifest, number)
         if number not in done:
             samples = data.take(places)
+            if data.streamed:
+                survey.unchanged(samples, torch.tensor(places))
             finished = audit_pool(evaluation, samples, torch.arange(places.start, places.stop))
-            _write(folder, number, finished, samples)
+            _write(folder, number, finished, samples, kinds)
         past += len(places)
         evaluation.progress(Event("samples", past, samples_of(folder.manifest)))
 
@@ -126,21 +126,27 @@ def last_stages(folder: RunFolder, data: Data, evaluation: Evaluation) -> None:
     for name, number, portion in portions(folder):
         if number not in done:
             samples = data.take(where[portion])
-            _write(folder, number, audit_survivors(evaluation, stages[name], samples, where[portion]), samples)
+            pool = audit_survivors(evaluation, stages[name], samples, where[portion])
+            _write(folder, number, pool, samples, _kinds(data))
 
 
-def _write(folder: RunFolder, number: int, pool: Pool, samples: Data) -> None:
+def _kinds(data: Data) -> dict[str, Any]:
+    """The types of the data's further columns: of all rows, for those of one pool may be numbers where others are gaps."""
     import pyarrow as pa
 
-    kinds = {name: pa.array(values).type for name, values in samples.columns.items()}
+    return {name: pa.array(values).type for name, values in data.columns.items()}
+
+
+def _write(folder: RunFolder, number: int, pool: Pool, samples: Data, kinds: dict[str, Any]) -> None:
     folder.write(number, table_of(pool.records, kinds), {"costs": pool.costs}, _witnesses(pool, samples))
 
 
-def admitted(model: Model, data: Data, at_once: int = 4096) -> None:
-    """Check all inputs and labels before the first pass, in portions. Raises InputError."""
-    for start in range(0, len(data), at_once):
-        at = slice(start, min(len(data), start + at_once))
-        model.admit(rows_.part(data.x, at), data.y[at])
+def admitted(model: Model, data: Data) -> Survey:
+    """Check all inputs and labels before the first pass, and find out about them what a run wants to know.
+
+    The data are read once. Raises InputError, DataError.
+    """
+    survey = surveyed(data, model)
     if data.classes and model.classes and len(data.classes) > model.classes:
         raise UsageError(
             f"{data.name} has {len(data.classes)} classes ({', '.join(data.classes[:3])}, ...), but the model has "
@@ -151,6 +157,7 @@ def admitted(model: Model, data: Data, at_once: int = 4096) -> None:
         raise InputError(
             f"{data.name} numbers several rows alike; verdicts are told apart by Data.index. Number them anew."
         )
+    return survey
 
 
 def tried(model: Model, data: Data, threat: PerturbationSet, plan: Plan) -> tuple[Plan, list[str]]:
@@ -182,7 +189,7 @@ def traced(model: Model, data: Data, threat: PerturbationSet, plan: Plan) -> tup
     stages = [stage for stage in plan.stages if isinstance(stage, Bounds)]
     if not stages:
         return None, ""
-    if model.random or not isinstance(data.x, torch.Tensor) or model.outputs == "decisions":
+    if model.random or not isinstance(data.first, torch.Tensor) or model.outputs == "decisions":
         return None, "Bounds were left out: they are for models that answer tensors with logits and do not draw."
     x, y = model.admit(data.take([0]).x, data.y[:1])
     first = rows_.of_rows(threat, torch.zeros(1, dtype=torch.long))
@@ -206,7 +213,9 @@ def storable(data: Data) -> Data:
             return [None if value is None else str(value) for value in values]
         return values
 
-    return replace(data, columns={name: plain(values) for name, values in data.columns.items()})
+    columns = {name: plain(values) for name, values in data.columns.items()}
+    same = all(columns[name] is data.columns[name] for name in columns)  # then not all inputs are checked again
+    return data if same else replace(data, columns=columns)
 
 
 def _witnesses(pool: Pool, data: Data) -> dict[str, Any]:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ironbound.auditing.verdicts import Verdicts
+import numpy as np
 
+from ironbound.auditing.verdicts import Names, Verdicts
+
+WIDTH = 1 << 16
+"""More than there are verdicts."""
 DECIDES = {"clean": "wrong", "bound": "certified", "attack": "broken"}
 """What a kind of stage can find beside "undecided"."""
 
@@ -15,11 +19,44 @@ def contradictions(manifest: dict[str, Any], verdicts: Verdicts) -> list[str]:
     kinds, left_out = manifest["kinds"], bool(manifest.get("notes"))  # bounds, where the model has none
     last = [stage["name"] for stage in manifest["plan"].get("last", ())]  # on some survivors only
     stages = [n for n in manifest["plan"]["stages"] if not (left_out and kinds[n] == "bound") and n not in last]
-    samples: dict[int, list[dict[str, Any]]] = {}
-    for row in verdicts.table.select(["index", "key", "label", "stage", "verdict"]).to_pylist():
-        samples.setdefault(row["index"], []).append(row)
-    found = ((index, _contradiction(rows, stages, last, kinds)) for index, rows in samples.items())
-    return [f"sample {index}: {why}" for index, why in found if why]
+    courses, course = courses_of(verdicts, len(manifest["plan"]["stages"]) + 1)
+    why = [_contradiction(rows, stages, last, kinds) for rows in courses]
+    wrong = np.flatnonzero(np.array([bool(text) for text in why])[course])
+    return [f"sample {verdicts.index[i]}: {why[course[i]]}" for i in wrong]
+
+
+def courses_of(verdicts: Verdicts, most: int) -> tuple[list[list[dict[str, Any]]], np.ndarray[Any, Any]]:
+    """The different courses that samples took, as rows of stage and verdict, and which of them each sample took.
+
+    A million samples take some dozens of courses. Keys and labels in the rows are as unequal as those of the samples that
+    took the course. Of more than `most` rows the last are one.
+    """
+    stages, said = Names(), Names()
+    steps = np.zeros((len(verdicts), most + 1), np.int32)  # a code for each row; and whether keys or labels differ
+    order, past = np.argsort(verdicts.index, kind="stable"), np.zeros(len(verdicts), np.int64)
+    ascending = verdicts.index[order]
+    for table, _ in verdicts.folder.parts(["index", "key", "label", "stage", "verdict"], verdicts.before):
+        at = order[np.searchsorted(ascending, table["index"].to_numpy())]
+        same = np.array(table["key"].to_pylist(), dtype=object) == verdicts.key_of(at)
+        steps[at[~same | (table["label"].to_numpy() != verdicts.label[at])], most] = 1
+        codes = stages.codes(table["stage"]).astype(np.int32) * WIDTH + said.codes(table["verdict"]) + 1
+        by_sample = np.argsort(at, kind="stable")
+        mine, counts = np.unique(at, return_counts=True)
+        rank = np.arange(len(at)) - np.repeat(np.cumsum(counts) - counts, counts)
+        whose = at[by_sample]
+        steps[whose, np.minimum(past[whose] + rank, most - 1)] = codes[by_sample]
+        past[mine] += counts
+    found, course = np.unique(steps, axis=0, return_inverse=True)
+    return [_rows_of(steps_, stages.names, said.names) for steps_ in found.tolist()], course.reshape(-1)
+
+
+def _rows_of(steps: list[int], stages: list[str], said: list[str]) -> list[dict[str, Any]]:
+    *codes, differ = steps
+    pairs = [divmod(code - 1, WIDTH) for code in codes if code]
+    return [
+        {"stage": stages[stage], "verdict": said[verdict], "key": str(number * differ), "label": 0}
+        for number, (stage, verdict) in enumerate(pairs)
+    ]
 
 
 def _contradiction(rows: list[dict[str, Any]], stages: list[str], waiting: list[str], kinds: dict[str, str]) -> str:

@@ -56,15 +56,16 @@ def write_part(path: Path, table: Any, notes: dict[str, Any]) -> None:
     write_bytes(path, buffer.getvalue())
 
 
-def read_part(path: Path) -> tuple[Any, dict[str, Any]]:
-    """A part and its notes. Raises RunError where the file is damaged."""
+def read_part(path: Path, columns: list[str] | None = None) -> tuple[Any, dict[str, Any]]:
+    """A part (these columns of it, or all) and its notes. Raises RunError where the file is damaged."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(path, partitioning=None)
-        notes = json.loads((table.schema.metadata or {}).get(b"ironbound", b"{}"))
-        missing = set(COLUMNS) - set(table.column_names)
+        with pq.ParquetFile(path) as file:
+            missing = set(COLUMNS) - set(file.schema_arrow.names)
+            notes = json.loads((file.schema_arrow.metadata or {}).get(b"ironbound", b"{}"))
+            table = None if missing else file.read(columns)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise RunError(f"{path} cannot be read as results ({error}). It was altered or damaged.") from None
     if missing:

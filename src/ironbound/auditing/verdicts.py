@@ -13,13 +13,16 @@ from ironbound.auditing.intervals import Share
 from ironbound.auditing.table import VERDICTS
 from ironbound.core.errors import RunError
 
+COLUMNS = ["index", "key", "label", "stage", "verdict", "prediction", "confidence"]
+
 
 @dataclass(frozen=True, eq=False)
 class Verdicts:
-    """One row a sample, in the order of the run."""
+    """One row a sample, in the order of the run: some 80 bytes a sample. What else is in the parts stays there."""
 
     index: np.ndarray[Any, Any]
-    key: np.ndarray[Any, Any]
+    digest: np.ndarray[Any, Any]
+    """The hash of each sample's content, 32 hexadecimal digits (S32)."""
     label: np.ndarray[Any, Any]
     prediction: np.ndarray[Any, Any]
     """The answer to the clean input."""
@@ -27,33 +30,57 @@ class Verdicts:
     verdict: np.ndarray[Any, Any]
     stage: np.ndarray[Any, Any]
     """Where the verdict was reached; of undecided samples the last stage."""
-    table: Any
-    """The whole Arrow table, a row a sample and stage."""
+    folder: RunFolder
+    before: int | None
+    """Only parts with lower numbers were read; None: all."""
+    stages: list[str]
+    """The names of the stages that ran."""
     costs: list[dict[str, Any]]
 
     @staticmethod
     def of(folder: RunFolder, before: int | None = None) -> Verdicts:
         """Read a run, or its parts with lower numbers. Raises RunError where parts are damaged or contradict each other."""
-        table, notes = folder.table(before)
-        stage = table["stage"].to_numpy(zero_copy_only=False)
-        index = table["index"].to_numpy()
-        first = stage == "clean"
-        order = index[first]
+        named = {"stage": Names(), "verdict": Names()}
+        first, last, costs = list[list[Any]](), list[list[Any]](), list[dict[str, Any]]()
+        for table, notes in folder.parts(COLUMNS, before):
+            index = table["index"].to_numpy()
+            stage, verdict = (named[name].codes(table[name]) for name in ("stage", "verdict"))
+            clean = stage == named["stage"].code("clean")
+            first.append([index[clean], *(_column(folder, table, name)[clean] for name in _OF_SAMPLES)])
+            latest = len(index) - 1 - np.unique(index[::-1], return_index=True)[1]
+            last.append([index[latest], stage[latest], verdict[latest]])
+            costs.append(notes.get("costs", {}))
+        order, key, label, prediction, confidence = (np.concatenate(column) for column in zip(*first, strict=True))
         if len(np.unique(order)) != len(order):
             raise RunError(f"{folder.path} holds a sample twice; it was put together from parts of different runs.")
-        if set(order.tolist()) != set(index.tolist()):
+        numbers, stage, verdict = (np.concatenate(column)[::-1] for column in zip(*last, strict=True))
+        numbers, latest = np.unique(numbers, return_index=True)  # in the last part that has them
+        if not np.array_equal(numbers, np.sort(order)):
             raise RunError(f"{folder.path} lacks the first row of a sample. Its results were altered.")
-        last = len(index) - 1 - np.unique(index[::-1], return_index=True)[1]  # of each sample, by ascending index
-        last = last[np.searchsorted(np.sort(order), order)]
-        column = lambda name, rows: table[name].to_numpy(zero_copy_only=False)[rows]
-        verdict = column("verdict", last)
-        if not set(verdict) <= set(VERDICTS):
-            raise RunError(f"{folder.path} holds verdicts {sorted(set(verdict) - set(VERDICTS))} that there are not.")
-        confidence = table["confidence"].to_numpy(zero_copy_only=False).astype(float)[first]
+        strange = set(named["verdict"].names) - set(VERDICTS)
+        if strange:
+            raise RunError(f"{folder.path} holds verdicts {sorted(strange)} that there are not.")
+        latest = latest[np.searchsorted(numbers, order)]
+        said, where = named["verdict"].of(verdict[latest]), named["stage"].of(stage[latest])
         return Verdicts(
-            order, column("key", first), column("label", first), column("prediction", first), confidence,
-            verdict, stage[last], table, [note.get("costs", {}) for note in notes],
-        )  # fmt: skip
+            order, key, label, prediction, confidence, said, where, folder, before, named["stage"].names, costs
+        )
+
+    @property
+    def key(self) -> np.ndarray[Any, Any]:
+        """The same as text."""
+        return self.digest.astype("U32")
+
+    def key_of(self, places: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """The keys of some samples as texts."""
+        return self.digest[places].astype("U32").astype(object)
+
+    @property
+    def table(self) -> Any:
+        """The whole Arrow table, a row a sample and stage, read anew."""
+        import pyarrow as pa
+
+        return pa.concat_tables([table for table, _ in self.folder.parts(None, self.before)])
 
     def __len__(self) -> int:
         return len(self.index)
@@ -62,7 +89,7 @@ class Verdicts:
         """The places (0..n-1) of samples with these verdicts; at most `most`, those with the smallest keys."""
         places = np.flatnonzero(np.isin(self.verdict, verdicts))
         if most is not None and len(places) > most:
-            places = np.sort(places[np.argsort(self.key[places], kind="stable")[:most]])
+            places = np.sort(places[np.argsort(self.digest[places], kind="stable")[:most]])
         return torch.from_numpy(places)
 
     def count(self, *verdicts: str) -> int:
@@ -84,19 +111,54 @@ class Verdicts:
         """Right and certified: a lower bound of the true robust accuracy."""
         return Share.of(self.count("certified"), len(self))
 
-    @property
-    def stages(self) -> list[str]:
-        """The names of the stages that ran."""
-        return [str(name) for name in self.table["stage"].unique().to_pylist()]
-
     def stage_costs(self, name: str) -> dict[str, float]:
         """What a stage entered, decided, ran and took (seconds by the wall's clock and of CPU), over all pools."""
         keys = ("entered", "decided", "forward", "backward", "seconds", "cpu")
         return {key: float(sum(costs.get(name, {}).get(key, 0) for costs in self.costs)) for key in keys}
 
     def stage_rows(self, name: str) -> dict[str, np.ndarray[Any, Any]]:
-        """The rows of one stage as columns."""
+        """The rows of one stage as columns, read from the parts."""
+        import pyarrow as pa
         import pyarrow.compute as pc
 
-        rows = self.table.filter(pc.equal(self.table["stage"], name))
+        parts = (table.filter(pc.equal(table["stage"], name)) for table, _ in self.folder.parts(None, self.before))
+        rows = pa.concat_tables(list(parts))
         return {column: rows[column].to_numpy(zero_copy_only=False) for column in rows.column_names}
+
+
+class Names:
+    """Texts that repeat, as small numbers."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def code(self, name: str) -> int:
+        """The number of a text, a new one where it was never seen."""
+        if name not in self.names:
+            self.names.append(name)
+        return self.names.index(name)
+
+    def codes(self, column: Any) -> np.ndarray[Any, Any]:
+        """The numbers of a column of texts, int16. Raises RunError for gaps."""
+        if column.null_count:
+            raise RunError("results without a stage or a verdict: they were altered.")
+        said = column.combine_chunks().dictionary_encode()
+        table = np.array([self.code(str(name)) for name in said.dictionary.to_pylist()], dtype=np.int16)
+        return table[said.indices.to_numpy(zero_copy_only=False)]
+
+    def of(self, codes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """The texts, each of which is there once however often it is named."""
+        return np.array([*self.names, None], dtype=object)[codes]
+
+
+_OF_SAMPLES = ("key", "label", "prediction", "confidence")
+
+
+def _column(folder: RunFolder, table: Any, name: str) -> np.ndarray[Any, Any]:
+    if name != "key":
+        values: np.ndarray[Any, Any] = table[name].to_numpy(zero_copy_only=False)
+        return values.astype(float) if name == "confidence" else values
+    keys = table["key"].to_pylist()
+    if not all(isinstance(key, str) and len(key) == 32 and key.isascii() for key in keys):
+        raise RunError(f"{folder.path} holds keys that are none. Its results were altered.")
+    return np.array(keys, dtype="S32")

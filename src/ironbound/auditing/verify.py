@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,12 +14,12 @@ from ironbound.auditing.folder import RunFolder
 from ironbound.auditing.inside import points_of
 from ironbound.auditing.manifest import (
     code_digest,
-    data_fingerprint,
     model_fingerprint,
     probe_logits,
     probes_differ,
     threat_facts,
 )
+from ironbound.auditing.passing import surveyed
 from ironbound.auditing.pools import GOAL, wrong_when_clean
 from ironbound.auditing.run import storable
 from ironbound.auditing.shards import Shard, places_of, pools_of, samples_of
@@ -95,12 +96,12 @@ def verify(
     model.admit(data.take([0]).x)
     _same(folder, model, data, threat, found)
     verdicts = Verdicts.of(folder)
-    place = {int(index): row for row, index in enumerate(data.index.tolist())}
+    place = Places(data.index.numpy())
     _check_whole(folder, verdicts, place, found)
     found.failures += contradictions(folder.manifest, verdicts)
     if Shard.of_manifest(folder.manifest) is None and len(verdicts) == samples_of(folder.manifest):
         found.failures += misplaced(folder)
-    where = torch.tensor([place[int(index)] for index in verdicts.index])
+    where = torch.from_numpy(place.of(verdicts.index))
     for start in range(0, len(where), PORTION):
         at = torch.arange(start, min(len(where), start + PORTION))
         x, y = model.admit(rows_.take(data.x, where[at]), data.y[where[at]])
@@ -111,6 +112,18 @@ def verify(
     _check_witnesses(folder, model, data, threat, verdicts, place, found)
     _check_counts(folder, verdicts, found)
     return found
+
+
+class Places:
+    """From the numbers of rows to their places in the data: a dict of a million takes a hundred megabytes."""
+
+    def __init__(self, numbers: np.ndarray[Any, Any]) -> None:
+        self.numbers, self.order = numbers, np.argsort(numbers, kind="stable")
+        self.ascending = numbers[self.order]
+
+    def of(self, numbers: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """The places of rows that there are."""
+        return self.order[np.searchsorted(self.ascending, numbers)]
 
 
 def _check_files(folder: RunFolder, found: Verification) -> None:
@@ -131,23 +144,27 @@ def _check_files(folder: RunFolder, found: Verification) -> None:
             found.warnings.append(f"{name} does not belong to the run; it was not looked at.")
 
 
-def _check_whole(folder: RunFolder, verdicts: Verdicts, place: dict[int, int], found: Verification) -> None:
+def _check_whole(folder: RunFolder, verdicts: Verdicts, place: Places, found: Verification) -> None:
     """The samples of the results are those of the data; some may be missing while the run is not finished."""
-    numbers = list(place)
+    numbers = place.numbers
     if folder.manifest["data"]["rows"] != len(numbers):
         raise RunError(f"{folder.path / 'manifest.json'}: the number of rows is not that of the data. It was altered.")
-    mine = {numbers[i] for pool in pools_of(folder.manifest) for i in places_of(folder.manifest, pool)}
-    strange = sorted(set(verdicts.index.tolist()) - mine)
-    if strange:
-        some = ", ".join(map(str, strange[:5]))
-        raise RunError(f"{folder.path} has results of samples that are none of its own: {some}. It was altered.")
     pools = pools_of(folder.manifest)
+    mine = np.concatenate([numbers[slice(at.start, at.stop)] for at in _pools(folder)])
+    strange = verdicts.index[~np.isin(verdicts.index, mine)]
+    if len(strange):
+        some = ", ".join(map(str, sorted(strange.tolist())[:5]))
+        raise RunError(f"{folder.path} has results of samples that are none of its own: {some}. It was altered.")
     there = set(pools) & set(folder.finished())  # further parts are those of stages behind the pools
     if folder.sealed and (len(verdicts) < len(mine) or len(there) < len(pools)):
         raise RunError(
             f"{folder.path} was finished, and has results of {len(verdicts)} of {len(mine)} samples, in {len(there)} of "
             f"{len(pools)} parts. It was altered."
         )
+
+
+def _pools(folder: RunFolder) -> list[range]:
+    return [places_of(folder.manifest, pool) for pool in pools_of(folder.manifest)]
 
 
 def threat_of(folder: RunFolder, model: Model, given: Any) -> Any:
@@ -178,19 +195,20 @@ def _rebuilt(folder: RunFolder) -> Any:
 def _same(folder: RunFolder, model: Model, data: Data, threat: Any, found: Verification) -> None:
     """The same model and data as the run's; another version of Ironbound is only worth a warning."""
     was = folder.manifest["fingerprints"]
-    now = {**was, "model": model_fingerprint(model), "data": data_fingerprint(data), "threat": fingerprint(threat)}
+    survey = surveyed(data)
+    now = {**was, "model": model_fingerprint(model), "data": survey.fingerprint, "threat": fingerprint(threat)}
     folder.must_match(now)
     if was.get("code") != code_digest():
         found.warnings.append(
             "The run was made with another version of Ironbound; its results are checked with this one."
         )
-    differ = probes_differ(folder.manifest["probes"], probe_logits(model, data))
+    differ = probes_differ(folder.manifest["probes"], probe_logits(model, data, survey))
     found.failures += [differ] if differ else []
 
 
 def _check_keys(verdicts: Verdicts, at: Any, x: Any, y: Any, found: Verification) -> None:
     for row, digest in zip(at.tolist(), content_digests(x, y), strict=True):
-        if verdicts.key[row] != digest.hex() or int(verdicts.label[row]) != int(y[row - int(at[0])]):
+        if verdicts.digest[row] != digest.hex().encode() or int(verdicts.label[row]) != int(y[row - int(at[0])]):
             found.failures.append(f"sample {verdicts.index[row]}: its content or label is not that of the results")
 
 
@@ -256,29 +274,32 @@ def _check_witnesses(
     data: Data,
     threat: Any,
     verdicts: Verdicts,
-    place: dict[int, int],
+    place: Places,
     found: Verification,
 ) -> None:
-    broken = {int(i) for i in verdicts.index[verdicts.verdict == "broken"]}
-    seen = set[int]()
+    waiting = np.zeros(len(data), dtype=bool)  # broken samples whose witness has not been seen yet, by place
+    waiting[place.of(verdicts.index[verdicts.verdict == "broken"])] = True
     for number in folder.finished():
         part = folder.witnesses(number)
         if not part:
             continue
-        numbers = [int(i) for i in part.get("index", ())]
+        numbers = torch.as_tensor(part.get("index", ()), dtype=torch.int64).numpy()
         if "adversarial" not in part or rows_.count(part["adversarial"]) != len(numbers):
             found.failures.append(f"part {number} does not hold one witness for each of its samples")
             continue
-        if not set(numbers) <= broken or set(numbers) & seen or len(set(numbers)) < len(numbers):
+        known = np.isin(numbers, place.numbers).all() and len(np.unique(numbers)) == len(numbers)
+        where = place.of(numbers) if known else numbers
+        if not known or not waiting[where].all():
             found.failures.append(f"part {number} holds witnesses of samples that are not broken, or two of one sample")
             continue
-        seen |= set(numbers)
-        here = torch.tensor([place[i] for i in numbers])
+        waiting[where] = False
+        here = torch.from_numpy(where)
         x, y = model.admit(rows_.take(data.x, here), data.y[here])
         good = _good(folder, model, rows_.of_rows(threat, here), x, y, rows_.to(part["adversarial"], model.device))
         found.witnesses += len(numbers)
         found.failures += [f"sample {i}: its witness {why}" for i, why in zip(numbers, good, strict=True) if why]
-    found.failures += [f"sample {i} is broken, but there is no witness" for i in sorted(broken - seen)]
+    missing = np.sort(place.numbers[waiting])
+    found.failures += [f"sample {i} is broken, but there is no witness" for i in missing]
 
 
 def _good(folder: RunFolder, model: Model, threat: Any, x: Any, y: Any, adversarial: Any) -> list[str]:

@@ -163,7 +163,7 @@ def data_of(run: RunFolder, settings: VerifySettings) -> Data:
     """The data that the user names, or the recorded ones; that they are the same is checked by fingerprint."""
     recorded = _origin(run).get("data")
     keys = ("split", "input", "label", "samples", "seed")
-    given = {name: getattr(settings, name) for name in keys if name in settings.model_fields_set}
+    given = {name: getattr(settings, name) for name in (*keys, "stream") if name in settings.model_fields_set}
     if not isinstance(recorded, dict) or not {"source", *keys} <= set(recorded):
         if settings.data is None:
             raise UsageError(f"{run.path} does not say where its data came from. Say it: --data PATH.")

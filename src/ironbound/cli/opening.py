@@ -55,7 +55,8 @@ def load_data(origin: dict[str, Any]) -> Data:
     columns = {"input": origin["input"], "label": origin["label"]}
     held_out = bool(origin.get("held_out"))
     samples, seed = origin["samples"], origin["seed"]
-    data = load(origin["source"], samples=None if held_out else samples, seed=seed, split=origin["split"], **columns)
+    read: dict[str, Any] = {"split": origin["split"], "stream": True if origin.get("stream") else None, **columns}
+    data = load(origin["source"], samples=None if held_out else samples, seed=seed, **read)
     if held_out:
         from ironbound.verbs import parted
 
@@ -72,6 +73,7 @@ def data_origin(settings: DataSettings) -> dict[str, Any]:
         "label": settings.label,
         "samples": settings.samples,
         "seed": settings.seed,
+        **({"stream": True} if settings.stream else {}),
     }
 
 

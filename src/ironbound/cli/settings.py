@@ -63,12 +63,13 @@ class ModelSettings(Settings):
 class DataSettings(Settings):
     """How to load data."""
 
-    data: str = _key(..., "a .parquet or .npz file, a folder of pictures, or digits", "PATH")
+    data: str = _key(..., "a .parquet or .npz file, a folder of .npy files or of pictures, or digits", "PATH")
     split: str = _key("test", "the part that is meant, where the data have parts", "NAME")
     input: Names | None = _key(None, "the input column; several make one vector", "COL,..")
     label: str | None = _key(None, "the label column", "COL")
     samples: Count = _key(1000, "how many samples, chosen by the seed; or all", "N")
     seed: int = _key(0, "what all draws depend on", "N")
+    stream: bool = _key(False, "read inputs from disk as they are needed; done anyway where they would fill the memory")
 
 
 class ThreatSettings(DataSettings, ModelSettings):

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -83,9 +84,10 @@ class Chunks:
         with torch.autograd.graph.saved_tensors_hooks(weigh, lambda tensor: tensor):
             result = job(chunk)
         saved = sum(kept.values())
-        room = SHARE * free_bytes(self.device)
         if self.device.type == "cpu":
-            room = min(room, CACHE)
+            room = CACHE if SHARE * _untouched() >= CACHE else min(CACHE, SHARE * free_bytes(self.device))
+        else:
+            room = SHARE * free_bytes(self.device)
         self.limit, self.fixed = max(TRIAL, int(room / (saved / rows))) if saved else UNKNOWN, saved > 0
         return result
 
@@ -100,13 +102,44 @@ def _footprint(tensor: Tensor) -> tuple[int, int]:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that is free on the device now."""
+    """Memory that is free on the device now; on a CPU what the system can give without swapping, files in its cache included."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
+    return min(_available(), _granted())
+
+
+def _available() -> int:
+    """Of the machine."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, ValueError, StopIteration):  # not Linux
+        return _untouched()
+
+
+def _untouched() -> int:
+    """Of the machine, without what its cache of files could give: told at once, where the above reads files."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
     except (ValueError, OSError, AttributeError):  # not on every system
         return 2 << 30
+
+
+GRANTS = (("memory.max", "memory.current", "inactive_file"),
+          ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file"))  # fmt: skip
+"""Where Linux says what a container may take, what it takes, and how much of that is files which it can drop."""
+
+
+def _granted(root: Path = Path("/sys/fs/cgroup")) -> int:
+    """What a container's limit leaves, where this process runs in one."""
+    for limit, used, files in GRANTS:
+        try:
+            left = int((root / limit).read_text(encoding="ascii")) - int((root / used).read_text(encoding="ascii"))
+            text = (root / limit).with_name("memory.stat").read_text(encoding="ascii")
+            return max(0, left + int(dict(line.split() for line in text.splitlines()).get(files, 0)))
+        except (OSError, ValueError):  # no limit ("max"), or none that can be seen
+            continue
+    return 1 << 62
 
 
 def is_memory(error: BaseException) -> bool:

@@ -1,19 +1,32 @@
 """The one owner of indexing: tensors, lists of anything, and trees (dicts and tuples) of them, one row a problem or a pass.
 
-A list holds one object a row: a string, a tuple of words, a tensor of its own length (a ragged batch). Regions and
-random streams bring their own `take`.
+A list holds one object a row: a string, a tuple of words, a tensor of its own length (a ragged batch). Regions, random
+streams and rows on disk bring their own `take`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from ironbound.core.errors import InputError
+
+
+@runtime_checkable
+class Elsewhere(Protocol):
+    """Rows that are not in memory: they are read when they are taken."""
+
+    def __len__(self) -> int:
+        """How many rows there are."""
+        ...
+
+    def take(self, index: Tensor, /) -> Any:
+        """The rows numbered by `index`, in its order, in memory."""
+        ...
 
 
 def count(rows: Any) -> int:
@@ -81,9 +94,11 @@ def join(parts: Sequence[Any]) -> Any:
 
 
 def part(rows: Any, at: slice) -> Any:
-    """Neighbouring rows, without copying tensors."""
+    """Neighbouring rows, without copying tensors; of rows on disk, those are read."""
     if isinstance(rows, (Tensor, list)):
         return rows[at]
+    if isinstance(rows, Elsewhere):
+        return rows.take(torch.arange(*at.indices(len(rows))))
     return _branches(lambda branch: part(branch, at), rows)
 
 

@@ -73,15 +73,18 @@ def write_tensors(path: Path, tables: dict[str, Any], notes: dict[str, str] | No
     write_bytes(path, save(tensors, {"ironbound.tables": json.dumps(shape), **(notes or {})}))
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """Read what `write_tensors` wrote. Raises DataError where the file is damaged or something else."""
+def read_tensors(path: Path, only: str | None = None) -> tuple[dict[str, Any], dict[str, str]]:
+    """Read what `write_tensors` wrote, or a single table of it. Raises DataError where the file is damaged or another."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(str(path), framework="pt") as file:
             notes = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+            wanted = [name for name in file.keys() if only in (None, name.partition("/")[0])]  # noqa: SIM118 - no mapping
+            tensors = {name: file.get_tensor(name) for name in wanted}
         shape = json.loads(notes.pop("ironbound.tables"))
+        if only is not None:
+            shape = {name: layout for name, layout in shape.items() if name == only}
         return {name: _rebuilt(name, layout, tensors) for name, layout in shape.items()}, notes
     except FileNotFoundError:
         raise DataError(f"{path} is missing.") from None

@@ -11,17 +11,20 @@ from ironbound.core.errors import InputError
 from ironbound.data.dataset import Data
 from ironbound.data.images import picture_of
 from ironbound.data.request import Request, numbered
+from ironbound.data.stored import Mapped, mapped_or_none, streams
 
 
 def from_pair(pair: tuple[Any, ...], request: Request) -> Data:
-    """Data of a pair (x, y). Raises InputError where it is no pair or its values are no data."""
+    """Data of a pair (x, y); what is in memory stays there. Raises InputError where it is no pair or is no data."""
     request.without_columns("a pair")
     if len(pair) != 2:
         raise InputError(f"data as a tuple is a pair (inputs, labels); got {len(pair)} parts.")
-    x, y = batch(pair[0]), batch(pair[1])
+    array = mapped_or_none(pair[0])
+    x, y = batch(pair[0]) if array is None else Mapped(array, of_array), batch(pair[1])
     labels, classes = numbered(y, None, "arrays")
     count = len(labels) if isinstance(labels, list) or (isinstance(labels, Tensor) and labels.ndim) else 0
-    return Data(x, labels, {}, torch.arange(count), classes, "arrays").subset(request.samples, request.seed)
+    data = Data(x, labels, {}, torch.arange(count), classes, "arrays").subset(request.samples, request.seed)
+    return data.take(range(len(data))) if data.streamed and not streams(request.stream, data.x) else data
 
 
 def batch(values: Any) -> Any:
@@ -49,6 +52,12 @@ def row(value: Any) -> Any:
         return _of_list(value)
     picture = picture_of(value)
     return of_array(value) if picture is None else picture
+
+
+def column(values: list[Any]) -> Any:
+    """One value of each row: plain numbers of one type at once, anything else row by row."""
+    kinds = set(map(type, values))
+    return torch.tensor(values) if kinds in ({int}, {float}, {bool}) else stacked([row(value) for value in values])
 
 
 def stacked(rows: list[Any]) -> Any:

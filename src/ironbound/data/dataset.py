@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,6 +12,12 @@ from torch import Tensor
 from ironbound.core import rows
 from ironbound.core.errors import InputError, UsageError
 from ironbound.core.rng import Rng
+from ironbound.data.stored import Stored
+
+PORTION = 4096
+"""Rows that are looked at together, where all of them are looked at,"""
+PORTION_BYTES = 32 << 20
+"""and what they take at most, unless a single row takes more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +25,8 @@ class Data:
     """Inputs, labels and what else is known of each row. Everything lies on the CPU; the model moves what it eats.
 
     x: the inputs, one a row, in the unit of the source: a tensor (n, ...) (pictures from files: floats in [0, 1],
-        channels first), a list of strings or of tensors of their own shapes, a dict or tuple of these.
+        channels first), a list of strings or of tensors of their own shapes, a dict or tuple of these; or `Stored` rows
+        on disk (see `load`), which are read, and only then checked for NaN, when they are taken.
     y: the classes, int64 (n,), from 0 up. Whole numbers of another dtype are converted, a shape (n, 1) is flattened.
     columns: further columns (a slice, a group), one value a row; they are kept in the results.
     index: each row's number in the source, int64 (n,), whatever subset was taken since.
@@ -61,7 +68,8 @@ class Data:
                 f"names, numbered from 0 ({', '.join(classes[:5])}...). Give a name for each class, or none."
             )
         x = rows.to(self.x, "cpu")
-        _must_be_finite(x, index, self.name)
+        if not isinstance(x, Stored):
+            _must_be_finite(x, index, self.name)
         checked = {"x": x, "y": y, "columns": columns, "index": index, "classes": classes}
         for field, value in checked.items():
             object.__setattr__(self, field, value)
@@ -70,11 +78,39 @@ class Data:
         return len(self.y)
 
     def __repr__(self) -> str:
-        kind = f"x={tuple(self.x.shape)}" if isinstance(self.x, Tensor) else f"x={type(self.x).__name__}"
+        kind = f"x={tuple(self.x.shape)}" if isinstance(self.x, (Tensor, Stored)) else f"x={type(self.x).__name__}"
         return f"Data({self.name!r}, rows={len(self)}, {kind}, classes={self.classes and len(self.classes)})"
 
+    @property
+    def streamed(self) -> bool:
+        """Whether the inputs are on disk and read when they are taken."""
+        return isinstance(self.x, Stored)
+
+    @property
+    def first(self) -> Any:
+        """The inputs of the first row alone, as a batch of one in memory: what kind of inputs these are."""
+        return rows.part(self.x, slice(0, 1))
+
+    def portions(self) -> Iterator[tuple[slice, Any]]:
+        """All inputs in their order, a few at a time and in memory, each with the places where they stand.
+
+        Raises InputError for NaN and infinity in what is on disk, DataError where that cannot be read.
+        """
+        size = PORTION
+        if isinstance(self.x, (Tensor, Stored)):
+            size = max(1, min(PORTION, PORTION_BYTES // max(1, self.x.shape[1:].numel() * self.x.dtype.itemsize)))
+        for start in range(0, len(self), size):
+            at = slice(start, min(len(self), start + size))
+            x = rows.part(self.x, at)
+            if self.streamed:
+                _must_be_finite(x, self.index[at], self.name)
+            yield at, x
+
     def take(self, index: Tensor | Sequence[int]) -> Data:
-        """The rows at these places (int64, in [0, n)), in that order; places may repeat. Raises InputError outside."""
+        """The rows at these places (int64, in [0, n)), in that order, in memory; places may repeat.
+
+        Raises InputError outside.
+        """
         places = torch.as_tensor(index, device="cpu")
         if places.dtype == torch.bool or (places.is_floating_point() and places.numel()) or places.ndim != 1:
             raise InputError(
@@ -86,15 +122,16 @@ class Data:
             raise InputError(
                 f"take expects places in [0, {len(self)}); got {int(places.min())} to {int(places.max())}."
             )
+        return self._of(places, rows.take(self.x, places))
+
+    def chosen(self, places: Tensor) -> Data:
+        """The rows at these places (ascending) as `take` gives them, but what is on disk stays there."""
+        return self._of(places, self.x.chosen(places)) if isinstance(self.x, Stored) else self.take(places)
+
+    def _of(self, places: Tensor, x: Any) -> Data:
         numbers = places.tolist()
-        return Data(
-            x=rows.take(self.x, places),
-            y=self.y[places],
-            columns={column: [values[i] for i in numbers] for column, values in self.columns.items()},
-            index=self.index[places],
-            classes=self.classes,
-            name=self.name,
-        )
+        columns = {column: [values[i] for i in numbers] for column, values in self.columns.items()}
+        return replace(self, x=x, y=self.y[places], columns=columns, index=self.index[places])
 
     def subset(self, samples: int | None, seed: int = 0) -> Data:
         """A random subset of `samples` rows, without replacement, in their order; all where there are no more.
@@ -103,7 +140,7 @@ class Data:
         holds that of 50. Raises UsageError where samples is not a positive whole number.
         """
         places = choose(self.index, samples, seed)
-        return self if len(places) == len(self) else self.take(places)
+        return self if len(places) == len(self) else self.chosen(places)
 
 
 def choose(numbers: Tensor, samples: int | None, seed: int) -> Tensor:
@@ -160,7 +197,7 @@ def _counted(x: Any, name: str) -> int:
         if len(counts) != 1:
             raise InputError(f"{name}: the parts of x have different numbers of rows: {sorted(counts)}.")
         return counts.pop()
-    if isinstance(x, list):
+    if isinstance(x, (list, Stored)):
         return len(x)
     if not isinstance(x, Tensor) or x.ndim == 0:
         got = "a tensor without dimensions" if isinstance(x, Tensor) else type(x).__name__

@@ -11,7 +11,7 @@ from ironbound.core.errors import DataError, InputError, UnknownName
 from ironbound.data.dataset import Data
 from ironbound.data.request import Request
 
-EXPECTED = "a .parquet or .npz file, or a folder with one folder of pictures for each class"
+EXPECTED = "a .parquet or .npz file, or a folder with x.npy and y.npy or with one folder of pictures for each class"
 SPLITS = ("train", "test", "val", "valid", "validation", "dev")
 
 
@@ -69,6 +69,10 @@ def _folder(path: Path, request: Request) -> Data:
     parts = [name for name in SPLITS if (path / f"{name}.parquet").is_file()]
     if parts:
         raise DataError(f"{table}: no such file; the folder has {', '.join(parts)}. Choose one with split=.")
+    if any(path.glob("*.npy")):
+        from ironbound.data.members import from_npy_folder
+
+        return from_npy_folder(path, request)
     return from_folder(path, request)
 
 

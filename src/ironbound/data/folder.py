@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from ironbound.core.errors import DataError, InputError
 from ironbound.data.dataset import Data
 from ironbound.data.files import SPLITS, of_file
-from ironbound.data.images import SUFFIXES, pictures
+from ironbound.data.images import SUFFIXES, common_shape, pictures
 from ironbound.data.request import Request
+from ironbound.data.stored import Files, streams
 
 
 def from_folder(path: Path, request: Request) -> Data:
@@ -27,20 +29,33 @@ def from_folder(path: Path, request: Request) -> Data:
         have = ", ".join(part.name for part in parts)
         raise DataError(f"{path}: there is no part {request.split!r}; it has {have}. Choose one with split=.")
     classes = sorted({name for folder in parts or [path] for name in _classes(folder)})
-    found = [(file, number) for number, name in enumerate(classes) for file in _files(root / name)]
+    found = [
+        (file.relative_to(root).as_posix(), number)
+        for number, name in enumerate(classes)
+        for file in _files(root / name)
+    ]
     if not found:
         raise DataError(_no_pictures(path, root, classes))
     places = request.rows(len(found))
     chosen = [found[i] for i in places.tolist()]
-    x = _decoded([file for file, _ in chosen], path)
+    names = [name for name, _ in chosen]
     return of_file(
         root,
-        x=x,
+        x=_inputs(root, names, path, request.stream),
         y=torch.tensor([number for _, number in chosen]),
-        columns={"path": [file.relative_to(root).as_posix() for file, _ in chosen]},
+        columns={"path": names},
         index=places,
         classes=tuple(classes),
     )
+
+
+def _inputs(root: Path, names: list[str], path: Path, stream: bool | None) -> Any:
+    """The pictures in memory, or left in their files; of grey ones all headers are read, since one may be in colour."""
+    shape = lambda some: common_shape((str(root / name), root / name) for name in some)
+    first = Files(root, names, shape(names[:1]))
+    if not streams(stream, first):
+        return _decoded([root / name for name in names], path)
+    return first if first.shape[1] == 3 else Files(root, names, shape(names))
 
 
 def _decoded(files: list[Path], path: Path) -> torch.Tensor:

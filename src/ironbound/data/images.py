@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -43,16 +43,41 @@ def pictures(sources: Iterable[tuple[str, bytes | Path]]) -> Tensor:
     return out
 
 
+def common_shape(sources: Iterable[tuple[str, bytes | Path]]) -> tuple[int, int, int]:
+    """The shape (c, h, w) that `pictures` would give these, from their headers alone: up to the first one in colour.
+
+    Raises DataError naming the picture that cannot be read.
+    """
+    height = width = 0
+    for name, source in sources:
+        mode, size = _opened(source, name, lambda picture: (picture.mode, picture.size))
+        if not height:
+            width, height = size
+        if mode not in GREY and mode not in SIXTEEN_BITS:
+            return 3, height, width
+    return 1, height, width
+
+
 def decode(source: bytes | Path, name: str) -> Tensor:
     """One picture, float32 (1 or 3, h, w) in [0, 1]. Raises DataError where it is broken, too large or no picture."""
+
+    def whole(picture: Any) -> Tensor:
+        picture.load()
+        return _tensor(picture)
+
+    tensor: Tensor = _opened(source, name, whole)
+    return tensor
+
+
+def _opened(source: bytes | Path, name: str, use: Callable[[Any], Any]) -> Any:
+    """What a function makes of a picture that is open; of one that claims too much, nothing is decoded."""
     from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as picture:
             if picture.width * picture.height > MAX_PIXELS:
                 raise DataError(_too_large(name, f"it claims {picture.width}x{picture.height}"))
-            picture.load()
-            return _tensor(picture)
+            return use(picture)
     except DataError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import count
 from typing import Any, Protocol, runtime_checkable
 
@@ -13,9 +14,10 @@ from torch.utils.data import DataLoader
 
 from ironbound.core.errors import DataError, InputError
 from ironbound.core.rng import Rng, forked
-from ironbound.data.arrays import row, stacked
+from ironbound.data.arrays import column, row
 from ironbound.data.dataset import Data, draws
 from ironbound.data.request import Request, numbered
+from ironbound.data.stored import Items, not_streamed, streams
 
 
 @runtime_checkable
@@ -34,13 +36,59 @@ class Indexed(Protocol):
 def from_items(source: Indexed, request: Request) -> Data:
     """Data of a map-style data set; only the items of the subset are fetched. Raises InputError for other items."""
     name, numbers = type(source).__name__, request.rows(_length(source))
-    keys = Rng.of(request.seed, numbers).keys.tolist()
-    items = [_item(source, number, key, name) for number, key in zip(numbers.tolist(), keys, strict=True)]
-    return _of_items(items, numbers, source, request)
+
+    def fetch(number: int) -> Any:
+        return _item(source, number, int(Rng.of(request.seed, torch.tensor([number])).keys), name)
+
+    first = [fetch(int(number)) for number in numbers[:1]]
+    stored = _stored(first, fetch, numbers, request, name)
+    if stored is not None and streams(request.stream, stored):
+        items: Iterable[Any] = (_without_input(fetch(number), request, name) for number in numbers.tolist())
+        return replace(_of_items(list(items), numbers, source, request), x=stored)
+    return _of_items([*first, *(fetch(number) for number in numbers[1:].tolist())], numbers, source, request)
+
+
+def _stored(
+    first: list[Any], fetch: Callable[[int], Any], numbers: Tensor, request: Request, name: str
+) -> Items | None:
+    """The inputs as rows that are fetched when they are wanted; None where the first is no tensor of numbers."""
+    if not first or not (isinstance(first[0], Mapping) or (isinstance(first[0], (tuple, list)) and len(first[0]) == 2)):
+        return None  # which _of_items refuses in words
+    x = row(first[0][_input_of(first[0], request, name)])
+    if not isinstance(x, Tensor):
+        not_streamed(request.stream, f"the inputs of {name} are {type(x).__name__}")
+        return None
+
+    def input_of(number: int) -> Any:
+        item = fetch(number)
+        return row(item[_input_of(item, request, name)])
+
+    return Items((len(numbers), *x.shape), x.dtype, numbers, input_of)
+
+
+def _input_of(item: Any, request: Request, name: str) -> Any:
+    """Where the input of an item stands: its key in a dict, 0 in a pair."""
+    if not isinstance(item, Mapping):
+        return 0
+    wanted = request.one_input([str(key) for key in item], name)
+    return next(key for key in item if str(key) == wanted)
+
+
+def _without_input(item: Any, request: Request, name: str) -> Any:
+    """An item of which the label and further values are kept, as plain numbers where they are such."""
+    if isinstance(item, Mapping):
+        key, label = _input_of(item, request, name), request.label_in([str(k) for k in item], name)
+        plain = {k: _scalar(value) for k, value in item.items() if k != key}
+        return {k: 0.0 if k == key else item[k] if str(k) == label and plain[k] is _NOT_ONE else plain[k] for k in item}
+    if not isinstance(item, (tuple, list)) or len(item) != 2:
+        return item
+    plain_label = _scalar(item[1])
+    return 0.0, item[1] if plain_label is _NOT_ONE else plain_label
 
 
 def from_loader(loader: DataLoader[Any], request: Request) -> Data:
     """Data of a loader, numbered in the order in which it gives them; no more than the subset is held in memory."""
+    not_streamed(request.stream, "a loader can only be read in its order: pass its dataset")
     with forked(request.seed):
         items: Iterator[tuple[int, Any]] = enumerate(_unbatched(loader, copy=request.samples is not None))
         if request.samples is not None:
@@ -104,7 +152,7 @@ def _of_pairs(items: list[Any], name: str) -> tuple[Any, Any]:
                 f"the items of {name} are pairs (input, label) or dicts; got {got}. "
                 "To keep further values, return a dict: {'x': ..., 'y': ..., 'group': ...}."
             )
-    return stacked([row(item[0]) for item in items]), stacked([row(item[1]) for item in items])
+    return column([item[0] for item in items]), column([item[1] for item in items])
 
 
 def _of_dicts(items: list[Any], request: Request, name: str) -> tuple[Any, Any, dict[str, list[Any]], str]:
@@ -115,7 +163,7 @@ def _of_dicts(items: list[Any], request: Request, name: str) -> tuple[Any, Any, 
             raise InputError(f"every item of {name} has the keys {keys}; got {list(item)}.")
     further = {key: [_scalar(item[key]) for item in items] for key in keys if key not in (source, label)}
     columns = {key: values for key, values in further.items() if not any(value is _NOT_ONE for value in values)}
-    return stacked([row(item[source]) for item in items]), stacked([row(item[label]) for item in items]), columns, label
+    return column([item[source] for item in items]), column([item[label] for item in items]), columns, label
 
 
 _NOT_ONE = object()

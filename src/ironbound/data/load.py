@@ -25,6 +25,7 @@ def load(
     split: str = "test",
     input: str | Sequence[str] | None = None,  # noqa: A002 - what a user calls it
     label: str | None = None,
+    stream: bool | None = None,
 ) -> Data:
     """Read data from whatever a user has.
 
@@ -38,8 +39,9 @@ def load(
       gives no row a number of its own, so a resumed run may not find its rows again. Use shuffle=False. (Its draws
       from torch's global generator are seeded with `seed`, and the generator is restored.)
     * a path: `.parquet` (pictures as Hugging Face stores them, text, lists, or all numeric columns as one float32
-      vector), `.npz` (uint8 pictures are scaled to [0, 1], channels first), or a folder: `split.parquet`, class folders
-      of pictures, or those below train/ and test/. Pictures are float32 in [0, 1], grey ones with one channel;
+      vector), `.npz` (uint8 pictures are scaled to [0, 1], channels first), or a folder: `split.parquet`, `.npy` files
+      such as x.npy and y.npy (read as the arrays of an `.npz`), class folders of pictures, or those below train/ and
+      test/. Pictures are float32 in [0, 1], grey ones with one channel;
     * "digits", "digits:train" or "digits:test": 1,797 handwritten digits of 8x8 pixels that come with Ironbound.
 
     samples: read a random subset of so many rows, in their order; None for all. No others are decoded.
@@ -47,16 +49,21 @@ def load(
     split: the part that is meant where a source has parts.
     input: the input column; several make one vector, of tables only.
     label: the label column. Labels that are names are numbered in sorted order.
+    stream: leave the inputs where they are and read them when they are needed: of `.parquet` (not text), `.npy`, mapped
+        arrays (`numpy.load(mmap_mode="r")`) in a pair, `.npz` written without compression, pictures in folders and
+        map-style data sets. None does so where they would take more than a quarter of the free memory. Labels and
+        further columns are always read. What is found out about the data, and every verdict, is the same either way.
 
     Raises DataError where a file cannot be read, UsageError for arguments without sense, InputError for bad values.
 
     >>> load("digits", samples=100).x.shape
     torch.Size([100, 1, 8, 8])
     """
-    request = Request(samples, seed, split, input, label)
+    request = Request(samples, seed, split, input, label, stream)
     if isinstance(source, Data):
         request.without_columns("a Data")
-        return source.subset(samples, seed)
+        subset = source.subset(samples, seed)
+        return subset.take(range(len(subset))) if subset.streamed and stream is False else subset
     if isinstance(source, (str, Path)):
         return from_path(source, request)
     if isinstance(source, DataLoader):

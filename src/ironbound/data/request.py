@@ -26,11 +26,14 @@ class Request:
     split: str = "test"
     input: str | Sequence[str] | None = None
     label: str | None = None
+    stream: bool | None = None
 
     def __post_init__(self) -> None:
         check_samples(self.samples, self.seed)
         if not isinstance(self.split, str) or not self.split:
             raise UsageError(f"split is the name of a part of the data, such as 'test'; got {self.split!r}.")
+        if self.stream not in (None, True, False):
+            raise UsageError(f"stream is True, False, or None to decide by the size; got {self.stream!r}.")
 
     def rows(self, count: int) -> Tensor:
         """Which of `count` rows to read, ascending, int64."""

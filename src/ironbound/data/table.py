@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 
 from ironbound.core import rows
-from ironbound.core.errors import DataError, InputError
+from ironbound.core.errors import DataError, InputError, UsageError
 from ironbound.data.arrays import stacked
 from ironbound.data.dataset import Data
 from ironbound.data.files import of_file
 from ironbound.data.images import pictures
 from ironbound.data.request import INPUTS, Request, known, numbered
+from ironbound.data.stored import not_streamed, streams
+from ironbound.data.stored_table import StoredTable, content, floats
 
 
 def from_parquet(path: Path, request: Request) -> Data:
@@ -31,7 +33,7 @@ def from_parquet(path: Path, request: Request) -> Data:
     try:
         with pq.ParquetFile(path) as file:
             return _read(path, file, request)
-    except (DataError, InputError):
+    except (DataError, UsageError):
         raise
     except Exception as error:  # pyarrow raises ArrowInvalid, OSError, NotImplementedError and others
         raise DataError(
@@ -48,15 +50,14 @@ def _read(path: Path, file: Any, request: Request) -> Data:
     inputs = _inputs(schema, label, request, where)
     places = request.rows(total)
     kept = [
-        n for n in names if n not in (label, *inputs) and _kind(schema.field(n).type) in ("number", "text", "value")
+        n for n in names if n not in (label, *inputs) and kind_of(schema.field(n).type) in ("number", "text", "value")
     ]
     scalars = file.read(columns=[label, *kept])
     _must_be_full(path, label, scalars.column(label))
     labels, classes = numbered(_labels(scalars.column(label)), _class_names(schema.metadata, label), where)
-    x = _vectors(path, file, inputs, places) if _kind(schema.field(inputs[0]).type) == "number" else None
     return of_file(
         path,
-        x=_rows(path, file, inputs[0], places) if x is None else x,
+        x=_inputs_of(path, file, inputs, places, request.stream),
         y=rows.take(labels, places),
         columns={name: scalars.column(name).take(places.numpy()).to_pylist() for name in kept},
         index=places,
@@ -64,12 +65,24 @@ def _read(path: Path, file: Any, request: Request) -> Data:
     )
 
 
-def _kind(kind: Any) -> str:
+def _inputs_of(path: Path, file: Any, inputs: list[str], places: Tensor, stream: bool | None) -> Any:
+    """The inputs of the chosen rows, in memory or left in the table."""
+    kind = kind_of(file.schema_arrow.field(inputs[0]).type)
+    if kind == "text":
+        not_streamed(stream, f"{inputs[0]!r} in {path} is text")
+    else:
+        stored = StoredTable.of(path, inputs, kind, places)
+        if streams(stream, stored.chosen(places)):
+            return stored.settled(places)
+    return _vectors(path, file, inputs, places) if kind == "number" else _rows(path, file, inputs[0], places)
+
+
+def kind_of(kind: Any) -> str:
     """What a column holds: number, text, picture, list, value (dates, decimals) or other."""
     from pyarrow import types
 
     if types.is_dictionary(kind):
-        return _kind(kind.value_type)
+        return kind_of(kind.value_type)
     if types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind):
         return "number"
     if types.is_string(kind) or types.is_large_string(kind):
@@ -87,7 +100,7 @@ def _kind(kind: Any) -> str:
 
 def _inputs(schema: Any, label: str, request: Request, where: str) -> list[str]:
     """The input columns: one of any kind, or several of numbers."""
-    kinds = {name: _kind(schema.field(name).type) for name in schema.names}
+    kinds = {name: kind_of(schema.field(name).type) for name in schema.names}
     named = request.inputs(schema.names, where)
     if len(named) > 1 or (named and kinds[named[0]] == "number"):
         other = [name for name in named if kinds[name] != "number"]
@@ -113,7 +126,7 @@ def _inputs(schema: Any, label: str, request: Request, where: str) -> list[str]:
 
 def _labels(column: Any) -> Any:
     """Numbers as a tensor, text as a list."""
-    if _kind(column.type) == "text":
+    if kind_of(column.type) == "text":
         return column.to_pylist()
     return torch.tensor(column.to_pylist())
 
@@ -131,14 +144,14 @@ def _vectors(path: Path, file: Any, inputs: list[str], places: Tensor) -> Tensor
 
 def _rows(path: Path, file: Any, name: str, places: Tensor) -> Any:
     """Pictures, texts or lists of the chosen rows."""
-    kind = _kind(file.schema_arrow.field(name).type)
+    kind = kind_of(file.schema_arrow.field(name).type)
     values = _values(path, file, name, places)
     if kind == "text":
         return [value for _, value in values]
     if kind == "list":
-        return stacked([_floats(value, row) for row, value in values])
+        return stacked([floats(value, row) for row, value in values])
     try:
-        return pictures((row, _content(value, row)) for row, value in values)
+        return pictures((row, content(value, row)) for row, value in values)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 
@@ -156,20 +169,6 @@ def _values(path: Path, file: Any, name: str, places: Tensor) -> Iterator[tuple[
                     raise DataError(f"{path}: column {name!r} has no value in row {row}; drop the row or fill it in.")
                 yield f"{path}, row {row}", value
         begin = end
-
-
-def _floats(value: Any, where: str) -> Tensor:
-    try:
-        return torch.tensor(value, dtype=torch.float32)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{where}: expected a list of numbers, without gaps; {_short(error)}.") from error
-
-
-def _content(value: Any, where: str) -> bytes:
-    content = value if isinstance(value, bytes) else value.get("bytes")
-    if not isinstance(content, bytes):
-        raise DataError(f"{where}: the picture's bytes are not in the table; write it with the pictures embedded.")
-    return content
 
 
 def _must_be_full(path: Path, name: str, column: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ironbound.auditing.inside import around
+from ironbound.auditing.passing import surveyed
 from ironbound.auditing.plan import Attacking, Plan
 from ironbound.auditing.pools import GOAL
 from ironbound.auditing.report.schema import Check as CheckFacts
@@ -52,6 +54,14 @@ class Evidence:
     def samples(self, places: Tensor) -> tuple[Any, Tensor]:
         """Inputs and labels of some samples, as the model takes them."""
         return self.model.admit(rows_.take(self.data.x, places), self.data.y[places])
+
+    def ends(self) -> tuple[float, float]:
+        """The smallest and the largest value of the inputs, as the pass before the run found them."""
+        known = (self.manifest or {}).get("data", {})
+        if isinstance(known.get("low"), float) and isinstance(known.get("high"), float):
+            return known["low"], known["high"]
+        found = surveyed(self.data)
+        return (math.nan if found.low is None else found.low), (math.nan if found.high is None else found.high)
 
     def witnesses(self, places: Tensor) -> Any:
         """The adversarial inputs of broken samples, on the model's device."""
@@ -120,7 +130,7 @@ class Evidence:
     def differentiable(self) -> bool:
         """Whether gradients of the inputs can be asked for."""
         real = Can.PROJECT in self.threat.can  # of numbered changes there is no gradient
-        return real and isinstance(self.data.x, Tensor) and self.model.outputs != "decisions"
+        return real and isinstance(self.data.first, Tensor) and self.model.outputs != "decisions"
 
 
 @dataclass(frozen=True)

@@ -165,12 +165,12 @@ def evaluation_mode(evidence: Evidence) -> CheckResult:
 def radius_and_range(evidence: Evidence) -> CheckResult:
     """eps against the width of the box, and the data against the box."""
     box, facts = evidence.model.box, threat_facts(evidence.threat, None)
-    if box is None or not isinstance(evidence.data.x, Tensor) or not _balls(evidence.threat):
+    if box is None or not isinstance(evidence.data.first, Tensor) or not _balls(evidence.threat):
         return CheckResult("not applicable", "The inputs have no numerical range, or the threat no radius.")
-    width, low, high = box[1] - box[0], float(evidence.data.x.min()), float(evidence.data.x.max())
+    width, (low, high) = box[1] - box[0], evidence.ends()
     radius = facts["spec"] if facts["radius"] is None else f"{facts['radius']:.6g}"
     text = f"Radius {radius} on a model range of [{box[0]:g}, {box[1]:g}]; the data lie in [{low:.4g}, {high:.4g}]."
-    problem = radius_problem(evidence.threat, box, evidence.data.x)
+    problem = radius_problem(evidence.threat, box, evidence.data.first)
     if problem:
         return CheckResult("fail", f"{text} {problem}", "Give range, data and radius in one unit.")
     if (high - low) < 0.2 * width:

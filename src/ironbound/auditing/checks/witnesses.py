@@ -60,7 +60,7 @@ def inside(evidence: Evidence) -> CheckResult:
     if len(places) == 0:
         return CheckResult("not applicable", "There are no witnesses.")
     rounding = (
-        isinstance(evidence.data.x, torch.Tensor) and evidence.model.box is not None and not evidence.model.random
+        isinstance(evidence.data.first, torch.Tensor) and evidence.model.box is not None and not evidence.model.random
     )
     largest, outside, fooled, close = 0.0, 0, 0, 0
     for some in places.split(PORTION):
