@@ -12,6 +12,7 @@ FEWEST = 5
 """Samples, all on one side, from which on an exact test at 95% sees a gain at all: 0.5^5 < 0.05."""
 
 
+FULL = " Or try more of these: --checks full."
 FIRST = 16
 """Survivors by margin over which a small gain may be spread: fewer than these looked at see less."""
 
@@ -63,8 +64,8 @@ class Paired:
 
     def judged(self, figure: float, text: str, advice: str) -> CheckResult:
         """Fails beyond the figure; passes only where the sample could have shown as little as that."""
-        needed = math.ceil(FEWEST * self.weight / figure)
-        return judged(self, figure, text, advice, f"Audit more samples: {needed:,} of these would do.")
+        needed = f"It takes {math.ceil(FEWEST * self.weight / figure):,} samples that are attacked: audit more."
+        return judged(self, figure, text, advice, needed)
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,8 @@ class Stratified:
 
     def judged(self, figure: float, text: str, advice: str) -> CheckResult:
         """Fails beyond the figure; passes only where the nearest could have shown as little as that."""
-        return judged(self, figure, text, advice, f"Audit {math.ceil(FEWEST / figure):,} samples or more.")
+        more = f"Audit {math.ceil(FEWEST / figure):,} samples or more."
+        return judged(self, figure, text, advice, more + (FULL if self.others > self.rest_looked else ""))
 
 
 def judged(found: Paired | Stratified, figure: float, text: str, advice: str, more: str) -> CheckResult:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import permutations
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ironbound import recipes
 from ironbound.auditing.checks.again import TURNS, cost_of, elsewhere, longer, steps_of, strongest, towards, turns_of
-from ironbound.auditing.checks.chance import Paired, Stratified
+from ironbound.auditing.checks.chance import FULL, Paired, Stratified
 from ironbound.auditing.checks.check import CheckResult, Evidence, check
 from ironbound.auditing.plan import Attacking
 from ironbound.core.attack import Attack
@@ -22,7 +22,7 @@ from ironbound.searches.guided import relayed
 
 MANY = 256
 """Survivors on which more steps and restarts are tried, at most."""
-NEAREST = 6
+NEAREST = 8
 """Of them the nearest to the boundary, at least; else half."""
 GAIN = 0.005
 TAIL, DIFFER = 10, 0.05
@@ -141,7 +141,8 @@ def converged(evidence: Evidence) -> CheckResult:
     stage = _to_try(evidence)
     if isinstance(stage, CheckResult):
         return stage
-    double, path = towards(longer(stage.single, 2), TURNS), towards(stage.single, 1).replace(restarts=1)
+    once = stage.single.replace(restarts=1)  # what is broken is broken, however often the plan had tried
+    double, path = towards(longer(once, 2), TURNS), towards(once, 1)
     most = evidence.afford(MANY, cost_of(double, path))
     gain, tail = _gain(evidence, stage, double, most), _tail(evidence, stage, min(most, PATHS))
     steps = steps_of(stage.single.search)
@@ -194,11 +195,12 @@ def objectives_agree(evidence: Evidence) -> CheckResult:
         return CheckResult("not applicable", "Nothing was left to attack.")
     stands = evidence.verdicts.count("undecided") / open_
     rows = cost_of(*attacks.values()) * (SOON + (1 - SOON) * stands)
-    most = evidence.afford(BOTH, int(rows), least=16)
+    most = evidence.afford(BOTH, int(rows), least=32)
     places = evidence.verdicts.places("broken", "undecided", most=most)
     found = {name: evidence.attack(attack, places).success.cpu() for name, attack in attacks.items()}
     standing = torch.from_numpy(evidence.verdicts.verdict[places.numpy()] == "undecided")
-    return _agreed(found, standing, open_ / len(evidence.verdicts))
+    judged = _agreed(found, standing, open_ / len(evidence.verdicts))
+    return replace(judged, next=judged.next + FULL) if judged.least and len(places) < min(open_, BOTH) else judged
 
 
 def _agreed(found: dict[str, Tensor], standing: Tensor, weight: float) -> CheckResult:

@@ -86,7 +86,7 @@ def planted(evidence: Evidence) -> CheckResult:
     unfit = _unfit(evidence)
     if unfit:
         return unfit
-    most = evidence.afford(PLANTS, DRAWS + cost_of(*(stage.single for stage in evidence.attacks)), least=4)
+    most = evidence.afford(PLANTS, DRAWS + cost_of(*(stage.single for stage in evidence.attacks)))
     places = evidence.verdicts.places("broken", "certified", "undecided", most=most)
     if len(places) == 0:
         return CheckResult("cannot tell", "No sample is right when clean.")
