@@ -273,6 +273,20 @@ def test_14_single_samples_of_a_stage_of_the_plan(climbed: bool, monkeypatch: py
     assert asked[0].tolist() == broken.tolist()
 
 
+@pytest.mark.parametrize(("broken", "entered", "said"), [
+    (0, 100, "pass"), (1, 8, "cannot tell"), (1, 100, "cannot tell"), (4, 100, "cannot tell"), (2, 8, "fail"), (8, 100, "fail"),
+])  # fmt: skip
+@pytest.mark.parametrize(("number", "name"), [(13, "fgsm"), (16, "noise")])
+def test_13_and_16_single_samples(number: int, name: str, broken: int, entered: int, said: str) -> None:
+    """A sample that a weak attack breaks by luck is no sign of masked gradients; more than one in fifty is."""
+    seen = evidence(digits_net(), Plan("p", (*WEAK.stages, Attacking(name, ib.recipes.fgsm(), witness=True))))
+    costs = {"entered": entered, "decided": broken, "forward": 0, "backward": 0, "seconds": 0.0}
+    judged = CHECKS[number].look(replace(seen, verdicts=replace(seen.verdicts, costs=[{name: costs}])))
+    assert judged.result == said
+    assert f"Of {entered} samples" in judged.evidence
+    assert ("They count as broken" in judged.evidence) == (broken > 0)
+
+
 # ------------------------------------------------------------------------------------------------------ confidence
 def _facts(result: str, least: float | None = None, severity: str = "amber") -> Any:
     facts = {"number": 9, "name": "converged", "severity": severity, "result": result}

@@ -38,7 +38,8 @@ def beats_black_box(evidence: Evidence) -> CheckResult:
     norms = {getattr(part, "norm", "") for part in getattr(evidence.threat, "parts", (evidence.threat,))}
     if not norms <= set(Square.norms):
         return CheckResult("not applicable", "Square is for balls of Linf, L2 and L1.")
-    return _without(evidence, Square, lambda: recipes.square(QUERIES), evidence.afford(FEW, QUERIES), f"Square with {QUERIES} queries")
+    what, most = f"Square with {QUERIES} queries", evidence.afford(FEW, QUERIES)
+    return _without(evidence, Square, lambda: recipes.square(QUERIES), most, what)
 
 
 @check(
@@ -78,7 +79,7 @@ def _judged(evidence: Evidence, places: Tensor, entered: int, text: str, counted
     still = "They count as broken." if counted else "They still count as undecided."
     if lower(len(places), entered) > SPARSE:
         return CheckResult("fail", f"{text} {still}", ADVICE)
-    if _climbed(evidence, places):
+    if _climbed(evidence, places[:HANDFUL]):
         text += (
             " APGD breaks them from other starts, too: the gradients lead there, but the plan's attacks are too weak."
         )
