@@ -13,7 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ironbound.auditing.checks.check import Evidence, grade, run_checks
+from ironbound.auditing.checks.budget import budget_of, cost_of
+from ironbound.auditing.checks.check import Evidence, run_checks
+from ironbound.auditing.checks.confidence import grade
 from ironbound.auditing.folder import RunFolder, locked
 from ironbound.auditing.gallery import keep_gallery, pictures
 from ironbound.auditing.plan import Plan
@@ -121,9 +123,9 @@ class Audit:
 
 def finish(
     folder: RunFolder, model: Model, data: Data, threat: PerturbationSet, plan: Plan,
-    *, seed: int = 0, rows: int | None = None, progress: Listener | None = None,
+    *, seed: int = 0, rows: int | None = None, extent: str = "budget", progress: Listener | None = None,
 ) -> Audit:  # fmt: skip
-    """Check a run whose pools are all there, and write audit.json and report.html.
+    """Check a run whose pools are all there, within a "budget" or in "full", and write audit.json and report.html.
 
     A shard is not checked: most checks need all samples, and are made when all shards are merged. Raises SoundnessAlarm,
     after writing, where a certified sample could be broken.
@@ -135,6 +137,7 @@ def finish(
         return unchecked(folder)
     if still := pending(folder):
         raise RunError(f"{folder.path} still lacks {still[0]}: go on with it by --resume.")
+    budget = budget_of(verdicts, extent)
     evidence = Evidence(
         model,
         data,
@@ -148,7 +151,7 @@ def finish(
     )
     with locked(folder.path):
         folder.unseal()
-        checks = run_checks(evidence, progress or silent)
+        checks = run_checks(evidence, progress or silent, budget)
         keep_gallery(folder.path, evidence)
         audit = _concluded(folder, verdicts, checks)
     if any(c["number"] == 28 and c["result"] == "fail" for c in checks):
@@ -198,10 +201,13 @@ def facts_of(folder: RunFolder, verdicts: Verdicts, checks: Sequence[Any]) -> di
         "bracket": {"low": certified.fraction, "high": attacked.fraction, "interval": [certified.low, attacked.high]},
         "verdicts": {name: verdicts.count(name) for name in VERDICTS},
         "stages": stages, "classes": by_class(verdicts, named), "slices": by_column(verdicts), "checks": list(checks),
-        "confidence": grade(list(checks)) if checks else _unchecked(folder),
+        "confidence": grade(list(checks), (attacked.high - attacked.low) / 2) if checks else _unchecked(folder),
         "pending": pending(folder),
         "notes": [*manifest.get("notes", []), *manifest["plan"].get("notes", [])],
-        "cost": {key: sum(stage[key] for stage in stages) for key in ("forward", "backward", "seconds", "cpu")},
+        "cost": {
+            **{key: sum(stage[key] for stage in stages) for key in ("forward", "backward", "seconds", "cpu")},
+            "checks": cost_of(checks),
+        },
         "pilot": _pilot(manifest),
         "seed": manifest["seed"], "environment": manifest["environment"], "fingerprints": manifest["fingerprints"],
         **({"shard": manifest["shard"]} if "shard" in manifest else {}),

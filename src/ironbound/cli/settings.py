@@ -36,6 +36,7 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_listed), Field(min_length=1)
 Limits = Annotated[tuple[float, float] | None, BeforeValidator(_limits)]
 Count = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_count)]
 Positive = Annotated[int, Field(ge=1)]
+CHECKS = "budget: they cost about half of what the verdicts do; full: they look at all they would like to"
 
 
 class Settings(BaseModel):
@@ -88,6 +89,7 @@ class RunSettings(ThreatSettings):
 
     rows: Positive | None = _key(None, "model rows in one pass; changes no verdict", "N")
     pool: Positive | None = _key(None, "samples in one part of the run folder: what a crash may cost", "N")
+    checks: Literal["budget", "full"] = _key("budget", CHECKS)
     shard: str | None = _key(None, "2/8: the second of eight parts, which ironbound merge puts together", "I/N")
 
 
@@ -142,6 +144,7 @@ class MergeSettings(VerifySettings):
     method: Names | None = _key(None, "the plan of the shards, where it is a file", "NAME")
     resume: bool = _key(False, "go on with a merge that was interrupted, or was made without the model")
     rows: Positive | None = _key(None, "model rows in one pass; changes no verdict", "N")
+    checks: Literal["budget", "full"] = _key("budget", CHECKS)
 
 
 S = TypeVar("S", bound=Settings)

@@ -35,11 +35,16 @@ def summarise(terminal: Terminal, facts: Any, folder: Any) -> None:
     for line in weakest(facts):
         terminal.say(line)
     _checks(terminal, facts)
-    cost = facts["cost"]
+    cost, apart = facts["cost"], facts["cost"].get("checks")
     terminal.say(
         f"Cost: {wording.count(cost['forward'])} forward and {wording.count(cost['backward'])} backward rows, "
         f"{wording.duration(cost['seconds'])}, {wording.duration(cost['cpu'])} of CPU."
     )
+    if apart:
+        terminal.say(
+            f"Checks: {wording.count(apart['forward'])} forward and {wording.count(apart['backward'])} backward rows, "
+            f"{wording.duration(apart['cpu'])} of computing."
+        )
     terminal.say(f"Report: {folder}/report.html")
 
 

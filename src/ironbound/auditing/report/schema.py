@@ -123,6 +123,10 @@ class Check(TypedDict):
     forward: NotRequired[int]
     """Model rows that the check ran."""
     backward: NotRequired[int]
+    cpu: NotRequired[float]
+    """CPU seconds that it took."""
+    least: NotRequired[float]
+    """Where it cannot tell for want of samples alone: the smallest gain that these could have shown, of the data set."""
 
 
 class Confidence(TypedDict):
@@ -132,13 +136,22 @@ class Confidence(TypedDict):
     text: str
 
 
+class ChecksCost(TypedDict):
+    """What all checks together ran and took."""
+
+    forward: int
+    backward: int
+    cpu: float
+
+
 class Cost(TypedDict):
-    """What the whole audit cost, its checks included."""
+    """What the stages cost that decided the verdicts; the checks stand apart."""
 
     forward: int
     backward: int
     seconds: float
     cpu: float
+    checks: NotRequired[ChecksCost]
 
 
 class Audit(TypedDict):
