@@ -33,6 +33,7 @@ def merge(
     method: str | Path | Attack | Cascade | Plan | None = None,
     samples: int | None = None,
     rows: int | None = None,
+    curve: bool | None = None,
     resume: bool = False,
     progress: Listener | None = None,
 ) -> Audit:
@@ -44,6 +45,7 @@ def merge(
     model, data: what the shards were made with (`data` whole, or with the same `samples`). The checks that end an audit
         need both; without them the run is written all the same, and its report says that the checks are pending.
     threat, method: those of the shards, where they have no name that the folders could say them by.
+    curve: as for `audit`; it needs the model.
     out: a new folder; `resume` goes on with a merge that was interrupted there, or was made without the model.
 
     Raises RunError where a shard is missing, named twice, not finished or altered, FingerprintMismatch where two are not of
@@ -77,7 +79,7 @@ def merge(
     whole = gathered(shards, out, resume)
     with locked(whole.path):  # what no shard could do alone
         last_stages(whole, loaded, Evaluation(wrapped, chosen, ready, seed, rows, progress=progress or silent))
-    return finish(whole, wrapped, loaded, chosen, plan, seed=seed, rows=rows, progress=progress)
+    return finish(whole, wrapped, loaded, chosen, plan, seed=seed, rows=rows, curve=curve, progress=progress)
 
 
 def _plan(run: RunFolder, method: Any, threat: PerturbationSet) -> Plan:

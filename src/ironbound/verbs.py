@@ -144,6 +144,7 @@ def audit(
     rows: int | None = None,
     pool: int | None = None,
     shard: str | None = None,
+    curve: bool | None = None,
     resume: bool = False,
     progress: Listener | None = None,
     origin: dict[str, Any] | None = None,
@@ -159,6 +160,8 @@ def audit(
     pool: samples per part of the folder: what a crash may cost. It changes no verdict.
     shard: "2/8" audits every eighth pool, from the second on, of the same data, into a folder of its own; all eight,
         wherever they were made, are put together by `merge`, which also makes the checks.
+    curve: whether robust accuracy against radius follows the verdicts, for up to half of their passes; None: as the plan
+        says ("standard" does). It changes no verdict, and can be added to a finished run with `resume`.
     origin: how to load model and data again, kept in the manifest.
 
     Raises errors about data, model and folder before the first pool; SoundnessAlarm if a certified sample is broken.
@@ -179,7 +182,7 @@ def audit(
         wrapped, loaded, chosen, plan, out,
         seed=seed, rows=rows, pool=pool, shard=part, resume=resume, progress=progress, origin=origin,
     )  # fmt: skip
-    return finish(folder, wrapped, loaded, chosen, plan, seed=seed, rows=rows, progress=progress)
+    return finish(folder, wrapped, loaded, chosen, plan, seed=seed, rows=rows, curve=curve, progress=progress)
 
 
 def verify(

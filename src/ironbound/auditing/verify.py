@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ironbound.auditing.audit import Audit, facts_of
+from ironbound.auditing.curve.recheck import Recheck
 from ironbound.auditing.folder import RunFolder
 from ironbound.auditing.inside import points_of
 from ironbound.auditing.manifest import (
@@ -102,6 +103,8 @@ def verify(
         _check_certificates(model, rows_.of_rows(threat, where[at]), verdicts, at, x, y, found)
         tell(Event("verify", start + len(at), len(where)))
     _check_witnesses(folder, model, data, threat, verdicts, place, found)
+    good = lambda *claims: _good(folder, model, *claims)
+    found.failures += Recheck(folder, model, data, threat, verdicts, place, good).failures()
     _check_counts(folder, verdicts, found)
     return found
 
@@ -115,7 +118,7 @@ def _check_files(folder: RunFolder, found: Verification) -> None:
         found.failures.append("digests.json is missing, so no change could be noticed; go on with the run by --resume")
     found.failures += [f"{name} was altered or taken away since the run finished" for name in folder.altered()]
     for name in folder.added():
-        if name.startswith(("results/", "witnesses/")):
+        if name.startswith(("results/", "witnesses/", "curve/")):
             found.failures.append(f"{name} was not written by the run")
         else:
             found.warnings.append(f"{name} does not belong to the run; it was not looked at.")
@@ -285,7 +288,7 @@ def _check_counts(folder: RunFolder, verdicts: Verdicts, found: Verification) ->
     if not (folder.path / "audit.json").exists():
         return
     facts = Audit.load(folder.path).facts
-    again = facts_of(folder, verdicts, facts["checks"])
+    again = facts_of(folder, verdicts, facts["checks"], facts.get("curve"))
     for name in again:
         if name not in facts or facts[name] != again[name]:
             found.failures.append(f"audit.json: {name!r} does not follow from the results")
