@@ -27,7 +27,7 @@ from ironbound.auditing.verdicts import Verdicts
 from ironbound.certification.graph import trace
 from ironbound.certification.ibp import Ibp
 from ironbound.certification.margins import Margins
-from ironbound.core.errors import SoundnessAlarm
+from ironbound.core.errors import RunError, SoundnessAlarm
 from ironbound.core.progress import Event
 from ironbound.core.store import read_tensors, write_tensors
 from ironbound.recipes import noise, pgd
@@ -302,7 +302,7 @@ def test_a_truncated_part_is_refused(tmp_path: Path) -> None:
     _stopped(folder, 1)
     part = folder / "curve" / "part-00000.parquet"
     part.write_bytes(part.read_bytes()[:-40])
-    with pytest.raises(ib.errors.RunError, match=r"part-00000.parquet cannot be read as part of a curve.*take it away"):
+    with pytest.raises(RunError, match=r"part-00000.parquet cannot be read as part of a curve.*take it away"):
         audited(folder, resume=True)
 
 
