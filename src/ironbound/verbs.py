@@ -161,7 +161,7 @@ def audit(
     shard: "2/8" audits every eighth pool, from the second on, of the same data, into a folder of its own; all eight,
         wherever they were made, are put together by `merge`, which also makes the checks.
     curve: whether robust accuracy against radius follows the verdicts, for up to half of their passes; None: as the plan
-        says ("standard" does). It changes no verdict, and can be added to a finished run with `resume`.
+        says ("standard" and "thorough" do). It changes no verdict, and can be added to a finished run with `resume`.
     origin: how to load model and data again, kept in the manifest.
 
     Raises errors about data, model and folder before the first pool; SoundnessAlarm if a certified sample is broken.

@@ -30,7 +30,7 @@ from ironbound.certification.margins import Margins
 from ironbound.core.errors import RunError, SoundnessAlarm
 from ironbound.core.progress import Event
 from ironbound.core.store import read_tensors, write_tensors
-from ironbound.recipes import noise, pgd
+from ironbound.recipes import fgsm, noise, pgd
 from ironbound.sets import L2, Linf
 from report_samples import share
 
@@ -194,6 +194,15 @@ def test_its_cost_is_that_of_its_passes(finished: Path) -> None:
     assert stages["forward"] == sum(stage["forward"] for stage in Audit.load(finished).facts["stages"])
 
 
+def test_witnesses_of_stages_that_wait_for_all_pools_are_its_starts_too(tmp_path: Path) -> None:
+    stages = (Attacking("fgsm", fgsm()), Attacking("pgd", pgd(steps=20), most=40))
+    report = audited(tmp_path / "r", "linf:0.1", Plan("waiting", stages, curve=True))
+    assert "broken" in report.details.stage_rows("pgd")["verdict"]
+    curve = report.facts["curve"]
+    assert curve["attacked"][OWN] == report.facts["attacked"]
+    assert ib.verify(report.folder, net(), digits(SAMPLES)).holds
+
+
 # ---------------------------------------------------------------------------------------------------- where there is none
 class Decided(nn.Module):
     def __init__(self) -> None:
@@ -241,6 +250,7 @@ def test_plans_say_whether_they_have_one() -> None:
     from ironbound.names import plan_named
 
     assert plan_named("standard").curve
+    assert plan_named("thorough").curve
     assert not plan_named("quick").curve
     assert not plan_named("pgd").curve
 
