@@ -8,7 +8,7 @@ import torch
 from scipy.stats import beta
 
 from ironbound.auditing.report.pictures import Picture
-from ironbound.auditing.report.schema import Audit, Check, GroupFacts, Result, Severity, Share, Stage
+from ironbound.auditing.report.schema import Audit, Check, Curve, GroupFacts, Result, Severity, Share, Stage
 
 
 def share(count: int, total: int) -> Share:
@@ -111,6 +111,21 @@ def audit(
         "seed": 0,
         "environment": {"python": "3.11.7", "torch": "2.13.0", "device": "cpu"},
         "fingerprints": {"plan": "sha256:" + "09" * 32, "code": "sha256:" + "7c" * 32},
+    }
+
+
+def curve(attacked: list[int], certified: list[int], total: int = 1000, samples: int | None = None) -> Curve:
+    """A curve with these counts at the radii 0, 0.1, 0.2, ..., the fourth of which is the threat's."""
+    samples = total if samples is None else samples
+    return {
+        "radii": [round(0.1 * k, 1) for k in range(len(attacked))],
+        "own": 3,
+        "steps": 10,
+        "samples": samples,
+        "total": total,
+        "attacked": [share(count, samples) for count in attacked],
+        "certified": [share(count, samples) for count in certified],
+        "cost": {"forward": 12_345, "backward": 11_111, "cpu": 7.5},
     }
 
 

@@ -33,6 +33,7 @@ def merge(
     method: str | Path | Attack | Cascade | Plan | None = None,
     samples: int | None = None,
     rows: int | None = None,
+    curve: bool | None = None,
     resume: bool = False,
     checks: str = "budget",
     progress: Listener | None = None,
@@ -46,6 +47,7 @@ def merge(
         need both; without them the run is written all the same, and its report says that the checks are pending.
     threat, method: those of the shards, where they have no name that the folders could say them by.
     checks: "budget" or "full", as for `audit`.
+    curve: as for `audit`; it needs the model.
     out: a new folder; `resume` goes on with a merge that was interrupted there, or was made without the model.
 
     Raises RunError where a shard is missing, named twice, not finished or altered, FingerprintMismatch where two are not of
@@ -80,7 +82,9 @@ def merge(
     whole = gathered(shards, out, resume)
     with locked(whole.path):  # what no shard could do alone
         last_stages(whole, loaded, Evaluation(wrapped, chosen, ready, seed, rows, progress=progress or silent))
-    return finish(whole, wrapped, loaded, chosen, plan, seed=seed, rows=rows, extent=extent, progress=progress)
+    return finish(
+        whole, wrapped, loaded, chosen, plan, seed=seed, rows=rows, extent=extent, curve=curve, progress=progress
+    )
 
 
 def _plan(run: RunFolder, method: Any, threat: PerturbationSet) -> Plan:

@@ -144,6 +144,7 @@ def audit(
     rows: int | None = None,
     pool: int | None = None,
     shard: str | None = None,
+    curve: bool | None = None,
     resume: bool = False,
     checks: str = "budget",
     progress: Listener | None = None,
@@ -162,6 +163,8 @@ def audit(
         wherever they were made, are put together by `merge`, which also makes the checks.
     checks: "budget" for about half of what the verdicts cost, "full" for as many samples as each check would like to see;
         they change no verdict, and `resume` makes them again.
+    curve: whether robust accuracy against radius follows the verdicts, for up to half of their passes; None: as the plan
+        says ("standard" and "thorough" do). It changes no verdict, and can be added to a finished run with `resume`.
     origin: how to load model and data again, kept in the manifest.
 
     Raises errors about data, model and folder before the first pool; SoundnessAlarm if a certified sample is broken.
@@ -183,7 +186,9 @@ def audit(
         wrapped, loaded, chosen, plan, out,
         seed=seed, rows=rows, pool=pool, shard=part, resume=resume, progress=progress, origin=origin,
     )  # fmt: skip
-    return finish(folder, wrapped, loaded, chosen, plan, seed=seed, rows=rows, extent=extent, progress=progress)
+    return finish(
+        folder, wrapped, loaded, chosen, plan, seed=seed, rows=rows, extent=extent, curve=curve, progress=progress
+    )
 
 
 def verify(

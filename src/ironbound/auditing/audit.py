@@ -16,6 +16,8 @@ from torch import Tensor
 from ironbound.auditing.checks.budget import budget_of, cost_of
 from ironbound.auditing.checks.check import Evidence, run_checks
 from ironbound.auditing.checks.confidence import grade
+from ironbound.auditing.curve.draw import UNSOUND, curve_of
+from ironbound.auditing.curve.parts import remove
 from ironbound.auditing.folder import RunFolder, locked
 from ironbound.auditing.gallery import keep_gallery, pictures
 from ironbound.auditing.plan import Plan
@@ -88,6 +90,11 @@ class Audit:
         return list(self.facts["checks"])
 
     @property
+    def curve(self) -> dict[str, Any] | None:
+        """Robust accuracy against radius (see report/schema.py), or why there is none; None where it was not asked for."""
+        return self.facts.get("curve")
+
+    @property
     def pictures(self) -> list[Any]:
         """The gallery of the report."""
         return pictures(self.folder, self.facts)
@@ -123,9 +130,12 @@ class Audit:
 
 def finish(
     folder: RunFolder, model: Model, data: Data, threat: PerturbationSet, plan: Plan,
-    *, seed: int = 0, rows: int | None = None, extent: str = "budget", progress: Listener | None = None,
+    *, seed: int = 0, rows: int | None = None, extent: str = "budget", curve: bool | None = None,
+    progress: Listener | None = None,
 ) -> Audit:  # fmt: skip
     """Check a run whose pools are all there, within a "budget" or in "full", and write audit.json and report.html.
+
+    curve: whether robust accuracy against radius is found too; None: as the plan says.
 
     A shard is not checked: most checks need all samples, and are made when all shards are merged. Raises SoundnessAlarm,
     after writing, where a certified sample could be broken.
@@ -153,8 +163,10 @@ def finish(
         folder.unseal()
         checks = run_checks(evidence, progress or silent, budget)
         keep_gallery(folder.path, evidence)
-        audit = _concluded(folder, verdicts, checks)
-    if any(c["number"] == 28 and c["result"] == "fail" for c in checks):
+        unsound = any(c["number"] == 28 and c["result"] == "fail" for c in checks)
+        against_radius = curve_of(folder, evidence, plan.curve if curve is None else curve, unsound, progress or silent)
+        audit = _concluded(folder, verdicts, checks, against_radius)
+    if unsound or against_radius == UNSOUND:
         raise SoundnessAlarm(
             f"certified samples were broken: no certificate of {folder.path} can be believed. The run is kept as evidence; "
             "please report it with the folder."
@@ -166,18 +178,23 @@ def unchecked(folder: RunFolder) -> Audit:
     """Write audit.json and report.html of a run whose pools are all there, and leave the checks for later."""
     with locked(folder.path):
         folder.unseal()
+        remove(folder)
         return _concluded(folder, Verdicts.of(folder), [])
 
 
-def _concluded(folder: RunFolder, verdicts: Verdicts, checks: Sequence[Any]) -> Audit:
-    audit = Audit(folder.path, facts_of(folder, verdicts, checks))
+def _concluded(
+    folder: RunFolder, verdicts: Verdicts, checks: Sequence[Any], curve: dict[str, Any] | None = None
+) -> Audit:
+    audit = Audit(folder.path, facts_of(folder, verdicts, checks, curve))
     write_json(folder.path / "audit.json", audit.facts)
     write_bytes(folder.path / "report.html", audit.to_html().encode())
     folder.seal()
     return audit
 
 
-def facts_of(folder: RunFolder, verdicts: Verdicts, checks: Sequence[Any]) -> dict[str, Any]:
+def facts_of(
+    folder: RunFolder, verdicts: Verdicts, checks: Sequence[Any], curve: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """Everything a report says, as plain data (see report/schema.py)."""
     manifest = folder.manifest
     clean, attacked, certified = verdicts.clean, verdicts.attacked, verdicts.certified
@@ -211,6 +228,7 @@ def facts_of(folder: RunFolder, verdicts: Verdicts, checks: Sequence[Any]) -> di
         "pilot": _pilot(manifest),
         "seed": manifest["seed"], "environment": manifest["environment"], "fingerprints": manifest["fingerprints"],
         **({"shard": manifest["shard"]} if "shard" in manifest else {}),
+        **({"curve": curve} if curve is not None else {}),
     }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ironbound.auditing.audit import Audit, facts_of
+from ironbound.auditing.curve.recheck import Recheck
 from ironbound.auditing.folder import RunFolder
 from ironbound.auditing.inside import points_of
 from ironbound.auditing.manifest import (
@@ -25,7 +26,7 @@ from ironbound.auditing.run import storable
 from ironbound.auditing.shards import Shard, places_of, pools_of, samples_of
 from ironbound.auditing.stages import contradictions
 from ironbound.auditing.survivors import misplaced
-from ironbound.auditing.verdicts import Verdicts
+from ironbound.auditing.verdicts import Places, Verdicts
 from ironbound.certification.catalogue import ENTRIES
 from ironbound.certification.certificates import prove
 from ironbound.core import rows as rows_
@@ -110,20 +111,10 @@ def verify(
         _check_certificates(folder, model, rows_.of_rows(threat, where[at]), verdicts, at, x, y, found)
         tell(Event("verify", start + len(at), len(where)))
     _check_witnesses(folder, model, data, threat, verdicts, place, found)
+    good = lambda *claims: _good(folder, model, *claims)
+    found.failures += Recheck(folder, model, data, threat, verdicts, place, good).failures()
     _check_counts(folder, verdicts, found)
     return found
-
-
-class Places:
-    """From the numbers of rows to their places in the data: a dict of a million takes a hundred megabytes."""
-
-    def __init__(self, numbers: np.ndarray[Any, Any]) -> None:
-        self.numbers, self.order = numbers, np.argsort(numbers, kind="stable")
-        self.ascending = numbers[self.order]
-
-    def of(self, numbers: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """The places of rows that there are."""
-        return self.order[np.searchsorted(self.ascending, numbers)]
 
 
 def _check_files(folder: RunFolder, found: Verification) -> None:
@@ -138,7 +129,7 @@ def _check_files(folder: RunFolder, found: Verification) -> None:
         return
     found.failures += [f"{name} was altered or taken away since the run finished" for name in folder.altered()]
     for name in folder.added():
-        if name.startswith(("results/", "witnesses/")):
+        if name.startswith(("results/", "witnesses/", "curve/")):
             found.failures.append(f"{name} was not written by the run")
         else:
             found.warnings.append(f"{name} does not belong to the run; it was not looked at.")
@@ -324,7 +315,7 @@ def _check_counts(folder: RunFolder, verdicts: Verdicts, found: Verification) ->
     if not (folder.path / "audit.json").exists():
         return
     facts = Audit.load(folder.path).facts
-    again = facts_of(folder, verdicts, facts["checks"])
+    again = facts_of(folder, verdicts, facts["checks"], facts.get("curve"))
     for name in again:
         if name not in facts or facts[name] != again[name]:
             found.failures.append(f"audit.json: {name!r} does not follow from the results")

@@ -91,6 +91,7 @@ class RunSettings(ThreatSettings):
     pool: Positive | None = _key(None, "samples in one part of the run folder: what a crash may cost", "N")
     checks: Literal["budget", "full"] = _key("budget", CHECKS)
     shard: str | None = _key(None, "2/8: the second of eight parts, which ironbound merge puts together", "I/N")
+    curve: bool | None = _key(None, "find robust accuracy against radius too; by default as the plan says")
 
 
 class AttackSettings(RunSettings):
@@ -142,6 +143,7 @@ class MergeSettings(VerifySettings):
 
     out: str = _key(..., "the folder of the whole run", "FOLDER")
     method: Names | None = _key(None, "the plan of the shards, where it is a file", "NAME")
+    curve: bool | None = _key(None, "find robust accuracy against radius too; by default as the plan says")
     resume: bool = _key(False, "go on with a merge that was interrupted, or was made without the model")
     rows: Positive | None = _key(None, "model rows in one pass; changes no verdict", "N")
     checks: Literal["budget", "full"] = _key("budget", CHECKS)

@@ -18,6 +18,8 @@ PLAIN = {"certified": "#", "undecided": "=", "broken": "-", "wrong": "."}
 WIDTH = 60
 ROOMY = 105
 """Columns from which on a table has room for bars."""
+SHOWN = 7
+"""Radii of the curve that fit into 80 columns."""
 CHECKS = {"fail": "failed", "cannot tell": "could not tell"}
 RED = {"red": "bold red", "amber": "yellow", "info": "cyan"}
 
@@ -34,6 +36,7 @@ def summarise(terminal: Terminal, facts: Any, folder: Any) -> None:
     terminal.out.print(_verdicts(facts))
     for line in weakest(facts):
         terminal.say(line)
+    _curve(terminal, facts)
     _checks(terminal, facts)
     cost, apart = facts["cost"], facts["cost"].get("checks")
     terminal.say(
@@ -109,6 +112,26 @@ def _verdicts(facts: Any) -> Any:
             Text(interval), Text(MEANINGS[part], style="dim"),
         )  # fmt: skip
     return table
+
+
+def _curve(terminal: Terminal, facts: Any) -> None:
+    """Both ends of the bracket at some radii, where the audit has a curve; the report has all of them."""
+    from rich.table import Table
+    from rich.text import Text
+
+    curve = facts.get("curve", {})
+    if "radii" not in curve:
+        return
+    table, own = Table(box=None, show_header=False, padding=(0, 2, 0, 0)), curve["own"]
+    shown_ = [k for k in range(len(curve["radii"])) if (k - own) % 2 == 0 or k > own][-SHOWN:]
+    table.add_row(Text("radius"), *(Text(f"{curve['radii'][k]:.3g}", style="bold" if k == own else "") for k in shown_))
+    for kind in ("attacked", "certified"):
+        table.add_row(Text(kind), *(Text(wording.percent(curve[kind][k]["fraction"])) for k in shown_))
+    terminal.say()
+    terminal.say(
+        f"Against radius, on {curve['samples']:,} of {curve['total']:,} samples (the report has the intervals):"
+    )
+    terminal.out.print(table)
 
 
 def _checks(terminal: Terminal, facts: Any) -> None:

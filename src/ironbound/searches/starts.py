@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
 from ironbound.core.errors import CompositionError, UsageError
 from ironbound.core.protocols import Can, Points, Task
-from ironbound.core.rows import column
+from ironbound.core.rows import column, take
 from ironbound.searches.moves.move import norm_of
 
 
@@ -134,3 +134,17 @@ class Sparse:
         x, width = region.identity(), 1.0 if region.box is None else region.box[1] - region.box[0]
         noise = task.rng.fold("start").normal(tuple(x.shape[1:]), x.dtype)
         return region.project(torch.add(x, noise, alpha=width))
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """Start at given points, brought into the set: where another search ended, in a ball of another radius."""
+
+    points: Points
+    """One a problem, in the order of the problems."""
+
+    needs = Can.PROJECT
+
+    def __call__(self, task: Any) -> Points:
+        """The nearest point of the set to each, for the problems that are in the task."""
+        return task.region.project(take(self.points, task.problems))

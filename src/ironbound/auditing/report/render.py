@@ -89,6 +89,8 @@ def _view(prefix: str, name: str, audit: Audit, gallery: Sequence[Picture], room
         "state": wording.checks_state(audit),
         "bracket": pictures.bracket(audit, prefix),
         "summary": pictures.bracket(audit, f"{prefix}s"),
+        "curve": pictures.curve(audit, prefix),
+        "against_radius": wording.against_radius(audit),
         "parts": pictures.PARTS,
         "total": sum(audit["verdicts"][part] for part in pictures.PARTS),
         "figures": [{**figure, "size": wording.size(audit, figure["picture"].size)} for figure in shown],

@@ -154,6 +154,32 @@ class Cost(TypedDict):
     checks: NotRequired[ChecksCost]
 
 
+class CurveCost(TypedDict):
+    """What the curve cost, beside the stages: model rows, and seconds of the processor."""
+
+    forward: int
+    backward: int
+    cpu: float
+
+
+class Curve(TypedDict, total=False):
+    """Both ends of the bracket at each of several radii, on some or all samples; or only why there is none."""
+
+    left_out: str
+    radii: list[float]
+    """Ascending from 0, where both ends are what is right when clean."""
+    own: int
+    """Which of them is the threat's."""
+    steps: int
+    """Of each search at another radius."""
+    samples: int
+    """Those with the smallest keys, of the `total` that the audit has."""
+    total: int
+    attacked: list[Share]
+    certified: list[Share]
+    cost: CurveCost
+
+
 class Audit(TypedDict):
     """Everything that a report needs to know."""
 
@@ -181,5 +207,6 @@ class Audit(TypedDict):
     seed: int
     environment: dict[str, str]
     fingerprints: dict[str, str]
+    curve: NotRequired[Curve]
     shard: NotRequired[dict[str, int]]
     """Which part of an audit this is: number, of."""
