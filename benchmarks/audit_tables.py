@@ -8,6 +8,7 @@ HEAD = (
     "| net, radius (Linf) | images | clean | certified <= true <= attacked (95% interval) | AutoAttack | only we broke "
     "| only AutoAttack broke | verdict stages, CPU s | AutoAttack, CPU s | ratio | checks; curve; all else, CPU s |"
 )
+NETS = "| net | weights | training | CPU s of it | right when clean |"
 STAGES = "| net | stage | kind | entered | decided | rows forward | rows backward | CPU s |"
 ALARMS = "| net | grade | red | amber and info | cannot tell |"
 
@@ -37,6 +38,7 @@ def page(lines: list[dict[str, Any]]) -> str:
     plans = ", ".join(sorted({line["plan"]["name"] for line in lines}))
     parts = [
         f"Plan `{plans}`, measured {days} at {commits}.",
+        _table(NETS, [_net(line) for line in lines]),
         _table(HEAD, [_main(line) for line in lines]), _sentence(lines),
         "Checks that did not pass, by number (docs/checks.md): red ones on robust nets are false alarms.",
         _table(ALARMS, [_alarms(line) for line in lines]),
@@ -48,6 +50,12 @@ def page(lines: list[dict[str, Any]]) -> str:
 
 def _table(head: str, rows: list[str]) -> str:
     return "\n".join([head, "|" + "---|" * (head.count("|") - 1), *rows])
+
+
+def _net(line: dict[str, Any]) -> str:
+    net, clean = line["net"], line["clean"]
+    cpu = "-" if net["cpu"] is None else f"{net['cpu']:.0f}"
+    return f"| {line['case']} | {net['weights']:,} | {net['training']} | {cpu} | {clean['count']} of {clean['total']} |"
 
 
 def _main(line: dict[str, Any]) -> str:

@@ -17,7 +17,7 @@ import audit_tables
 import numpy as np
 import peer
 from cases import Chosen
-from nets import NAMES, cache, case, slug
+from nets import NAMES, cache, case, described, slug
 from timing import machine
 from torch import Tensor, nn
 
@@ -69,7 +69,7 @@ def _compared(name: str, chosen: Chosen) -> dict[str, Any]:
         print(f"{name}: the peer runs first, once", flush=True)
         theirs = peer.measured(name)
     net, x, y, eps = case(name)
-    line = {"case": name, "eps": eps, **_audited(name, net, x, y, eps, chosen)}
+    line = {"case": name, "eps": eps, "net": described(name, net), **_audited(name, net, x, y, eps, chosen)}
     broken = np.isin(line.pop("verdict"), ("wrong", "broken"))
     if theirs is not None:
         proven = line.pop("proven")

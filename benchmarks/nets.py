@@ -124,7 +124,7 @@ TRAINED = {
     "mnist standard 0.1": Recipe(cnn_a, training_named("standard", epochs=6, batch=128, rate=1e-3), 0.1),
     "mnist pgd 0.1": Recipe(cnn_a, _pgd(8), 0.1),
     "mnist pgd 0.3": Recipe(cnn_a, _pgd(6), 0.3, start="mnist pgd 0.2"),
-    "mnist ibp 0.2": Recipe(cnn_a, training_named("ibp", epochs=30, batch=128, rate=2e-3), 0.2, fit=20_000),
+    "mnist ibp 0.2": Recipe(cnn_a, training_named("ibp", epochs=25, batch=100, rate=2e-3), 0.2),
     "cifar resnet 4/255": Recipe(resnet, _pgd(8, steps=5), 4 / 255, "cifar10", images=500),
 }
 STEPS = {"mnist pgd 0.2": Recipe(cnn_a, _pgd(2), 0.2, start="mnist pgd 0.1")}
@@ -146,6 +146,22 @@ def case(name: str) -> tuple[nn.Module, Tensor, Tensor, float]:
     net = recipe.make().eval().requires_grad_(False)
     net.load_state_dict(load_file(weights_of(name)))
     return net, data.x, data.y, recipe.eps
+
+
+def described(name: str, net: nn.Module) -> dict[str, Any]:
+    """For the table of nets: how many weights, and how it was trained."""
+    weights = sum(parameter.numel() for parameter in net.parameters())
+    if name in GIVEN:
+        return {"weights": weights, "training": f"adversarial, as published ({GIVEN[name][0]})", "cpu": None}
+    recipe = (TRAINED | STEPS)[name]
+    words = {"standard": "standard", "ibp": "interval bounds, {:g}", "pgd": "adversarial, {:g}"}
+    text = words[recipe.training.objective.name].format(recipe.eps)
+    text += f": {recipe.training.epochs} epochs of {recipe.fit:,} images"
+    cpu = json.loads(weights_of(name).with_suffix(".train.json").read_text())["cpu"]
+    if recipe.start is not None:
+        before = described(recipe.start, net)
+        text, cpu = f"{before['training']}; then {text}", cpu + before["cpu"]
+    return {"weights": weights, "training": text, "cpu": cpu}
 
 
 def slug(name: str) -> str:
