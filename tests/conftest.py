@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
+from multiprocessing.util import get_temp_dir
 
 import pytest
 
@@ -15,6 +17,20 @@ def few_queries() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(blackbox, "QUERIES", 20)
         patch.setattr(blackbox, "DECISIONS", 20)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_temporaries(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Runs without a folder make one among the temporary files, for users to keep; those of the tests go away."""
+    tmp_path_factory.getbasetemp()  # these two stay where they are: pytest and multiprocessing clear them themselves
+    get_temp_dir()
+    with (
+        tempfile.TemporaryDirectory(prefix="ironbound-tests-", ignore_cleanup_errors=True) as place,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("TMPDIR", place)  # of the processes that tests start
+        patch.setattr(tempfile, "tempdir", place)
         yield
 
 

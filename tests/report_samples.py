@@ -8,7 +8,7 @@ import torch
 from scipy.stats import beta
 
 from ironbound.auditing.report.pictures import Picture
-from ironbound.auditing.report.schema import Audit, Check, ClassFacts, Result, Severity, Share, Stage
+from ironbound.auditing.report.schema import Audit, Check, Curve, GroupFacts, Result, Severity, Share, Stage
 
 
 def share(count: int, total: int) -> Share:
@@ -29,12 +29,16 @@ def check(number: int, result: Result = "pass", severity: Severity = "amber", **
     return {"number": number, "result": result, "severity": severity, **(facts | words)}  # type: ignore[typeddict-item]
 
 
-def classes(names: list[str], total: int, certified: float, attacked: float, clean: float) -> list[ClassFacts]:
+def group(name: str, total: int, clean: int, attacked: int, certified: int) -> GroupFacts:
+    """A class or slice with these counts."""
+    shares = {"clean": share(clean, total), "attacked": share(attacked, total), "certified": share(certified, total)}
+    return {"name": name, "total": total, **shares}  # type: ignore[typeddict-item]
+
+
+def classes(names: list[str], total: int, certified: float, attacked: float, clean: float) -> list[GroupFacts]:
     each = total // len(names)
-    return [
-        {"name": n, "total": each, "clean": clean, "attacked": max(0.0, attacked - 0.02 * i), "certified": certified}
-        for i, n in enumerate(names)
-    ]
+    held = [round(each * max(0.0, attacked - 0.02 * i)) for i in range(len(names))]
+    return [group(n, each, round(each * clean), h, round(each * certified)) for n, h in zip(names, held, strict=True)]
 
 
 def audit(
@@ -52,7 +56,7 @@ def audit(
     bottom, top, clean = share(certified, total), share(certified + undecided, total), share(total - wrong, total)
     chosen = [check(n) for n in range(1, 11)] + [check(n, "cannot tell") for n in (11, 12)]
     stages: list[Stage] = [
-        {"name": n, "kind": k, "entered": e, "decided": d, "forward": f, "backward": b, "seconds": s}  # type: ignore[typeddict-item]
+        {"name": n, "kind": k, "entered": e, "decided": d, "forward": f, "backward": b, "seconds": s, "cpu": 2 * s}  # type: ignore[typeddict-item]
         for n, k, e, d, f, b, s in [
             ("clean", "clean", total, wrong, total, 0, 0.21),
             ("ibp", "bound", total - wrong, certified // 2, 2 * total, 0, 0.9),
@@ -61,7 +65,7 @@ def audit(
         ]
     ]
     return {
-        "schema": 1,
+        "schema": 2,
         "ironbound": "0.1.0",
         "created": "2026-11-02T09:30:00Z",
         "title": title,
@@ -97,12 +101,31 @@ def audit(
         "verdicts": {"wrong": wrong, "broken": broken, "certified": certified, "undecided": undecided},
         "stages": stages,
         "classes": classes(names, total, bottom["fraction"], top["fraction"], clean["fraction"]),
+        "slices": [
+            {"column": "hospital", "groups": [group("north", 60, 59, 41, 20), group("south", 9, 8, 1, 0)], "note": ""},
+            {"column": "patient", "groups": [], "note": "It has 1,000 values, too many for slices."},
+        ],
         "checks": chosen if checks is None else checks,
         "confidence": {"grade": "moderate", "text": "Most questions were answered; two need more samples."},
-        "cost": {"forward": 73_420, "backward": 69_710, "seconds": 4_261.4},
+        "cost": {"forward": 73_420, "backward": 69_710, "seconds": 4_261.4, "cpu": 8_522.8},
         "seed": 0,
         "environment": {"python": "3.11.7", "torch": "2.13.0", "device": "cpu"},
         "fingerprints": {"plan": "sha256:" + "09" * 32, "code": "sha256:" + "7c" * 32},
+    }
+
+
+def curve(attacked: list[int], certified: list[int], total: int = 1000, samples: int | None = None) -> Curve:
+    """A curve with these counts at the radii 0, 0.1, 0.2, ..., the fourth of which is the threat's."""
+    samples = total if samples is None else samples
+    return {
+        "radii": [round(0.1 * k, 1) for k in range(len(attacked))],
+        "own": 3,
+        "steps": 10,
+        "samples": samples,
+        "total": total,
+        "attacked": [share(count, samples) for count in attacked],
+        "certified": [share(count, samples) for count in certified],
+        "cost": {"forward": 12_345, "backward": 11_111, "cpu": 7.5},
     }
 
 

@@ -33,7 +33,9 @@ def merge(
     method: str | Path | Attack | Cascade | Plan | None = None,
     samples: int | None = None,
     rows: int | None = None,
+    curve: bool | None = None,
     resume: bool = False,
+    checks: str = "budget",
     progress: Listener | None = None,
 ) -> Audit:
     """Put all shards of an audit together: verdicts, witnesses and figures are those of the undivided run.
@@ -44,6 +46,8 @@ def merge(
     model, data: what the shards were made with (`data` whole, or with the same `samples`). The checks that end an audit
         need both; without them the run is written all the same, and its report says that the checks are pending.
     threat, method: those of the shards, where they have no name that the folders could say them by.
+    checks: "budget" or "full", as for `audit`.
+    curve: as for `audit`; it needs the model.
     out: a new folder; `resume` goes on with a merge that was interrupted there, or was made without the model.
 
     Raises RunError where a shard is missing, named twice, not finished or altered, FingerprintMismatch where two are not of
@@ -52,6 +56,7 @@ def merge(
     >>> report = merge(["runs/a", "runs/b"], net, (x, y), out="runs/whole")  # doctest: +SKIP
     """
     from ironbound.auditing.audit import finish, unchecked
+    from ironbound.auditing.checks.budget import extent_of
     from ironbound.auditing.folder import locked
     from ironbound.auditing.gather import fitting, gathered
     from ironbound.auditing.manifest import fingerprints
@@ -62,7 +67,7 @@ def merge(
 
     if (model is None) != (data is None):
         raise UsageError("the checks need model and data, both or neither of them; got one.")
-    shards = fitting(folders)
+    extent, shards = extent_of(checks), fitting(folders)
     if model is None:
         return unchecked(gathered(shards, out, resume))
     recorded = shards[0].manifest
@@ -77,7 +82,9 @@ def merge(
     whole = gathered(shards, out, resume)
     with locked(whole.path):  # what no shard could do alone
         last_stages(whole, loaded, Evaluation(wrapped, chosen, ready, seed, rows, progress=progress or silent))
-    return finish(whole, wrapped, loaded, chosen, plan, seed=seed, rows=rows, progress=progress)
+    return finish(
+        whole, wrapped, loaded, chosen, plan, seed=seed, rows=rows, extent=extent, curve=curve, progress=progress
+    )
 
 
 def _plan(run: RunFolder, method: Any, threat: PerturbationSet) -> Plan:

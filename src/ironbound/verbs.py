@@ -144,7 +144,9 @@ def audit(
     rows: int | None = None,
     pool: int | None = None,
     shard: str | None = None,
+    curve: bool | None = None,
     resume: bool = False,
+    checks: str = "budget",
     progress: Listener | None = None,
     origin: dict[str, Any] | None = None,
 ) -> Audit:
@@ -154,11 +156,15 @@ def audit(
     ----------
     model: a torch.nn.Module (inputs in [0, 1]), or a Model.
     data: a pair (x, y), a Dataset, a DataLoader, Data, a path or a name; `samples` of it by `seed`.
-    threat, method: as for `attack`; method is a plan ("standard", "quick"), an Attack, a Plan, or the path of one: p.yaml.
+    threat, method: as for `attack`; method is a plan ("standard", "quick", "thorough"), an Attack, a Plan, or its path: p.yaml.
     out: the run folder (a new temporary one by default); `resume` goes on with a run that was interrupted there.
     pool: samples per part of the folder: what a crash may cost. It changes no verdict.
     shard: "2/8" audits every eighth pool, from the second on, of the same data, into a folder of its own; all eight,
         wherever they were made, are put together by `merge`, which also makes the checks.
+    checks: "budget" for about half of what the verdicts cost, "full" for as many samples as each check would like to see;
+        they change no verdict, and `resume` makes them again.
+    curve: whether robust accuracy against radius follows the verdicts, for up to half of their passes; None: as the plan
+        says ("standard" and "thorough" do). It changes no verdict, and can be added to a finished run with `resume`.
     origin: how to load model and data again, kept in the manifest.
 
     Raises errors about data, model and folder before the first pool; SoundnessAlarm if a certified sample is broken.
@@ -166,11 +172,12 @@ def audit(
     >>> report = audit(net, (x, y), threat="linf:0.3", out="runs/x")  # doctest: +SKIP
     """
     from ironbound.auditing.audit import finish
+    from ironbound.auditing.checks.budget import extent_of
     from ironbound.auditing.run import run, storable
     from ironbound.auditing.shards import Shard
     from ironbound.data import load
 
-    part = None if shard is None else Shard.parse(shard)
+    part, extent = None if shard is None else Shard.parse(shard), extent_of(checks)
     wrapped, loaded = Model.of(model), storable(load(data, samples=samples, seed=seed))
     chosen, plan = rows_.of_rows(set_of(threat), loaded.index), plan_named(method)
     radius_must_fit(chosen, wrapped, loaded.first)
@@ -179,7 +186,9 @@ def audit(
         wrapped, loaded, chosen, plan, out,
         seed=seed, rows=rows, pool=pool, shard=part, resume=resume, progress=progress, origin=origin,
     )  # fmt: skip
-    return finish(folder, wrapped, loaded, chosen, plan, seed=seed, rows=rows, progress=progress)
+    return finish(
+        folder, wrapped, loaded, chosen, plan, seed=seed, rows=rows, extent=extent, curve=curve, progress=progress
+    )
 
 
 def verify(

@@ -27,9 +27,11 @@ def flags(zoo, tmp_path, monkeypatch):
 
 
 def test_an_audit_and_its_verification(flags, capsys):
-    assert run(["audit", *flags, "--method", "quick", "--out", "x"]) == 0
+    assert run(["audit", *flags, "--method", "quick", "--curve", "--out", "x"]) == 0
     said = capsys.readouterr()
     audit = Audit.load("x")
+    assert "Against radius, on 40 of 40 samples" in said.out
+    assert audit.curve is not None
     assert str(audit) in said.out
     assert "certified" in said.out
     assert "true robust accuracy <=" in said.out
@@ -43,7 +45,7 @@ def test_an_audit_and_its_verification(flags, capsys):
 
 
 def test_attacks_alone(flags, capsys):
-    assert run(["attack", *flags, "--method", "fgsm,i-fgsm", "--out", "x", "--json", "--quiet"]) == 0
+    assert run(["attack", *flags, "--method", "fgsm,i-fgsm", "--no-curve", "--out", "x", "--json", "--quiet"]) == 0
     said = capsys.readouterr()
     facts = json.loads(said.out)
     assert said.err == ""

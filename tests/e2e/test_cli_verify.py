@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import subprocess
+import sys
 
 import pyarrow.parquet as pq
 import pytest
+from safetensors.torch import load_file, save_file
 
-from cli_samples import EPS, harmless, model_of, write_zoo
+from audit_samples import edited, reseal, rewritten
+from cli_samples import EPS, environment, harmless, model_of, write_zoo
 from ironbound.auditing.folder import RunFolder
 from ironbound.cli import run
+from ironbound.core.store import read_tensors, write_tensors
+from ironbound.models.weights import weights_digest
 
 CREEP = "\n\n__import__('pathlib').Path({place!r}).write_text('I ran')\n"
 
@@ -146,6 +153,27 @@ def test_code_that_changed_is_not_run(moved, capsys):
     assert (moved / "ran").exists()
 
 
+def test_what_the_model_imports_from_its_folder_is_vouched_for_too(tmp_path, monkeypatch, capsys):
+    zoo = write_zoo(tmp_path / "zoo")
+    (zoo / "layers").mkdir()
+    (zoo / "layers" / "__init__.py").write_text("from .dense import linear\n")
+    (zoo / "layers" / "dense.py").write_text("from torch.nn import Linear as linear\n")
+    text = (zoo / "zoo.py").read_text()
+    (zoo / "zoo.py").write_text("from layers import linear\n" + text.replace("nn.Linear", "linear"))
+    monkeypatch.chdir(tmp_path)
+    flags = [*model_of(zoo), "--data", "digits", "--threat", EPS, "--samples", "6", "--method", "fgsm", "--quiet"]
+    assert run(["attack", *flags, "--out", "x"]) == 0
+    assert run(["verify", "x"]) == 0
+    (zoo / "unused.py").write_text("1")
+    (zoo / "layers" / "dense.py").write_text(
+        "from torch.nn import Linear as linear\n" + CREEP.format(place=str(tmp_path / "ran"))
+    )
+    capsys.readouterr()
+    assert run(["verify", "x"]) == 2
+    assert "or what it imports from its folder, is not what it was" in capsys.readouterr().err
+    assert not (tmp_path / "ran").exists()
+
+
 def test_code_or_weights_that_are_gone(moved, capsys):
     (moved / "zoo" / "net.safetensors").rename(moved / "other.safetensors")
     assert run(["verify", "x"]) == 2
@@ -197,3 +225,163 @@ def test_a_run_that_says_nothing_of_its_origin(copy, done, capsys):
         run(["verify", str(copy), *model_of(done / "zoo"), "--data", "digits", "--samples", "24", "--range", "0,2"])
         == 1
     )
+
+
+# --------------------------------------------------------------- what a forger does who makes the digests true again
+def truncated(folder, name="results/part-00001.parquet"):
+    (folder / name).write_bytes((folder / name).read_bytes()[:-100])
+    reseal(folder)
+
+
+def truncated_witnesses(folder):
+    truncated(folder, "witnesses/part-00000.safetensors")
+
+
+def moved_witnesses(folder):
+    """By as little as 1e-6, away from the clean input."""
+    for path in (folder / "witnesses").iterdir():
+        tables, notes = read_tensors(path)
+        write_tensors(path, {**tables, "adversarial": tables["adversarial"] + 1e-6}, notes)
+    reseal(folder)
+
+
+def exchanged_witnesses(folder):
+    """Each sample has that of the next."""
+    for path in (folder / "witnesses").iterdir():
+        tables, notes = read_tensors(path)
+        write_tensors(path, {**tables, "adversarial": tables["adversarial"].roll(1, 0)}, notes)
+    reseal(folder)
+
+
+def hidden(folder):
+    """What was broken is said to have held."""
+    for number in (0, 1):
+        rewritten(
+            folder,
+            lambda rows: [{**row, "verdict": row["verdict"].replace("broken", "undecided")} for row in rows],
+            number,
+        )
+
+
+def claimed(folder):
+    """A sample that bounds left open is said to be certified by them."""
+
+    def change(rows):
+        target = next(row["index"] for row in rows if row["stage"] == "ibp" and row["verdict"] == "undecided")
+        kept = [row for row in rows if row["index"] != target or row["stage"] in ("clean", "ibp")]
+        return [
+            {**row, "verdict": "certified", "margin": 1.0} if (row["index"], row["stage"]) == (target, "ibp") else row
+            for row in kept
+        ]
+
+    rewritten(folder, change)
+
+
+def better(folder):
+    edited(folder / "audit.json", lambda facts: facts["attacked"].update(count=24, fraction=1.0))
+
+
+def renamed(folder):
+    edited(folder / "manifest.json", lambda manifest: manifest["fingerprints"].update(model="0" * 16))
+
+
+def other_pools(folder):
+    edited(folder / "manifest.json", lambda manifest: manifest.update(pool=8))
+
+
+def no_pools(folder):
+    edited(folder / "manifest.json", lambda manifest: manifest.update(pool=0))
+
+
+def one_part_less(folder):
+    (folder / "results" / "part-00001.parquet").unlink()
+    reseal(folder)
+
+
+def unsealed_again(folder):
+    (folder / "digests.json").unlink()
+
+
+@pytest.mark.parametrize(("forge", "said"), [
+    (truncated, "results/part-00001.parquet cannot be read as results .* altered or damaged"),
+    (truncated_witnesses, "witnesses/part-00000.safetensors cannot be read as tables of rows .* altered, damaged"),
+    (moved_witnesses, r"sample \d+: its witness lies outside the threat"),
+    (exchanged_witnesses, r"sample \d+: its witness lies outside the threat"),
+    (hidden, r"sample \d+: it was left undecided after 'pgd'"),
+    (claimed, r"sample \d+: its certificate by ibp cannot be confirmed"),
+    (better, "audit.json: 'attacked' does not follow from the results"),
+    (renamed, "was made with something else: the model .* was 0000000000000000 and is [0-9a-f]{16}"),
+    (other_pools, "was finished, and has results of 24 of 24 samples, in 2 of 3 parts. It was altered"),
+    (no_pools, "the folder cannot be read .*; it was altered"),
+    (one_part_less, "was finished, and has results of 12 of 24 samples, in 1 of 2 parts. It was altered"),
+    (unsealed_again, "digests.json is missing, so that no change could be noticed; --resume makes it anew"),
+])  # fmt: skip
+def test_every_forgery_is_refused_in_one_sentence(copy, capsys, forge, said):
+    forge(copy)
+    assert run(["verify", str(copy)]) == 1
+    shown = capsys.readouterr()
+    first, *findings = shown.out.splitlines()
+    assert "NOT hold" in first
+    assert re.search(said, findings[0] if forge is not hidden else shown.out)
+    assert "Traceback" not in shown.out + shown.err
+    assert "not expected" not in shown.err
+    if forge not in (moved_witnesses, exchanged_witnesses, hidden, claimed):
+        assert len(findings) == 1
+
+
+def test_the_manifest_of_another_model(copy, done, tmp_path, capsys):
+    write_zoo(tmp_path / "zoo")
+    weights = {name: tensor * 1.01 for name, tensor in load_file(done / "zoo" / "net.safetensors").items()}
+    save_file(weights, tmp_path / "zoo" / "net.safetensors")
+    flags = [*model_of(tmp_path / "zoo"), "--data", "digits", "--threat", EPS, "--samples", "24", "--pool", "12"]
+    assert run(["audit", *flags, "--method", "quick", "--out", str(tmp_path / "y"), "--quiet", "--json"]) == 0
+    capsys.readouterr()
+    shutil.copy(tmp_path / "y" / "manifest.json", copy / "manifest.json")
+    assert run(["verify", str(copy)]) == 1
+    assert "manifest.json was altered or taken away since the run finished" in capsys.readouterr().out
+    reseal(copy)
+    assert run(["verify", str(copy)]) == 1  # the other model, which its manifest leads to, has other answers
+    assert "audit.json: 'model' does not follow from the results" in capsys.readouterr().out
+    assert run(["verify", str(copy), *model_of(done / "zoo")]) == 1
+    assert "was made with something else: the model" in capsys.readouterr().out
+    resumed = ["audit", *model_of(done / "zoo"), *flags[4:], "--method", "quick", "--out", str(copy), "--resume"]
+    assert run([*resumed, "--quiet"]) == 2
+    assert "was made with something else: the model" in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------------------------------- a run folder is data alone
+def plant(folder):
+    """Files that Python would import from where it is started, and such as a model's code is read from."""
+    names = ("sitecustomize", "usercustomize", "torch", "numpy", "pyarrow", "safetensors", "zoo", "model", "typer")
+    for name in names:
+        (folder / f"{name}.py").write_text(CREEP.format(place=str(folder / f"{name} ran")))
+    (folder / "conftest.py").write_text(CREEP.format(place=str(folder / "conftest ran")))
+
+
+@pytest.mark.parametrize("way", [["-m", "ironbound"], ["-c", "from ironbound.cli import main; main()"]])
+def test_nothing_is_imported_from_a_run_folder_in_which_one_stands(copy, way):
+    plant(copy)
+    if way[0] == "-c":  # as the console script does, whose first place on the path is its own folder
+        way = ["-P", *way]
+    found = subprocess.run(
+        [sys.executable, *way, "verify", "."], cwd=copy, env=environment(), capture_output=True, text=True, timeout=240
+    )
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert "24 clean answers re-checked: all hold" in found.stdout
+    assert [path.name for path in copy.rglob("* ran")] == []
+
+
+def test_weights_and_data_in_the_run_folder_run_nothing(moved, capsys):
+    """They are read as numbers alone: a pickle that would run code is refused."""
+    manifest = json.loads((moved / "x" / "manifest.json").read_text())
+    evil = moved / "x" / "net.pt"
+    evil.write_bytes(b"cposix\nmkdir\n(S'" + str(moved / "ran").encode() + b"'\ntR.")
+    for origin in ({"weights": str(evil), "weights_digest": weights_digest(evil)}, {"data": {"source": str(evil)}}):
+        whole = {**manifest["origin"], **origin}
+        if "data" in origin:
+            whole["data"] = {**manifest["origin"]["data"], **origin["data"]}
+        (moved / "x" / "manifest.json").write_text(json.dumps({**manifest, "origin": whole}))
+        unsealed(moved / "x")
+        assert run(["verify", "x"]) == 2
+        assert "Traceback" not in capsys.readouterr().err
+        assert not (moved / "ran").exists()

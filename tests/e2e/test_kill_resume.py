@@ -1,15 +1,14 @@
-"""A run that is killed again and again, and gone on with, finds what a run finds that nobody disturbs."""
+"""An audit that is killed again and again, and gone on with, finds what one finds that nobody disturbs."""
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import random
-import shutil
 import signal
-import subprocess
-import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,100 +22,108 @@ from ironbound.auditing.folder import SEAL
 from ironbound.core.store import read_tensors
 from ironbound.models.weights import save_weights
 
-SAMPLES = 100
-PARTS = 25
-RUN = f"""
-import sys
-import torch
-torch.set_num_threads(1)
-import ironbound as ib
-from audit_samples import digits, mlp
-from safetensors.torch import load_file
-
-net = mlp(64, 24, 10)
-net.load_state_dict(load_file(sys.argv[2]))
-print("ready", flush=True)
-ib.audit(net, digits({SAMPLES}), threat="linf:0.05", method="quick", out=sys.argv[1], resume=True, pool=4, rows=64)
-print("done", flush=True)
-"""
+SAMPLES, POOL = 48, 6  # those of tests/killed.py
+KILLS = [*["write"] * 8, *["event"] * 6, *["later"] * 6]
+MOST = {"write": 18, "event": 32, "later": 32}
+"""The latest moment of each kind: a pool or two away, and no later than what is left to do when all pools are finished."""
 
 
-def _started(folder: Path) -> subprocess.Popen[str]:
-    """A process that audits into the folder, at the moment when it begins to; its code is a copy that nobody edits."""
-    path = os.pathsep.join(
-        [str(folder.parent / "code"), str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-    )
-    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        [sys.executable, "-c", RUN, str(folder), str(folder.parent / "net.safetensors")],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n", process.communicate()[1]
-    return process
+def _run(folder: Path, kind: str = "", count: int = 0, delay: float = 0.0) -> tuple[int, int]:
+    """How a process ended that audits into the folder, and how many samples it had said were finished."""
+    server, done = multiprocessing.get_context("forkserver"), 0
+    hears, tells = server.Pipe(duplex=False)
+    arguments = (str(folder), str(folder.parent / "net.safetensors"), kind, count, tells)
+    process = server.Process(target=_audited, args=arguments)
+    process.start()
+    tells.close()
+    while True:
+        try:
+            said = hears.recv()
+        except EOFError:
+            break
+        if said == "now":
+            time.sleep(delay)
+            process.kill()
+        else:
+            done = int(said)
+    process.join()
+    return int(process.exitcode or 0), done
 
 
-def _parts(folder: Path) -> int:
-    return len(list((folder / "results").glob("part-*.parquet")))
+def _audited(*arguments: Any) -> None:
+    import killed
+
+    killed.audited(*arguments)
 
 
-def _killed(folder: Path, moment: random.Random) -> bool:
-    """Kill the run some time after it has finished another part; whether it was killed before it was done."""
-    process, before = _started(folder), _parts(folder)
-    while process.poll() is None and _parts(folder) == before:
-        time.sleep(0.005)
-    time.sleep(moment.uniform(0, 0.1))
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    return process.returncode == -signal.SIGKILL
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The process that all others are forked from has imported them before: an import costs more than an audit."""
+    path = os.pathsep.join([str(Path(__file__).parents[1]), str(Path(ib.__file__).parents[1])])
+    monkeypatch.setenv("PYTHONPATH", path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["killed"])
+    yield
+    multiprocessing.get_context("forkserver").set_forkserver_preload([])
 
 
-def _rows(folder: Path) -> list[dict[str, Any]]:
-    return [
-        row
-        for path in sorted((folder / "results").iterdir())
-        for row in pq.read_table(path, partitioning=None).to_pylist()
-    ]
+def _parts(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """The rows of each finished pool; a part that is there is whole."""
+    paths = sorted((folder / "results").glob("part-*.parquet"))
+    return {path.name: pq.read_table(path, partitioning=None).to_pylist() for path in paths}
+
+
+def _witnesses(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (folder / "witnesses").glob("part-*")}
 
 
 def _figures(folder: Path) -> dict[str, Any]:
     """What audit.json says, without the times."""
     facts = json.loads((folder / "audit.json").read_text())
-    del facts["created"], facts["cost"]["seconds"]
+    del facts["created"], facts["cost"]["seconds"], facts["cost"]["cpu"], facts["cost"]["checks"]["cpu"]
     for stage in facts["stages"]:
-        del stage["seconds"]
+        del stage["seconds"], stage["cpu"]
+    for check in facts["checks"]:
+        check.pop("cpu", None)
     return facts
 
 
 @pytest.mark.slow
-def test_five_kills_change_nothing(tmp_path: Path) -> None:
-    whole, torn, moment = tmp_path / "whole", tmp_path / "torn", random.Random(0)
+@pytest.mark.usefixtures("server")
+def test_twenty_kills_change_nothing(tmp_path: Path) -> None:
+    whole, torn, chance = tmp_path / "whole", tmp_path / "torn", random.Random(0)
     save_weights(digits_net(), tmp_path / "net.safetensors")
-    shutil.copytree(Path(ib.__file__).parent, tmp_path / "code" / "ironbound")
-    undisturbed = _started(whole)
-    out, error = undisturbed.communicate()
-    assert (out, undisturbed.returncode) == ("done\n", 0), error
-    seen = [0]
-    for _ in range(5):
-        assert _killed(torn, moment), "the run was over before it could be killed; take more samples"
-        seen.append(_parts(torn))
-        assert not (torn / SEAL).exists()
+    assert _run(whole) == (0, SAMPLES)
+    rows, witnesses = _parts(whole), _witnesses(whole)
+    assert len(rows) > SAMPLES // POOL, "no part of a stage behind the pools"
+    kinds, seen, halves = chance.sample(KILLS, len(KILLS)), [0], 0
+    while kinds:
+        kind, delay = kinds.pop(), chance.uniform(0, 0.03)
+        code, done = _run(torn, kind, chance.randint(1, MOST[kind]), delay)
+        if code == 0:  # it was done before that moment came; what goes on with a finished run is killed as well
+            kinds.append(kind)
+            continue
+        assert code == -signal.SIGKILL
+        parts = _parts(torn)
+        assert parts.items() <= rows.items()
+        assert POOL * len(parts) >= done, "a pool that was said to be finished is lost"
+        held = {name: content for name, content in witnesses.items() if name.replace("safetensors", "parquet") in parts}
+        assert held.items() <= _witnesses(torn).items()
+        seen.append(len(parts))
+        halves += bool(list(torn.rglob(".*.tmp")))
     assert seen == sorted(seen)
-    assert 5 <= seen[-1] < PARTS
-    resumed = _started(torn)
-    assert resumed.communicate()[0] == "done\n"
+    assert len(set(seen)) > len(rows) // 2
+    assert seen.count(len(rows)) > 1, "none was killed during the checks"
+    assert halves > 0, "none was killed while it wrote"
+    assert _run(torn) == (0, SAMPLES)
 
+    assert set(Audit.load(whole).verdicts) == {"wrong", "broken", "certified", "undecided"}
     assert Audit.load(torn).verdicts == Audit.load(whole).verdicts
-    assert _rows(torn) == _rows(whole)
+    assert _parts(torn) == rows
+    assert _witnesses(torn) == witnesses
     assert _figures(torn) == _figures(whole)
-    names = sorted(path.name for path in (whole / "witnesses").iterdir())
-    assert names == sorted(path.name for path in (torn / "witnesses").iterdir())
-    for name in names:
-        assert (torn / "witnesses" / name).read_bytes() == (whole / "witnesses" / name).read_bytes()
     assert len(read_tensors(whole / "gallery.safetensors")[0]["index"]) > 0
     assert (torn / "gallery.safetensors").read_bytes() == (whole / "gallery.safetensors").read_bytes()
+    assert (torn / SEAL).exists()
     assert not list(torn.rglob("*.tmp"))
     assert ib.verify(torn, digits_net(), digits(SAMPLES)).holds

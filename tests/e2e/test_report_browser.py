@@ -13,7 +13,7 @@ from PIL import Image
 
 from ironbound.auditing.report import wording
 from ironbound.auditing.report.render import render, render_many
-from report_samples import audit, check, picture
+from report_samples import audit, check, curve, picture
 
 pytestmark = pytest.mark.browser
 
@@ -59,6 +59,7 @@ def _wide() -> str:
         231, 4_469, 3_003, 2_297, names=[long, "b"], checks=[check(1, "fail", "red", name=long, evidence=long)]
     )
     sample["model"]["name"] = sample["data"]["name"] = sample["threat"]["text"] = sample["stages"][0]["name"] = long
+    sample["curve"] = curve([9_768, 9_000, 7_000, 5_300, 1], [9_768, 5_000, 4_000, 3_003, 0], 10_000)
     sample["cost"]["forward"] = sample["stages"][1]["forward"] = 123_456_789_012
     shown = picture(label=long, clean_answer=long, adversarial_answer=long)
     return render_many(
@@ -68,8 +69,11 @@ def _wide() -> str:
 
 def test_opens_alone_and_says_what_was_found(browser: str, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
-    page.write_text(render(audit(), [picture()]), encoding="utf-8")
+    sample = audit()
+    sample["curve"] = curve([982, 900, 800, 701, 500], [982, 800, 700, 612, 100])
+    page.write_text(render(sample, [picture()]), encoding="utf-8")
     seen = _run(browser, page, "--dump-dom")
+    assert '<svg class="curve"' in seen
     assert wording.sentence(audit()) in unescape(seen)
     assert '<svg class="bracket"' in seen
     assert re.findall(r"""\ssrc\s*=\s*["'](?!data:image/png;base64,)""", seen) == []

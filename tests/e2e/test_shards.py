@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import ironbound as ib
-from audit_samples import digits, digits_net, edited, flipped, mlp
+from audit_samples import digits, digits_net, edited, flipped, mlp, reseal
 from cli_samples import EPS, model_of, write_zoo
 from ironbound.auditing.audit import Audit
 from ironbound.auditing.folder import SEAL
@@ -62,9 +62,11 @@ def rows(folder: Path) -> list[dict[str, Any]]:
 def figures(facts: dict[str, Any]) -> dict[str, Any]:
     """What audit.json says, without the times."""
     kept = json.loads(json.dumps(facts))
-    del kept["created"], kept["cost"]["seconds"]
+    del kept["created"], kept["cost"]["seconds"], kept["cost"]["cpu"], kept["cost"]["checks"]["cpu"]
     for stage in kept["stages"]:
-        del stage["seconds"]
+        del stage["seconds"], stage["cpu"]
+    for check in kept["checks"]:
+        check.pop("cpu", None)
     return kept
 
 
@@ -243,7 +245,13 @@ def test_a_shard_that_was_altered(copies: list[Path], tmp_path: Path) -> None:
     flipped(part, 801)
     with pytest.raises(RunError, match=r"3 \(shard 3 of 3\) was altered since .*part-00002\.parquet"):
         merged(copies, tmp_path / "m")
+    part.write_bytes(content[:-100])
+    reseal(copies[2])
+    with pytest.raises(RunError, match=r"part-00002\.parquet cannot be read as results .* altered or damaged"):
+        merged(copies, tmp_path / "m")
+    assert not (tmp_path / "m").exists()
     part.write_bytes(content)
+    reseal(copies[2])
     shutil.copy(copies[1] / "results" / "part-00001.parquet", copies[2] / "results" / "part-00001.parquet")
     with pytest.raises(RunError, match=r"was altered since .*part-00001\.parquet"):
         merged(copies, tmp_path / "m")

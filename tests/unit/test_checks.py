@@ -18,7 +18,7 @@ import ironbound as ib
 from audit_samples import Drawing, Turned, Wrap, data_of, digits, digits_net, drawn, labelled, mlp
 from ironbound.auditing.audit import Audit
 from ironbound.auditing.checks import CHECKS, Evidence
-from ironbound.auditing.checks.check import grade
+from ironbound.auditing.checks.confidence import grade
 from ironbound.auditing.folder import RunFolder
 from ironbound.auditing.plan import Attacking, Bounds, Plan
 from ironbound.auditing.verdicts import Verdicts

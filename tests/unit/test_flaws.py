@@ -47,6 +47,25 @@ class Resizes(nn.Module):
         return self.net(nn.functional.interpolate(small, size=x.shape[-2:], mode="bilinear", align_corners=False))
 
 
+class Normalises(nn.Module):
+    """Batch statistics taken anew in the forward pass, in no module that could be seen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = digits_net()
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean, std = x.new_full((1,), 0.3), x.new_full((1,), 0.35)
+        return self.net(nn.functional.batch_norm(x, None, None, std, mean, training=True).clamp(0, 1))
+
+
+class Trains(nn.Sequential):
+    """A module that stays in training mode, whatever it is told."""
+
+    def train(self, mode: bool = True) -> Any:
+        return super().train(True)
+
+
 def in_training() -> nn.Module:
     net = nn.Sequential(nn.BatchNorm2d(1), nn.Dropout(0.5), digits_net())
     net[0].running_mean, net[0].running_var = torch.zeros(1), torch.ones(1)
@@ -116,6 +135,8 @@ FLAWS = [
     Flaw("dropout alive when evaluated", lambda: audit(Drops()), frozenset({1})),
     Flaw("random resizing", lambda: audit(Resizes()), frozenset({1})),
     Flaw("batch statistics when evaluated", lambda: audit(own_statistics()), frozenset({19})),
+    Flaw("batch statistics in the forward pass", lambda: audit(Normalises()), frozenset({19})),
+    Flaw("a module that does not leave training mode", lambda: audit(Trains(nn.Dropout(0.3), digits_net())), frozenset({1})),
     Flaw("an attack with the wrong sign", lambda: audit(digits_net(), wrong_sign()), frozenset({11, 13})),
     Flaw("gradients with the wrong sign", lambda: audit(Wrap(digits_net(), lambda z: z, Turned.apply)), frozenset({6, 23})),
     Flaw("logits times 10^4", lambda: audit(Wrap(digits_net(), lambda z: z * 1e4)), amber=frozenset({26})),

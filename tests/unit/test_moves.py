@@ -181,6 +181,20 @@ def test_a_sparse_start_has_few_values_in_l1() -> None:
     assert int((changed != 0).sum(1).max()) < 18
 
 
+def test_corners_are_those_of_the_ball_and_others_with_every_restart() -> None:
+    points, x, _ = heard(apgd(2, restarts=2, corners=True), Linf(0.1), (-9.0, 9.0))
+    up = [(p - x).sign() for p in (points[0], points[3])]
+    assert all(torch.allclose((p - x).abs(), torch.full_like(x, 0.1)) for p in (points[0], points[3]))
+    assert not torch.equal(*up)
+    assert all(0.4 < float((way > 0).double().mean()) < 0.6 for way in up)
+
+
+@pytest.mark.parametrize("threat", [L1(0.5), L2(0.5)], ids=["l1", "l2"])
+def test_on_other_balls_corners_change_nothing(threat: Any) -> None:
+    points, plain = (heard(apgd(4, large_radii=True, corners=corners), threat)[0] for corners in (True, False))
+    assert all(torch.equal(p, q) for p, q in zip(points, plain, strict=True))
+
+
 @pytest.mark.parametrize(
     "attack", [pgd(3), r_fgsm(), apgd(3), gama_pgd(3), pgd_kl(3)], ids=lambda a: type(a.search).__name__
 )

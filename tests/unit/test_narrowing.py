@@ -118,7 +118,8 @@ def test_the_recipe_costs_what_it_says() -> None:
 def test_what_stands_in_is_said_and_none_to_keep_is_refused() -> None:
     made = ib.recipes.apgd_narrowed()
     assert made.notes(10) == []
-    assert len(made.notes(3)) == 2
+    assert made.notes(3) == ["9 targets were asked for; of 3 classes there are 2."]
+    assert len(Narrowed(WHOLE, WHOLE).notes(3)) == 2  # the targeted DLR, too, has too few
     with pytest.raises(UsageError, match="keep=0"):
         ib.recipes.apgd_narrowed(keep=0)
 

@@ -6,14 +6,15 @@ import itertools
 import json
 import re
 from html.parser import HTMLParser
+from typing import Any
 
 import pytest
 import torch
 
-from ironbound.auditing.report import wording
+from ironbound.auditing.report import pictures, wording
 from ironbound.auditing.report.pictures import PARTS, magnified
 from ironbound.auditing.report.render import IMAGE_BYTES, render, render_many
-from report_samples import audit, check, picture, share
+from report_samples import audit, check, curve, group, picture, share
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -199,12 +200,14 @@ def test_the_edges_render(counts: tuple[int, int, int, int], said: str) -> None:
 
 
 def test_one_class_is_never_called_the_worst() -> None:
-    assert ">worst<" not in render(audit(names=["only"]), [])
+    sample = audit(names=["only"])
+    sample["slices"] = []
+    assert ">worst<" not in render(sample, [])
 
 
 def test_the_worst_class_is_the_one_that_holds_least_and_has_samples() -> None:
     sample = audit(names=["cat", "dog", "ghost"])
-    sample["classes"][2] = {"name": "ghost", "total": 0, "clean": 0.0, "attacked": 0.0, "certified": 0.0}
+    sample["classes"][2], sample["slices"] = group("ghost", 0, 0, 0, 0), []
     text = render(sample, [])
     assert re.search(r'dog <span class="tag">worst</span>', text)
     assert text.count(">worst<") == 1
@@ -214,17 +217,36 @@ def test_many_classes_show_the_weakest_first() -> None:
     sample = audit(names=[f"class-{i}" for i in range(30)])
     text = Tree(render(sample, [])).text
     shown = [name for name in re.findall(r"class-\d+", text) if name]
-    assert shown == [f"class-{i}" for i in sorted(range(30), key=lambda i: sample["classes"][i]["attacked"])]
+    assert shown == [f"class-{i}" for i in sorted(range(30), key=lambda i: sample["classes"][i]["attacked"]["count"])]
     assert "The other 10" in text
 
 
 def test_class_intervals_are_exact() -> None:
     sample = audit(names=["only"])
-    sample["classes"] = [{"name": "only", "total": 50, "clean": 0.98, "attacked": 0.6, "certified": 0.0}]
+    sample["classes"] = [group("only", 50, 49, 30, 0)]
     text = Tree(render(sample, [])).text
     for count in (49, 30, 0):
         exact = share(count, 50)
         assert wording.span(exact["low"], exact["high"]) in text
+
+
+def test_slices_have_counts_and_intervals_and_say_what_was_left_out() -> None:
+    text = Tree(render(audit(), [])).text
+    for count, total in ((41, 60), (1, 9)):
+        exact = share(count, total)
+        assert f"{count} of {total}" in text
+        assert wording.span(exact["low"], exact["high"]) in text
+    assert re.search(r"south\s*worst", text)
+    assert "It has 1,000 values, too many for slices." in text
+    alone = audit()
+    alone["slices"] = []
+    assert "Slices" not in Tree(render(alone, [])).text
+
+
+def test_both_times_of_every_stage_are_shown() -> None:
+    text = re.sub(r"\s+", " ", Tree(render(audit(), [])).text)
+    assert "48.3 s 1 min 37 s" in text
+    assert "1 h 11 min 2 h 22 min" in text
 
 
 def test_several_audits_share_one_page() -> None:
@@ -303,3 +325,46 @@ def test_what_was_left_out_is_said_and_escaped():
     facts["notes"] = ["Bounds were left out: <b>features.3</b> (GELU) has no bound."]
     page = render(facts, [])
     assert "Bounds were left out: &lt;b&gt;features.3&lt;/b&gt; (GELU) has no bound." in page
+
+
+DOWN, UP = [982, 900, 800, 701, 500], [982, 800, 700, 612, 100]
+
+
+def test_a_curve_is_drawn_said_and_tabled() -> None:
+    sample: Any = {**audit(), "curve": curve(DOWN, UP)}
+    text = render(sample, [picture()])
+    tree = Tree(text)
+    assert text.index(">Verdicts</h2>") < text.index(">Against radius</h2>") < text.index(">Stages</h2>")
+    assert "On 1,000 of 1,000 samples. The upper line" in tree.text
+    assert "12,345 forward and 11,111 backward rows, 7.5 s of the processor" in tree.text
+    heard = (
+        "0: 98.2% and 98.2%; 0.1: 90.0% and 80.0%; 0.2: 80.0% and 70.0%; 0.3: 70.1% and 61.2%; 0.4: 50.0% and 10.0%."
+    )
+    assert heard in tree.text
+    assert re.search(r"0\.3\s*the threat's\s*70\.1%\s*701 of 1,000", tree.text)
+
+
+def test_a_curve_lies_where_its_figures_say() -> None:
+    drawn = pictures.curve({**audit(), "curve": curve(DOWN, UP)}, "a1")  # type: ignore[typeddict-item]
+    top, height, left, right = pictures.FIELD
+    dots = re.findall(r'cx="([\d.]+)%" cy="([\d.]+)" r="4" class="dot attacked"', drawn)
+    assert [float(x) for x, _ in dots] == pytest.approx([left + (right - left) * k / 4 for k in range(5)], abs=1e-3)
+    assert [float(y) for _, y in dots] == pytest.approx([top + height * (1 - n / 1000) for n in DOWN], abs=1e-2)
+    assert len(re.findall('class="way certified"', drawn)) == 4
+    assert len(re.findall('class="span attacked"', drawn)) == 5
+
+
+def test_a_curve_of_some_samples_says_so_and_one_in_doubt_says_so_far() -> None:
+    sample: Any = {**audit(checks=red()), "curve": curve([64, 60, 50, 40, 20], [64, 50, 40, 30, 0], samples=64)}
+    text = Tree(render(sample, [])).text
+    assert "On 64 of 1,000 samples, those with the smallest keys" in text
+    assert "not broken so far at that radius" in text
+
+
+def test_where_there_is_no_curve_the_report_says_why_or_nothing() -> None:
+    assert "Against radius" not in render(audit(), [])
+    sample: Any = {**audit(), "curve": {"left_out": "No curve of <this>."}}
+    text = render(sample, [])
+    assert ">Against radius</h2>" in text
+    assert "No curve of &lt;this&gt;." in text
+    assert '<svg class="curve"' not in text

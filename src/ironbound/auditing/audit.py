@@ -13,11 +13,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ironbound.auditing.checks.check import Evidence, grade, run_checks
+from ironbound.auditing.checks.budget import budget_of, cost_of
+from ironbound.auditing.checks.check import Evidence, run_checks
+from ironbound.auditing.checks.confidence import grade
+from ironbound.auditing.curve.draw import UNSOUND, curve_of
+from ironbound.auditing.curve.parts import remove
 from ironbound.auditing.folder import RunFolder, locked
 from ironbound.auditing.gallery import keep_gallery, pictures
 from ironbound.auditing.plan import Plan
 from ironbound.auditing.shards import Shard, samples_of
+from ironbound.auditing.slices import by_class, by_column
 from ironbound.auditing.survivors import pending
 from ironbound.auditing.table import VERDICTS
 from ironbound.auditing.verdicts import Verdicts
@@ -27,6 +32,9 @@ from ironbound.core.protocols import PerturbationSet
 from ironbound.core.store import read_json, write_bytes, write_json
 from ironbound.data.dataset import Data
 from ironbound.models.model import Model
+
+SCHEMA = 2
+"""Of audit.json, counted up where what stands in it changes its form."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +55,7 @@ class Audit:
         if not (run.path / "audit.json").exists():
             raise RunError(f"{run.path} is not finished: go on with it by --resume.")
         facts = read_json(run.path / "audit.json")
-        if not isinstance(facts, dict) or facts.get("schema") != 1:
+        if not isinstance(facts, dict) or facts.get("schema") != SCHEMA:
             raise RunError(f"{run.path / 'audit.json'} is not what an audit of this version wrote.")
         return Audit(run.path, facts)
 
@@ -80,6 +88,11 @@ class Audit:
     def checks(self) -> list[dict[str, Any]]:
         """What each check found."""
         return list(self.facts["checks"])
+
+    @property
+    def curve(self) -> dict[str, Any] | None:
+        """Robust accuracy against radius (see report/schema.py), or why there is none; None where it was not asked for."""
+        return self.facts.get("curve")
 
     @property
     def pictures(self) -> list[Any]:
@@ -117,9 +130,12 @@ class Audit:
 
 def finish(
     folder: RunFolder, model: Model, data: Data, threat: PerturbationSet, plan: Plan,
-    *, seed: int = 0, rows: int | None = None, progress: Listener | None = None,
+    *, seed: int = 0, rows: int | None = None, extent: str = "budget", curve: bool | None = None,
+    progress: Listener | None = None,
 ) -> Audit:  # fmt: skip
-    """Check a run whose pools are all there, and write audit.json and report.html.
+    """Check a run whose pools are all there, within a "budget" or in "full", and write audit.json and report.html.
+
+    curve: whether robust accuracy against radius is found too; None: as the plan says.
 
     A shard is not checked: most checks need all samples, and are made when all shards are merged. Raises SoundnessAlarm,
     after writing, where a certified sample could be broken.
@@ -131,6 +147,7 @@ def finish(
         return unchecked(folder)
     if still := pending(folder):
         raise RunError(f"{folder.path} still lacks {still[0]}: go on with it by --resume.")
+    budget = budget_of(verdicts, extent)
     evidence = Evidence(
         model,
         data,
@@ -144,10 +161,12 @@ def finish(
     )
     with locked(folder.path):
         folder.unseal()
-        checks = run_checks(evidence, progress or silent)
+        checks = run_checks(evidence, progress or silent, budget)
         keep_gallery(folder.path, evidence)
-        audit = _concluded(folder, verdicts, checks)
-    if any(c["number"] == 28 and c["result"] == "fail" for c in checks):
+        unsound = any(c["number"] == 28 and c["result"] == "fail" for c in checks)
+        against_radius = curve_of(folder, evidence, plan.curve if curve is None else curve, unsound, progress or silent)
+        audit = _concluded(folder, verdicts, checks, against_radius)
+    if unsound or against_radius == UNSOUND:
         raise SoundnessAlarm(
             f"certified samples were broken: no certificate of {folder.path} can be believed. The run is kept as evidence; "
             "please report it with the folder."
@@ -159,18 +178,23 @@ def unchecked(folder: RunFolder) -> Audit:
     """Write audit.json and report.html of a run whose pools are all there, and leave the checks for later."""
     with locked(folder.path):
         folder.unseal()
+        remove(folder)
         return _concluded(folder, Verdicts.of(folder), [])
 
 
-def _concluded(folder: RunFolder, verdicts: Verdicts, checks: Sequence[Any]) -> Audit:
-    audit = Audit(folder.path, facts_of(folder, verdicts, checks))
+def _concluded(
+    folder: RunFolder, verdicts: Verdicts, checks: Sequence[Any], curve: dict[str, Any] | None = None
+) -> Audit:
+    audit = Audit(folder.path, facts_of(folder, verdicts, checks, curve))
     write_json(folder.path / "audit.json", audit.facts)
     write_bytes(folder.path / "report.html", audit.to_html().encode())
     folder.seal()
     return audit
 
 
-def facts_of(folder: RunFolder, verdicts: Verdicts, checks: Sequence[Any]) -> dict[str, Any]:
+def facts_of(
+    folder: RunFolder, verdicts: Verdicts, checks: Sequence[Any], curve: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """Everything a report says, as plain data (see report/schema.py)."""
     manifest = folder.manifest
     clean, attacked, certified = verdicts.clean, verdicts.attacked, verdicts.certified
@@ -178,7 +202,7 @@ def facts_of(folder: RunFolder, verdicts: Verdicts, checks: Sequence[Any]) -> di
     stages = [_stage(folder, verdicts, s) for s in manifest["plan"]["stages"] if s not in waits or s in verdicts.stages]
     named = manifest["data"]["classes"]
     return {
-        "schema": 1, "ironbound": manifest["ironbound"], "created": manifest["created"],
+        "schema": SCHEMA, "ironbound": manifest["ironbound"], "created": manifest["created"],
         "title": f"{manifest['model']['name']} on {manifest['data']['name']}",
         "model": {
             "name": manifest["model"]["name"], "fingerprint": manifest["fingerprints"]["model"],
@@ -193,14 +217,18 @@ def facts_of(folder: RunFolder, verdicts: Verdicts, checks: Sequence[Any]) -> di
         "clean": clean.as_dict(), "attacked": attacked.as_dict(), "certified": certified.as_dict(),
         "bracket": {"low": certified.fraction, "high": attacked.fraction, "interval": [certified.low, attacked.high]},
         "verdicts": {name: verdicts.count(name) for name in VERDICTS},
-        "stages": stages, "classes": _classes(verdicts, named), "checks": list(checks),
-        "confidence": grade(list(checks)) if checks else _unchecked(folder),
+        "stages": stages, "classes": by_class(verdicts, named), "slices": by_column(verdicts), "checks": list(checks),
+        "confidence": grade(list(checks), (attacked.high - attacked.low) / 2) if checks else _unchecked(folder),
         "pending": pending(folder),
         "notes": [*manifest.get("notes", []), *manifest["plan"].get("notes", [])],
-        "cost": {key: sum(stage[key] for stage in stages) for key in ("forward", "backward", "seconds")},
+        "cost": {
+            **{key: sum(stage[key] for stage in stages) for key in ("forward", "backward", "seconds", "cpu")},
+            "checks": cost_of(checks),
+        },
         "pilot": _pilot(manifest),
         "seed": manifest["seed"], "environment": manifest["environment"], "fingerprints": manifest["fingerprints"],
         **({"shard": manifest["shard"]} if "shard" in manifest else {}),
+        **({"curve": curve} if curve is not None else {}),
     }  # fmt: skip
 
 
@@ -232,21 +260,7 @@ def _unchecked(folder: RunFolder) -> dict[str, str]:
 def _stage(folder: RunFolder, verdicts: Verdicts, name: str) -> dict[str, Any]:
     costs, kind = verdicts.stage_costs(name), folder.manifest["kinds"][name]
     whole = {key: int(costs[key]) for key in ("entered", "decided", "forward", "backward")}
-    return {"name": name, "kind": kind, **whole, "seconds": costs["seconds"]}
-
-
-def _classes(verdicts: Verdicts, named: Sequence[str]) -> list[dict[str, Any]]:
-    """Per class of the label: how many, and the three fractions."""
-    found = []
-    for label in np.unique(verdicts.label).tolist():
-        mine = verdicts.verdict[verdicts.label == label]
-        share = lambda *kinds, mine=mine: float(np.isin(mine, kinds).mean())
-        found.append({
-            "name": named[label] if label < len(named) else str(label), "total": len(mine),
-            "clean": share("broken", "certified", "undecided"), "attacked": share("certified", "undecided"),
-            "certified": share("certified"),
-        })  # fmt: skip
-    return found
+    return {"name": name, "kind": kind, **whole, "seconds": costs["seconds"], "cpu": costs["cpu"]}
 
 
 def _witness_reader(folder: RunFolder, verdicts: Verdicts) -> Any:

@@ -3,6 +3,7 @@
     manifest.json                    what the results depend on
     results/part-00000.parquet       a row per sample and stage; written last of a pool, so that it says "finished"
     witnesses/part-00000.safetensors the adversarial inputs of that pool
+    curve/part-00000.*               robust accuracy against radius, likewise a part a pool (see curve/parts.py)
     audit.json, report.html          written when all pools are finished
     gallery.safetensors              the pictures of the report
     digests.json                     the digest of every other file but the report's, written last: the run is sealed
@@ -248,6 +249,6 @@ def _temporary(path: Path) -> bool:
 
 def _swept(path: Path) -> None:
     """Take away what killed processes left; under the lock nobody else is writing."""
-    for folder in (path, path / "results", path / "witnesses"):
+    for folder in (path, path / "results", path / "witnesses", path / "curve"):
         for leftover in folder.glob(".*.tmp"):
             leftover.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from ironbound.auditing.passing import Survey, surveyed
-from ironbound.auditing.plan import Plan
+from ironbound.auditing.plan import Bounds, Plan
 from ironbound.core.describe import fingerprint, parts_of, state_digest
 from ironbound.core.predict import predict
 from ironbound.core.protocols import PerturbationSet
@@ -65,6 +65,7 @@ def manifest_of(
             **({"notes": notes} if (notes := plan.notes(model.classes)) else {}),
         },
         "kinds": {"clean": "clean", **{stage.name: stage.kind for stage in plan.stages}},
+        "bounds": {stage.name: stage.method.name for stage in plan.stages if isinstance(stage, Bounds)},
         "seed": seed,
         "pool": pool,
         "origin": origin,

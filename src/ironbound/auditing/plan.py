@@ -80,6 +80,8 @@ class Plan:
     stages: tuple[Stage, ...]
     adaptive: bool = False
     """Whether a pilot puts them in the order in which they pay, and leaves out optional ones that do not (see pilot.py)."""
+    curve: bool = False
+    """Whether robust accuracy against radius follows the verdicts, at up to half of what they cost."""
 
     def __post_init__(self) -> None:
         names = [stage.name for stage in self.stages]

@@ -37,6 +37,7 @@ def standard() -> Plan:
             _own("square on all", recipes.square(5000), witness=True, optional=True, after="square"),
         ),
         adaptive=True,
+        curve=True,
     )
 
 
@@ -60,6 +61,7 @@ def thorough() -> Plan:
             _own("square", recipes.square(5000), optional=True),
             *_witnesses(),
         ),
+        curve=True,
     )
 
 

@@ -108,7 +108,8 @@ def _numbered(pool: Pool, data: Data) -> Pool:
 
 
 def _timed(pool: Pool, name: str, entered: int, stage: Any) -> None:
-    before, start = sum(v != "undecided" for v in pool.verdict), time.perf_counter()
+    before = sum(v != "undecided" for v in pool.verdict)
+    start, cpu = time.perf_counter(), time.process_time()
     forward, backward = stage() if entered else (0, 0)
     pool.costs[name] = {
         "entered": entered,
@@ -116,6 +117,7 @@ def _timed(pool: Pool, name: str, entered: int, stage: Any) -> None:
         "forward": forward,
         "backward": backward,
         "seconds": time.perf_counter() - start,
+        "cpu": time.process_time() - cpu,
     }
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ironbound.auditing.audit import Audit, facts_of
+from ironbound.auditing.curve.recheck import Recheck
 from ironbound.auditing.folder import RunFolder
 from ironbound.auditing.inside import points_of
 from ironbound.auditing.manifest import (
@@ -25,7 +26,7 @@ from ironbound.auditing.run import storable
 from ironbound.auditing.shards import Shard, places_of, pools_of, samples_of
 from ironbound.auditing.stages import contradictions
 from ironbound.auditing.survivors import misplaced
-from ironbound.auditing.verdicts import Verdicts
+from ironbound.auditing.verdicts import Places, Verdicts
 from ironbound.certification.catalogue import ENTRIES
 from ironbound.certification.certificates import prove
 from ironbound.core import rows as rows_
@@ -62,11 +63,18 @@ class Verification:
         """Whether everything that the run says could be confirmed."""
         return not self.failures
 
-    def __str__(self) -> str:
+    @property
+    def text(self) -> str:
+        """What was re-checked, and whether it holds."""
         what = f"{self.witnesses} witnesses, {self.certificates} certificates and {self.clean} clean answers re-checked"
-        return f"{what}: " + (
-            "all hold." if self.holds else f"{len(self.failures)} do NOT hold. First: {self.failures[0]}"
-        )
+        if self.holds:
+            return f"{what}: all hold."
+        if not self.witnesses + self.certificates + self.clean:
+            return "the run does NOT hold; nothing in it was re-checked."
+        return f"{what}: {'1 thing does' if len(self.failures) == 1 else f'{len(self.failures)} things do'} NOT hold."
+
+    def __str__(self) -> str:
+        return self.text if self.holds else f"{self.text} First: {self.failures[0]}"
 
 
 def verify(
@@ -100,23 +108,13 @@ def verify(
         x, y = model.admit(rows_.take(data.x, where[at]), data.y[where[at]])
         _check_keys(verdicts, at, x, y, found)
         _check_clean(folder, model, verdicts, at, x, y, found)
-        _check_certificates(model, rows_.of_rows(threat, where[at]), verdicts, at, x, y, found)
+        _check_certificates(folder, model, rows_.of_rows(threat, where[at]), verdicts, at, x, y, found)
         tell(Event("verify", start + len(at), len(where)))
     _check_witnesses(folder, model, data, threat, verdicts, place, found)
+    good = lambda *claims: _good(folder, model, *claims)
+    found.failures += Recheck(folder, model, data, threat, verdicts, place, good).failures()
     _check_counts(folder, verdicts, found)
     return found
-
-
-class Places:
-    """From the numbers of rows to their places in the data: a dict of a million takes a hundred megabytes."""
-
-    def __init__(self, numbers: np.ndarray[Any, Any]) -> None:
-        self.numbers, self.order = numbers, np.argsort(numbers, kind="stable")
-        self.ascending = numbers[self.order]
-
-    def of(self, numbers: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """The places of rows that there are."""
-        return self.order[np.searchsorted(self.ascending, numbers)]
 
 
 def _check_files(folder: RunFolder, found: Verification) -> None:
@@ -125,10 +123,13 @@ def _check_files(folder: RunFolder, found: Verification) -> None:
         found.warnings.append("The run is not finished; what there is was checked.")
         return
     if not folder.sealed:
-        found.failures.append("digests.json is missing, so no change could be noticed; go on with the run by --resume")
+        found.failures.append(
+            "digests.json is missing, so that no change could be noticed; --resume makes it anew, after the checks"
+        )
+        return
     found.failures += [f"{name} was altered or taken away since the run finished" for name in folder.altered()]
     for name in folder.added():
-        if name.startswith(("results/", "witnesses/")):
+        if name.startswith(("results/", "witnesses/", "curve/")):
             found.failures.append(f"{name} was not written by the run")
         else:
             found.warnings.append(f"{name} does not belong to the run; it was not looked at.")
@@ -139,11 +140,17 @@ def _check_whole(folder: RunFolder, verdicts: Verdicts, place: Places, found: Ve
     numbers = place.numbers
     if folder.manifest["data"]["rows"] != len(numbers):
         raise RunError(f"{folder.path / 'manifest.json'}: the number of rows is not that of the data. It was altered.")
+    pools = pools_of(folder.manifest)
     mine = np.concatenate([numbers[slice(at.start, at.stop)] for at in _pools(folder)])
-    missing = len(mine) - len(verdicts)
-    if not np.isin(verdicts.index, mine).all() or (missing and folder.sealed):
+    strange = verdicts.index[~np.isin(verdicts.index, mine)]
+    if len(strange):
+        some = ", ".join(map(str, sorted(strange.tolist())[:5]))
+        raise RunError(f"{folder.path} has results of samples that are none of its own: {some}. It was altered.")
+    there = set(pools) & set(folder.finished())  # further parts are those of stages behind the pools
+    if folder.sealed and (len(verdicts) < len(mine) or len(there) < len(pools)):
         raise RunError(
-            f"{folder.path} has results of {len(verdicts)} samples, and the data set has {len(mine)} others."
+            f"{folder.path} was finished, and has results of {len(verdicts)} of {len(mine)} samples, in {len(there)} of "
+            f"{len(pools)} parts. It was altered."
         )
 
 
@@ -230,16 +237,19 @@ def _wins(model: Model, x: Any, y: Tensor, rng: Rng) -> Tensor:
 
 
 def _check_certificates(
-    model: Model, threat: Any, verdicts: Verdicts, at: Any, x: Any, y: Any, found: Verification
+    folder: RunFolder, model: Model, threat: Any, verdicts: Verdicts, at: Any, x: Any, y: Any, found: Verification
 ) -> None:
     mine = [i for i, row in enumerate(at.tolist()) if verdicts.verdict[row] == "certified"]
     for name in sorted({str(verdicts.stage[int(at[i])]) for i in mine}):
         some = torch.tensor([i for i in mine if verdicts.stage[int(at[i])] == name], device=y.device)
-        if name not in METHODS:
-            found.failures.append(f"{len(some)} samples are certified by {name!r}, which there is not")
+        method = folder.manifest.get("bounds", {}).get(name, name)
+        if method not in METHODS:
+            found.failures.append(
+                f"{len(some)} samples are certified by {name!r}, which there is not among the bounds that can be repeated"
+            )
             continue
         proof = prove(
-            METHODS[name].make(), model, rows_.take(x, some), y[some], rows_.of_rows(threat, some), radii=False
+            METHODS[method].make(), model, rows_.take(x, some), y[some], rows_.of_rows(threat, some), radii=False
         )
         found.certificates += len(some)
         for i, holds in zip(some.tolist(), proof.certified.tolist(), strict=True):
@@ -305,7 +315,7 @@ def _check_counts(folder: RunFolder, verdicts: Verdicts, found: Verification) ->
     if not (folder.path / "audit.json").exists():
         return
     facts = Audit.load(folder.path).facts
-    again = facts_of(folder, verdicts, facts["checks"])
+    again = facts_of(folder, verdicts, facts["checks"], facts.get("curve"))
     for name in again:
         if name not in facts or facts[name] != again[name]:
             found.failures.append(f"audit.json: {name!r} does not follow from the results")

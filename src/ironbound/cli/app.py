@@ -58,9 +58,11 @@ def _flag(name: str, kind: type[Settings]) -> inspect.Parameter:
     """A field as a flag: text, read by the settings, so that a file and a flag are told the same."""
     field = kind.model_fields[name]
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-    switch = field.annotation is bool
-    words = _with_default(field.description or "", field, switch)
-    option = typer.Option(f"--{name.replace('_', '-')}", help=words, metavar=None if switch else str(extra["metavar"]))
+    either = field.annotation == (bool | None)
+    switch = either or field.annotation is bool
+    words, long = _with_default(field.description or "", field, switch), name.replace("_", "-")
+    flag = f"--{long}/--no-{long}" if either else f"--{long}"
+    option = typer.Option(flag, help=words, metavar=None if switch else str(extra["metavar"]))
     hint: Any = Annotated[bool | None if switch else str | None, option]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hint)
 

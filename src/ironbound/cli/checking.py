@@ -23,7 +23,7 @@ OURS = "ironbound.models.zoo"
 """The one installed module that a run may name; code elsewhere is named by the path of its file."""
 MOST = 20
 """Failures that are listed."""
-BROKEN: tuple[type[Exception], ...] = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
+BROKEN: tuple[type[Exception], ...] = (KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError)
 """What a folder that was altered by hand makes its readers raise."""
 
 
@@ -132,7 +132,10 @@ def _trusted_code(run: RunFolder, origin: dict[str, Any]) -> str:
     if path is not None and path.resolve().is_relative_to(run.path.resolve()):
         raise UsageError(f"{run.path}: its model's code lies in the run folder itself and is not run unasked. {ask}")
     if not same:
-        raise UsageError(f"{run.path}: the code in {path or spec} is not what it was when the run was made. {ask}")
+        raise UsageError(
+            f"{run.path}: the code in {path or spec}, or what it imports from its folder, is not what it was "
+            f"when the run was made. {ask}"
+        )
     return spec
 
 
@@ -184,12 +187,7 @@ def _facts(check: Verification) -> dict[str, Any]:
 
 
 def _say(terminal: Terminal, folder: str, check: Verification) -> None:
-    what = f"{check.witnesses} witnesses, {check.certificates} certificates and {check.clean} clean answers re-checked"
-    if check.holds:
-        terminal.say(f"{folder}: {what}: all hold.", style="green")
-    else:
-        wrong = "1 thing does" if len(check.failures) == 1 else f"{len(check.failures)} things do"
-        terminal.say(f"{folder}: {what}: {wrong} NOT hold.", style="bold red")
+    terminal.say(f"{folder}: {check.text}", style="green" if check.holds else "bold red")
     for failure in check.failures[:MOST]:
         terminal.say(f"  {failure}")
     if len(check.failures) > MOST:

@@ -9,7 +9,7 @@ from typing import Any, Protocol, Self
 from ironbound.cli.text import shown
 from ironbound.core.progress import Event, Listener, silent
 
-WHOLE = ("samples", "checks", "verify", "train")
+WHOLE = ("pilot", "samples", "checks", "curve", "verify", "train")
 """Stages of a whole run, whose bars stay; the stages of a pool share one bar below them."""
 EVERY = 15.0
 """Seconds between two plain lines."""

@@ -42,7 +42,8 @@ def run_audit(verb: str, settings: RunSettings, terminal: Terminal, folder: Path
     with terminal.progress() as display:
         audit = verbs.audit(
             model, data, threat=threat, method=plan, out=folder, seed=settings.seed, rows=settings.rows,
-            pool=settings.pool, shard=settings.shard, resume=settings.resume, progress=display.listener(), origin=origin,
+            pool=settings.pool, shard=settings.shard, resume=settings.resume, checks=settings.checks, curve=settings.curve,
+            progress=display.listener(), origin=origin,
         )  # fmt: skip
     if terminal.json:
         terminal.data({"folder": str(folder), **audit.facts})

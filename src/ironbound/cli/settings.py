@@ -36,6 +36,7 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_listed), Field(min_length=1)
 Limits = Annotated[tuple[float, float] | None, BeforeValidator(_limits)]
 Count = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_count)]
 Positive = Annotated[int, Field(ge=1)]
+CHECKS = "budget: they cost about half of what the verdicts do; full: they look at all they would like to"
 
 
 class Settings(BaseModel):
@@ -78,7 +79,7 @@ class ThreatSettings(DataSettings, ModelSettings):
     threat: str = _key(
         ..., "what the attacker may change: linf:8/255, l2:0.5, l1:12, l0:3 (pixels), linf:8/255|l2:0.5", "SET:RADIUS"
     )
-    method: Names = _key(("standard",), "the plan: standard, quick, or a file: plan.yaml", "NAME")
+    method: Names = _key(("standard",), "the plan: standard, quick, thorough, or a file: plan.yaml", "NAME")
     out: str | None = _key(None, "the run folder; a new one below runs/ where none is given", "FOLDER")
     resume: bool = _key(False, "go on with the run in --out")
 
@@ -88,7 +89,9 @@ class RunSettings(ThreatSettings):
 
     rows: Positive | None = _key(None, "model rows in one pass; changes no verdict", "N")
     pool: Positive | None = _key(None, "samples in one part of the run folder: what a crash may cost", "N")
+    checks: Literal["budget", "full"] = _key("budget", CHECKS)
     shard: str | None = _key(None, "2/8: the second of eight parts, which ironbound merge puts together", "I/N")
+    curve: bool | None = _key(None, "find robust accuracy against radius too; by default as the plan says")
 
 
 class AttackSettings(RunSettings):
@@ -140,8 +143,10 @@ class MergeSettings(VerifySettings):
 
     out: str = _key(..., "the folder of the whole run", "FOLDER")
     method: Names | None = _key(None, "the plan of the shards, where it is a file", "NAME")
+    curve: bool | None = _key(None, "find robust accuracy against radius too; by default as the plan says")
     resume: bool = _key(False, "go on with a merge that was interrupted, or was made without the model")
     rows: Positive | None = _key(None, "model rows in one pass; changes no verdict", "N")
+    checks: Literal["budget", "full"] = _key("budget", CHECKS)
 
 
 S = TypeVar("S", bound=Settings)

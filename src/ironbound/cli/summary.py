@@ -18,6 +18,8 @@ PLAIN = {"certified": "#", "undecided": "=", "broken": "-", "wrong": "."}
 WIDTH = 60
 ROOMY = 105
 """Columns from which on a table has room for bars."""
+SHOWN = 7
+"""Radii of the curve that fit into 80 columns."""
 CHECKS = {"fail": "failed", "cannot tell": "could not tell"}
 RED = {"red": "bold red", "amber": "yellow", "info": "cyan"}
 
@@ -32,12 +34,20 @@ def summarise(terminal: Terminal, facts: Any, folder: Any) -> None:
     terminal.out.print(bar(terminal, facts))
     terminal.say(bracket(facts))
     terminal.out.print(_verdicts(facts))
+    for line in weakest(facts):
+        terminal.say(line)
+    _curve(terminal, facts)
     _checks(terminal, facts)
-    cost = facts["cost"]
+    cost, apart = facts["cost"], facts["cost"].get("checks")
     terminal.say(
         f"Cost: {wording.count(cost['forward'])} forward and {wording.count(cost['backward'])} backward rows, "
-        f"{wording.duration(cost['seconds'])}."
+        f"{wording.duration(cost['seconds'])}, {wording.duration(cost['cpu'])} of CPU."
     )
+    if apart:
+        terminal.say(
+            f"Checks: {wording.count(apart['forward'])} forward and {wording.count(apart['backward'])} backward rows, "
+            f"{wording.duration(apart['cpu'])} of computing."
+        )
     terminal.say(f"Report: {folder}/report.html")
 
 
@@ -46,6 +56,21 @@ def bracket(facts: Any) -> str:
     low, high = (wording.percent(facts["bracket"][end]) for end in ("low", "high"))
     upper = f"{high} attacked so far" if wording.doubted(facts) else f"{high} attacked"
     return f"certified {low} <= true robust accuracy <= {upper}   ({wording.context(facts)})"
+
+
+def weakest(facts: Any) -> list[str]:
+    """The class, and of each further column the slice, of which least is right under attack; all are in the report."""
+    tables = [("class", facts["classes"]), *((found["column"], found["groups"]) for found in facts["slices"])]
+    return [_weakest(shown(of), groups) for of, groups in tables if len(groups) > 1]
+
+
+def _weakest(of: str, groups: Sequence[Any]) -> str:
+    group = min(groups, key=lambda g: (g["attacked"]["fraction"], g["certified"]["fraction"]))
+    share, (low, high) = group["attacked"], wording.ends(group["attacked"]["low"], group["attacked"]["high"])
+    return (
+        f"Weakest of {len(groups)} by {of}: {shown(group['name'])}, {share['count']:,} of {share['total']:,} right under attack "
+        f"({wording.percent(share['fraction'])}, 95% interval {low} to {high} for it alone)"
+    )
 
 
 def bar(terminal: Terminal, facts: Any, width: int = WIDTH) -> Any:
@@ -87,6 +112,26 @@ def _verdicts(facts: Any) -> Any:
             Text(interval), Text(MEANINGS[part], style="dim"),
         )  # fmt: skip
     return table
+
+
+def _curve(terminal: Terminal, facts: Any) -> None:
+    """Both ends of the bracket at some radii, where the audit has a curve; the report has all of them."""
+    from rich.table import Table
+    from rich.text import Text
+
+    curve = facts.get("curve", {})
+    if "radii" not in curve:
+        return
+    table, own = Table(box=None, show_header=False, padding=(0, 2, 0, 0)), curve["own"]
+    shown_ = [k for k in range(len(curve["radii"])) if (k - own) % 2 == 0 or k > own][-SHOWN:]
+    table.add_row(Text("radius"), *(Text(f"{curve['radii'][k]:.3g}", style="bold" if k == own else "") for k in shown_))
+    for kind in ("attacked", "certified"):
+        table.add_row(Text(kind), *(Text(wording.percent(curve[kind][k]["fraction"])) for k in shown_))
+    terminal.say()
+    terminal.say(
+        f"Against radius, on {curve['samples']:,} of {curve['total']:,} samples (the report has the intervals):"
+    )
+    terminal.out.print(table)
 
 
 def _checks(terminal: Terminal, facts: Any) -> None:

@@ -46,8 +46,12 @@ def load_module(spec: str, weights: str | Path | None = None) -> nn.Module:
 
 
 def source_digest(spec: str) -> str:
-    """SHA-256 in hex of the file that `spec` names. Raises UsageError where there is none."""
+    """SHA-256 in hex of the file that `spec` names, and of the files of its folder that its import statements lead to.
+
+    Raises UsageError where there is none.
+    """
     path, _ = parsed(spec)
+    files = [] if path is None else _with_neighbours(path)
     if path is None:
         module = spec.rpartition(":")[0]
         try:
@@ -57,7 +61,40 @@ def source_digest(spec: str) -> str:
         if found is None or not found.has_location or found.origin is None:
             raise UsageError(f"{spec}: no source file is known of {module!r}; expected {FORM}.")
         path = Path(found.origin)
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    if len(files) < 2:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    told = [f"{file.relative_to(path.parent)} {hashlib.sha256(file.read_bytes()).hexdigest()}" for file in files]
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()
+
+
+def _with_neighbours(path: Path) -> list[Path]:
+    """The file and what it imports from its folder, directly or not; nothing is executed, so that no other way is seen."""
+    found, waiting = set[Path](), [path]
+    while waiting:
+        file = waiting.pop()
+        if file not in found:
+            found.add(file)
+            for home, name in _imports(file, path.parent):
+                steps = [home.joinpath(*name.split(".")[:i]) for i in range(1, name.count(".") + 2)]
+                places = [place for step in steps for place in (step.with_suffix(".py"), step / "__init__.py")]
+                waiting += [place for place in places if place.is_file()]
+    return sorted(found)
+
+
+def _imports(file: Path, home: Path) -> list[tuple[Path, str]]:
+    """The folder and the name of each module that a file may import: "a.b" of `import a.b` and of `from a import b`."""
+    import ast
+
+    try:
+        nodes = list(ast.walk(ast.parse(file.read_bytes())))
+    except (SyntaxError, ValueError):
+        return []
+    found = [(home, alias.name) for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom):
+            where = file.parents[min(node.level, len(file.parents)) - 1] if node.level else home
+            found += [(where, ".".join(filter(None, (node.module, alias.name)))) for alias in node.names]
+    return [(where, name) for where, name in found if where.is_relative_to(home)]
 
 
 def parsed(spec: str) -> tuple[Path | None, str]:

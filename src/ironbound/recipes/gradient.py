@@ -15,7 +15,7 @@ from ironbound.core.protocols import Objective, Search
 from ironbound.goals import Untargeted
 from ironbound.objectives import CrossEntropy, Dlr, Margin, ProbabilityMargin, TargetDlr
 from ironbound.oracles import Direct
-from ironbound.searches.ascent import Ascent, Clean, Gaussian, Nudged, Sparse, Uniform
+from ironbound.searches.ascent import Ascent, Clean, Corner, Gaussian, Nudged, Sparse, Uniform
 from ironbound.searches.gama import Gama
 from ironbound.searches.guided import Aimed, Away, Likely
 from ironbound.searches.moves import Adam, Apgd, FrankWolfe, Momentum, Nesterov, Step, Vertex
@@ -148,11 +148,14 @@ def gama_pgd(steps: int = 100, restarts: int = 1, weight: float = 50.0) -> Attac
     return _composed(Gama(steps, weight), ProbabilityMargin(), restarts)
 
 
-def apgd(steps: int = 100, restarts: int = 1, loss: str = "ce", large_radii: bool = False) -> Attack:
+def apgd(
+    steps: int = 100, restarts: int = 1, loss: str = "ce", large_radii: bool = False, corners: bool = False
+) -> Attack:
     """PGD whose step sizes adapt to each problem: no step size to tune. On L1 balls it is L1-APGD.
 
     `loss`: "ce" the cross-entropy, "dlr" the difference of logits ratio, "margin", or "probability" the margin in
-    probabilities. `large_radii`, on L1 balls only: begin in balls of three and two radii, as AutoAttack does.
+    probabilities. `large_radii`, on L1 balls only: begin in balls of three and two radii, as AutoAttack does. `corners`, on Linf
+    balls only: begin at random corners instead of anywhere, which finds more where gradients near the input mislead.
 
     Paper: Croce, Hein 2020, Reliable Evaluation of Adversarial Robustness, arXiv 2003.01690, algorithm 1; L1: Croce, Hein
     2021, Mind the Box, arXiv 2103.01208.
@@ -161,7 +164,7 @@ def apgd(steps: int = 100, restarts: int = 1, loss: str = "ce", large_radii: boo
     """
     if loss not in LOSSES:
         raise UsageError(f"loss is one of {', '.join(LOSSES)}; got {loss!r}.")
-    return _composed(_adaptive(steps, large_radii), LOSSES[loss](), restarts)
+    return _composed(_adaptive(steps, large_radii, corners), LOSSES[loss](), restarts)
 
 
 def apgd_targeted(steps: int = 100, targets: int = 9, restarts: int = 1, large_radii: bool = False) -> Attack:
@@ -173,8 +176,9 @@ def apgd_targeted(steps: int = 100, targets: int = 9, restarts: int = 1, large_r
     return _composed(Aimed(_adaptive(steps, large_radii), TargetDlr(), Likely(targets)), restarts=restarts)
 
 
-def _adaptive(steps: int, large_radii: bool) -> Ascent:
-    return Ascent(steps, Apgd(large_radii=large_radii), Sparse(3.0 if large_radii else 1.0))
+def _adaptive(steps: int, large_radii: bool, corners: bool = False) -> Ascent:
+    times = 3.0 if large_radii else 1.0
+    return Ascent(steps, Apgd(large_radii=large_radii), Corner(times) if corners else Sparse(times))
 
 
 _GOODFELLOW = Paper(

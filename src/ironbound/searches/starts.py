@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
 from ironbound.core.errors import CompositionError, UsageError
 from ironbound.core.protocols import Can, Points, Task
-from ironbound.core.rows import column
+from ironbound.core.rows import column, take
 from ironbound.searches.moves.move import norm_of
 
 
@@ -64,6 +64,27 @@ class Nudged:
 
 
 @dataclass(frozen=True)
+class Corner:
+    """Start at a random corner of an Linf ball, each value at the upper or the lower end; in other balls as Sparse does.
+
+    Square Attack begins at corners, too (Andriushchenko et al. 2020, arXiv 1912.00049, section 3). Far from the input other
+    parts of the net are active than inside: where gradients near the input mislead, an ascent from corners finds more.
+    """
+
+    times: float = 1.0
+    """L1: see Sparse."""
+
+    @property
+    def needs(self) -> Can:
+        """What Sparse and Nudged need."""
+        return Sparse(self.times).needs | Nudged.needs
+
+    def __call__(self, task: Task) -> Points:
+        """One draw a problem, a different one for every restart."""
+        return Nudged(1.0)(task) if norm_of(task.region) == "linf" else Sparse(self.times)(task)
+
+
+@dataclass(frozen=True)
 class Gaussian:
     """Start at the input with Gaussian noise on every value, projected: where a gradient vanishes at the input itself.
 
@@ -113,3 +134,17 @@ class Sparse:
         x, width = region.identity(), 1.0 if region.box is None else region.box[1] - region.box[0]
         noise = task.rng.fold("start").normal(tuple(x.shape[1:]), x.dtype)
         return region.project(torch.add(x, noise, alpha=width))
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """Start at given points, brought into the set: where another search ended, in a ball of another radius."""
+
+    points: Points
+    """One a problem, in the order of the problems."""
+
+    needs = Can.PROJECT
+
+    def __call__(self, task: Any) -> Points:
+        """The nearest point of the set to each, for the problems that are in the task."""
+        return task.region.project(take(self.points, task.problems))

@@ -8,16 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ironbound.auditing.checks.budget import counted
 from ironbound.auditing.checks.check import Evidence
 from ironbound.auditing.plan import Attacking
 from ironbound.core.attack import Attack
 from ironbound.core.errors import CompositionError
-from ironbound.core.protocols import PerturbationSet
+from ironbound.core.protocols import Can, PerturbationSet
 from ironbound.models.model import Model
 from ironbound.searches.ascent import Clean, Uniform
 
-ROWS = 1 << 16
-"""Model rows that a check may ask for, as far as they are known beforehand."""
+TURNS = 3
+"""Targets of a targeted attack that a repetition of it takes: those it ranks first, where nearly all is found."""
 
 
 def steps_of(search: Any) -> int:
@@ -30,14 +31,26 @@ def rows_of(attack: Attack) -> int:
     """Model rows of one problem that is not broken, roughly."""
     if attack.budget.forward is not None:
         return attack.budget.forward
-    turns = getattr(getattr(attack.search, "targets", None), "count", None) or 1
     once = getattr(attack.search, "queries", 0) or steps_of(attack.search) + 1
-    return int(attack.restarts * turns * once * attack.oracle.cost)
+    return int(attack.restarts * turns_of(attack) * once * attack.oracle.cost)
 
 
-def affordable(attacks: list[Attack], most: int, least: int = 8) -> int:
-    """How many samples a check can run these attacks on."""
-    return max(least, min(most, ROWS // max(1, sum(rows_of(attack) for attack in attacks))))
+def cost_of(*attacks: Attack) -> int:
+    """Counted rows of one problem that none of the attacks breaks, roughly."""
+    return sum(int(counted(rows_of(a), rows_of(a) if Can.GRADIENT in a.search.needs else 0)) for a in attacks)
+
+
+def turns_of(attack: Attack) -> int:
+    """How many targets an attack takes in turn; 1 where it has none."""
+    return getattr(getattr(attack.search, "targets", None), "count", None) or 1
+
+
+def towards(attack: Attack, turns: int) -> Attack:
+    """The attack towards the first few of its targets; one without targets as it is."""
+    if turns_of(attack) <= turns:
+        return attack
+    search: Any = attack.search
+    return attack.replace(search=replace(search, targets=replace(search.targets, count=turns)))
 
 
 def strongest(evidence: Evidence) -> Attacking | None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ironbound import recipes
+from ironbound.auditing.checks.chance import lower
 from ironbound.auditing.checks.check import FEW, CheckResult, Evidence, check
 from ironbound.auditing.plan import Attacking
 from ironbound.core.attack import Attack
@@ -22,7 +23,7 @@ QUERIES = 1000
 DECISIONS, HANDFUL = 500, 8
 """Queries of HopSkipJump, and on how many survivors."""
 SPARSE = 0.1
-"""Share of the survivors that a plan which is merely too weak may have left to queries."""
+"""Share of the survivors that a plan which is merely too weak may have left to queries, beyond chance."""
 SINGLE = 5
 """Samples from which on that is no accident of single ones: the fewest that an exact test tells from chance."""
 ADVICE = "Look for masked gradients; put it into the plan, which then runs it on all."
@@ -30,24 +31,25 @@ ADVICE = "Look for masked gradients; put it into the plan, which then runs it on
 
 @check(
     14, "white box beats black box", "Are the attacks at least as strong as queries alone?", "red",
-    "If random search by scores breaks what gradients left, the gradients are masked.",
+    "If random search by scores breaks what gradients left, the gradients are masked.", share=0.3,
 )  # fmt: skip
 def beats_black_box(evidence: Evidence) -> CheckResult:
     """A thousand queries of Square on 64 survivors; a plan that ends with Square has asked already."""
     norms = {getattr(part, "norm", "") for part in getattr(evidence.threat, "parts", (evidence.threat,))}
     if not norms <= set(Square.norms):
         return CheckResult("not applicable", "Square is for balls of Linf, L2 and L1.")
-    return _without(evidence, Square, lambda: recipes.square(QUERIES), FEW, f"Square with {QUERIES} queries")
+    what, most = f"Square with {QUERIES} queries", evidence.afford(FEW, QUERIES)
+    return _without(evidence, Square, lambda: recipes.square(QUERIES), most, what)
 
 
 @check(
     17, "gradients beat decisions", "Are the attacks at least as strong as a decision-based one?", "red",
-    "If an attack that sees the predicted class only breaks what gradients left, the gradients are masked.",
+    "If an attack that sees the predicted class only breaks what gradients left, the gradients are masked.", share=0.3,
 )  # fmt: skip
 def beats_decisions(evidence: Evidence) -> CheckResult:
-    """HopSkipJump on eight survivors."""
-    what = f"HopSkipJump with {DECISIONS} queries"
-    return _without(evidence, HopSkipJump, lambda: recipes.hopskipjump(queries=DECISIONS), HANDFUL, what)
+    """HopSkipJump on at most eight survivors."""
+    what, most = f"HopSkipJump with {DECISIONS} queries", evidence.afford(HANDFUL, DECISIONS, least=4)
+    return _without(evidence, HopSkipJump, lambda: recipes.hopskipjump(queries=DECISIONS), most, what)
 
 
 def _without(evidence: Evidence, kind: Any, attack: Callable[[], Attack], most: int, what: str) -> CheckResult:
@@ -75,9 +77,9 @@ def _without(evidence: Evidence, kind: Any, attack: Callable[[], Attack], most: 
 def _judged(evidence: Evidence, places: Tensor, entered: int, text: str, counted: bool) -> CheckResult:
     """Masked gradients leave queries a large share; a plan that is merely too weak leaves them single samples."""
     still = "They count as broken." if counted else "They still count as undecided."
-    if len(places) > max(1, SPARSE * entered):
+    if lower(len(places), entered) > SPARSE:
         return CheckResult("fail", f"{text} {still}", ADVICE)
-    if _climbed(evidence, places):
+    if _climbed(evidence, places[:HANDFUL]):
         text += (
             " APGD breaks them from other starts, too: the gradients lead there, but the plan's attacks are too weak."
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from ironbound.auditing.checks.check import CheckResult
@@ -9,6 +10,11 @@ from ironbound.auditing.intervals import CONFIDENCE
 
 FEWEST = 5
 """Samples, all on one side, from which on an exact test at 95% sees a gain at all: 0.5^5 < 0.05."""
+
+
+FULL = " Or try more of these: --checks full."
+FIRST = 16
+"""Survivors by margin over which a small gain may be spread: fewer than these looked at see less."""
 
 
 def lower(count: int, total: int) -> float:
@@ -58,8 +64,78 @@ class Paired:
 
     def judged(self, figure: float, text: str, advice: str) -> CheckResult:
         """Fails beyond the figure; passes only where the sample could have shown as little as that."""
-        if self.low > figure:
-            return CheckResult("fail", text, advice)
-        if self.least > figure:
-            return CheckResult("cannot tell", text, "Audit more samples.")
-        return CheckResult("pass", text)
+        needed = f"It takes {math.ceil(FEWEST * self.weight / figure):,} samples that are attacked: audit more."
+        return judged(self, figure, text, advice, needed)
+
+
+@dataclass(frozen=True)
+class Stratified:
+    """How many survivors more effort broke: of those nearest to the boundary, and of a few of all `others`.
+
+    All that is found is a fact and no estimate; only the others stand for more than themselves. `total` is the size of the
+    data set, so that gains are in points of it.
+    """
+
+    near: int
+    near_looked: int
+    rest: int
+    rest_looked: int
+    others: int
+    total: int
+
+    @property
+    def gained(self) -> int:
+        """Survivors broken, of either kind."""
+        return self.near + self.rest
+
+    @property
+    def looked(self) -> int:
+        """Survivors tried, of either kind."""
+        return self.near_looked + self.rest_looked
+
+    @property
+    def gain(self) -> float:
+        """As a share of the data set."""
+        return (self.near + self.others * self.rest / max(1, self.rest_looked)) / self.total
+
+    @property
+    def low(self) -> float:
+        """The gain that chance does not explain: all that was found is on one side, and the others count by their 95% bound."""
+        if self.gained == 0:
+            return 0.0
+        sign = 2 * lower(self.gained, self.gained) - 1
+        return sign * (self.near + self.others * lower(self.rest, self.rest_looked)) / self.total
+
+    @property
+    def least(self) -> float:
+        """The smallest gain that they could have shown, where it is spread over no more than the first few by margin."""
+        if self.others == 0:
+            return FEWEST / self.total
+        if self.near_looked < FEWEST:
+            return 1.0
+        few = min(FIRST, self.near_looked + self.others)
+        return FEWEST * max(1.0, few / self.near_looked) / self.total
+
+    @property
+    def text(self) -> str:
+        """What was broken, the gain, its bound and what could have been seen."""
+        apart = f" and {self.rest} of {self.rest_looked} others" if self.rest_looked else ""
+        return (
+            f"{self.near} of the {self.near_looked} survivors nearest to the boundary{apart}: a gain of {100 * self.gain:.2f} "
+            f"points, at least {100 * max(self.low, 0.0):.2f} beyond chance; the smallest that they could have shown is "
+            f"{100 * self.least:.2f}."
+        )
+
+    def judged(self, figure: float, text: str, advice: str) -> CheckResult:
+        """Fails beyond the figure; passes only where the nearest could have shown as little as that."""
+        more = f"Audit {math.ceil(FEWEST / figure):,} samples or more."
+        return judged(self, figure, text, advice, more + (FULL if self.others > self.rest_looked else ""))
+
+
+def judged(found: Paired | Stratified, figure: float, text: str, advice: str, more: str) -> CheckResult:
+    """Fails beyond the figure, with advice; cannot tell where so little could not have been seen, with what it takes."""
+    if found.low > figure:
+        return CheckResult("fail", text, advice)
+    if found.least > figure:
+        return CheckResult("cannot tell", text, more, found.least)
+    return CheckResult("pass", text)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ironbound.auditing.checks.budget import counted
 from ironbound.auditing.inside import around
 from ironbound.auditing.passing import surveyed
 from ironbound.auditing.plan import Attacking, Plan
@@ -31,7 +33,9 @@ from ironbound.models.model import Model
 from ironbound.recipes.draws import fitted
 
 FEW = 64
-"""Samples that costly checks look at: those with the smallest keys."""
+"""Samples that costly checks look at, at most: those with the smallest keys."""
+LEAST = 8
+"""Samples that a check looks at in any case, where there are so many."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,15 @@ class Evidence:
     manifest: dict[str, Any] | None = None
     spent: Counter[str] = field(default_factory=Counter)
     """Model rows that checks have run so far, "forward" and "backward"."""
+    allowed: float = math.inf
+    """Counted rows (a backward row is two) that the check which is looking may plan for."""
+
+    def afford(self, most: int, rows: int, least: int = LEAST) -> int:
+        """How many samples a check may look at, where each costs up to so many counted rows.
+
+        At least `least`, below which it would learn nothing: so that checks of small audits cost more than their share.
+        """
+        return most if math.isinf(self.allowed) else min(most, max(least, int(self.allowed // max(1, rows))))
 
     def samples(self, places: Tensor) -> tuple[Any, Tensor]:
         """Inputs and labels of some samples, as the model takes them."""
@@ -140,6 +153,8 @@ class CheckResult:
     result: Result
     evidence: str
     next: str = ""
+    least: float | None = None
+    """Where it cannot tell for want of samples alone: the smallest gain that these could have shown, of the data set."""
 
 
 @dataclass(frozen=True)
@@ -152,38 +167,50 @@ class Check:
     severity: Severity
     meaning: str
     look: Callable[[Evidence], CheckResult]
+    share: float = 0.0
+    """Of what is left of the budget when its turn comes, as much as it may plan for; 0 where a few rows are all it runs."""
 
-    def facts(self, found: CheckResult, spent: Counter[str] | None = None) -> CheckFacts:
-        """The check, what it found and the rows that it ran, as the report wants them."""
+    def facts(self, found: CheckResult, spent: Counter[str] | None = None, cpu: float = 0.0) -> CheckFacts:
+        """The check, what it found, the rows that it ran and the CPU seconds it took, as the report wants them."""
         spent = spent or Counter()
-        return {
+        facts: CheckFacts = {
             "number": self.number, "name": self.name, "question": self.question, "result": found.result,
             "severity": self.severity, "evidence": found.evidence, "meaning": self.meaning, "next": found.next,
-            "forward": spent["forward"], "backward": spent["backward"],
+            "forward": spent["forward"], "backward": spent["backward"], "cpu": cpu,
         }  # fmt: skip
+        return facts if found.least is None else {**facts, "least": found.least}
 
 
 CHECKS: dict[int, Check] = {}
 
 
-def check(number: int, name: str, question: str, severity: Severity, meaning: str) -> Callable[[Any], Any]:
+def check(
+    number: int, name: str, question: str, severity: Severity, meaning: str, *, share: float = 0.0
+) -> Callable[[Any], Any]:
     """Register a check. Numbers and sources are those of docs/checks.md."""
 
     def register(look: Callable[[Evidence], CheckResult]) -> Callable[[Evidence], CheckResult]:
-        CHECKS[number] = Check(number, name, question, severity, meaning, look)
+        CHECKS[number] = Check(number, name, question, severity, meaning, look, share)
         return look
 
     return register
 
 
-def run_checks(evidence: Evidence, progress: Listener = silent) -> list[CheckFacts]:
-    """All checks, in the order of their numbers."""
+def run_checks(evidence: Evidence, progress: Listener = silent, budget: float = math.inf) -> list[CheckFacts]:
+    """All checks by number; together they plan for no more than a budget of counted rows, as far as `Evidence.afford` lets them.
+
+    Those that run few rows come first, then red ones, then amber ones: what one leaves of its share, the next may plan for.
+    """
+    turns = sorted(CHECKS.values(), key=lambda one: (one.share > 0, one.severity != "red", one.number))
     found = []
-    for done, number in enumerate(sorted(CHECKS)):
+    for done, one in enumerate(turns):
         evidence.spent.clear()
-        found.append(CHECKS[number].facts(_looked(CHECKS[number], evidence), evidence.spent))
-        progress(Event("checks", done + 1, len(CHECKS)))
-    return found
+        start = time.process_time()
+        result = _looked(one, replace(evidence, allowed=one.share * max(0.0, budget) if one.share else math.inf))
+        budget -= counted(evidence.spent["forward"], evidence.spent["backward"])
+        found.append(one.facts(result, evidence.spent, time.process_time() - start))
+        progress(Event("checks", done + 1, len(turns)))
+    return sorted(found, key=lambda facts: facts["number"])
 
 
 def _looked(check: Check, evidence: Evidence) -> CheckResult:
@@ -192,27 +219,6 @@ def _looked(check: Check, evidence: Evidence) -> CheckResult:
         return check.look(evidence)
     except CompositionError as error:
         return CheckResult("not applicable", f"Its attack does not fit: {error}")
-
-
-def grade(checks: list[CheckFacts]) -> dict[str, str]:
-    """How far the evaluation can be believed, in one word and one sentence."""
-    failed = [c for c in checks if c["result"] == "fail"]
-    unsure = [c for c in checks if c["result"] == "cannot tell"]
-    red = [c for c in failed if c["severity"] == "red"]
-    names = lambda some: ", ".join(c["name"] for c in some)
-    if red:
-        return {
-            "grade": "low",
-            "text": f"A check that matters failed ({names(red)}): the figures are attacked so far, no more.",
-        }
-    if failed:
-        return {"grade": "moderate", "text": f"No red check failed, but these ask for a closer look: {names(failed)}."}
-    if unsure:
-        return {
-            "grade": "moderate",
-            "text": f"Nothing speaks against the figures; some checks could not tell: {names(unsure)}.",
-        }
-    return {"grade": "high", "text": "Every check that applies passed. That is evidence for the figures, not a proof."}
 
 
 def margins(evidence: Evidence, x: Any, y: Tensor, model: Model | None = None, rows: int | None = None) -> Tensor:

@@ -148,14 +148,14 @@ def true_gradients(evidence: Evidence) -> CheckResult:
 
 @check(
     7, "stable loss", "Is the loss stable at random points near the input?", "amber",
-    "Where the loss jumps within a thousandth of the range, single gradients lead nowhere.",
+    "Where the loss jumps within a thousandth of the range, single gradients lead nowhere.", share=0.1,
 )  # fmt: skip
 def stable_loss(evidence: Evidence) -> CheckResult:
     """The margin at 100 points around each of 16 samples, against the spread of its logits (after Pintor et al. 2022)."""
     box = evidence.model.box
     if not evidence.differentiable() or box is None or evidence.model.random:
         return CheckResult("not applicable", "The model gives no margins near an input, or it draws.")
-    places = evidence.verdicts.places("broken", "certified", "undecided", most=16)
+    places = evidence.verdicts.places("broken", "certified", "undecided", most=evidence.afford(16, POINTS + 1))
     if len(places) == 0:
         return CheckResult("cannot tell", "No sample is right when clean.")
     x, y = evidence.samples(places)

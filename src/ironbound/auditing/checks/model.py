@@ -20,6 +20,8 @@ from ironbound.goals import Untargeted
 from ironbound.objectives import Margin
 from ironbound.oracles import Direct
 
+MIXED = 1e-3
+"""Of the largest logit: ten times what rounding in batches of another size is allowed."""
 DEAD = 0.1
 """Share of samples without a usable gradient from which on the evaluation is suspect."""
 
@@ -153,9 +155,27 @@ def evaluation_mode(evidence: Evidence) -> CheckResult:
             "fail", f"Batch norm without running statistics mixes samples even when evaluated: {', '.join(mixing[:3])}.",
             "Use track_running_stats=True.",
         )  # fmt: skip
+    if (mixed := _mixed(evidence)) > MIXED:
+        return CheckResult(
+            "fail", f"The answer to a sample depends on what else is in its batch, by {mixed:.1e} of the largest logit.",
+            "Look for batch statistics that are taken anew in the forward pass.",
+        )  # fmt: skip
     arrived = (evidence.manifest or {}).get("model", {}).get("training_mode", evidence.model.net.training)
     came = "training mode; it was held in evaluation mode, and put back" if arrived else "evaluation mode"
     return CheckResult("pass", f"The model came in {came}.")
+
+
+def _mixed(evidence: Evidence) -> float:
+    """By how much answers to eight samples differ between one batch and each alone, of the largest; 0 where it draws."""
+    x, y = evidence.samples(evidence.verdicts.places("wrong", "broken", "certified", "undecided", most=8))
+    if evidence.model.random or evidence.model.outputs == "decisions" or len(y) < 2:
+        return 0.0
+    rng = Rng.of(evidence.seed, content_keys(x, y).to(evidence.model.device))
+    alone, again = (evidence.answers(x, rng, rows=1).double() for _ in range(2))
+    together = evidence.answers(x, rng, rows=len(y)).double()
+    scale = alone.abs().amax().clamp_min(1e-12)
+    drawn = float((alone - again).abs().amax() / scale)  # a model that draws in secret is the first check's matter
+    return 0.0 if drawn > 0 else float((together - alone).abs().amax() / scale)
 
 
 @check(

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ironbound.auditing.checks.again import affordable, left_by, standing
+from ironbound.auditing.checks.again import cost_of, left_by, standing
 from ironbound.auditing.checks.check import FEW, CheckResult, Evidence, check
 from ironbound.auditing.inside import around
 from ironbound.auditing.pools import GOAL
@@ -39,7 +39,7 @@ def _unfit(evidence: Evidence) -> CheckResult | None:
 
 @check(
     11, "unbounded attack", "Does the reported attack break everything when nothing holds it back?", "red",
-    "An attack that fails even where every input is allowed does not work on this model.",
+    "An attack that fails even where every input is allowed does not work on this model.", share=0.5,
 )  # fmt: skip
 def unbounded(evidence: Evidence) -> CheckResult:
     """The plan's attacks in turn on what they left, first within 0.4 of the range, then within all of it."""
@@ -47,7 +47,7 @@ def unbounded(evidence: Evidence) -> CheckResult:
     if unfit:
         return unfit
     low, high = evidence.model.box or (0.0, 1.0)
-    most = affordable([stage.single for stage in evidence.attacks], FEW)
+    most = evidence.afford(FEW, 2 * cost_of(*(stage.single for stage in evidence.attacks)))
     places = evidence.verdicts.places("undecided", "certified", most=most)
     if len(places) == 0:
         return CheckResult("pass", "The attacks broke everything within the radius already.")
@@ -75,7 +75,7 @@ def _large(threat: Any, width: float) -> bool:
 
 @check(
     23, "planted example", "Does the attack find an example that is surely there?", "red",
-    "An attack that misses an example planted for it would have missed others.",
+    "An attack that misses an example planted for it would have missed others.", share=0.5,
 )  # fmt: skip
 def planted(evidence: Evidence) -> CheckResult:
     """The label's logit is lowered until the best of 64 random points at the edge of the set fools the model, the input not.
@@ -86,7 +86,7 @@ def planted(evidence: Evidence) -> CheckResult:
     unfit = _unfit(evidence)
     if unfit:
         return unfit
-    most = affordable([stage.single for stage in evidence.attacks], PLANTS, least=4)
+    most = evidence.afford(PLANTS, DRAWS + cost_of(*(stage.single for stage in evidence.attacks)))
     places = evidence.verdicts.places("broken", "certified", "undecided", most=most)
     if len(places) == 0:
         return CheckResult("cannot tell", "No sample is right when clean.")

@@ -7,6 +7,7 @@ import copy
 import torch
 
 from ironbound import recipes
+from ironbound.auditing.checks.again import cost_of
 from ironbound.auditing.checks.check import FEW, CheckResult, Evidence, check, margins, percent, several
 from ironbound.auditing.inside import around, points_of
 from ironbound.core.judge import TAU
@@ -95,13 +96,14 @@ def eight_bit(x: torch.Tensor, box: tuple[float, float]) -> torch.Tensor:
 @check(
     28, "certificates hold", "Is no sample both certified and broken?", "red",
     "A certified sample that can be broken means a bug in the bounds: no certificate of the run could be believed.",
+    share=0.5,
 )  # fmt: skip
 def certificates_hold(evidence: Evidence) -> CheckResult:
     """PGD and random draws against certified samples, which the plan itself never attacks."""
-    places = evidence.verdicts.places("certified", most=FEW)
+    attacks = {"PGD": recipes.pgd(steps=20), "noise": recipes.noise(10)}
+    places = evidence.verdicts.places("certified", most=evidence.afford(FEW, cost_of(*attacks.values())))
     if len(places) == 0:
         return CheckResult("not applicable", "Nothing was certified.")
-    attacks = {"PGD": recipes.pgd(steps=20), "noise": recipes.noise(10)}
     found = {name: evidence.tried(attack, places) for name, attack in attacks.items() if evidence.fits(attack)}
     able = {name: result.success for name, result in found.items() if result is not None}
     if not able:

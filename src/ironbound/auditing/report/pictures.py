@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +16,7 @@ from markupsafe import Markup
 from torch import Tensor
 
 from ironbound.auditing.report import wording
-from ironbound.auditing.report.schema import Audit, ClassFacts, Part
+from ironbound.auditing.report.schema import Audit, Curve, GroupFacts, Part, Share
 
 PARTS: tuple[Part, ...] = (
     "certified",
@@ -25,6 +26,7 @@ PARTS: tuple[Part, ...] = (
 )  # from left to right: surely right to surely wrong
 TALL = 128  # the bracket's height in pixels
 BAR = (44, 46)  # the bar's top and height
+FIELD = (14, 200, 7.0, 97.0)  # the curve: top and height in pixels, from and to in percent of the width
 
 # Inside each tile: the ground, then marks of another colour. The first part is plain.
 TILES = {
@@ -95,9 +97,10 @@ def meter(fraction: float) -> Markup:
     ).format(width)
 
 
-def strip(row: ClassFacts, prefix: str) -> Markup:
-    """One class by verdict as a thin bar, with the patterns of the bracket; the figures stand beside it."""
-    edges = {"certified": row["certified"], "undecided": row["attacked"], "broken": row["clean"], "wrong": 1.0}
+def strip(row: GroupFacts, prefix: str) -> Markup:
+    """One class or slice by verdict as a thin bar, with the patterns of the bracket; the figures stand beside it."""
+    shares = {"certified": row["certified"], "undecided": row["attacked"], "broken": row["clean"]}
+    edges = {**{part: share["fraction"] for part, share in shares.items()}, "wrong": 1.0}
     drawn, start = Markup(""), 0.0
     for part, edge in edges.items():
         width = max(edge - start, 0.0)
@@ -210,3 +213,64 @@ def _axis() -> Markup:
         drawn += _line(tick, tick, bottom, bottom + 6, "tick")
         drawn += _text(tick, bottom + 21, f"{tick}%", anchor, "scale")
     return drawn
+
+
+def curve(audit: Audit, prefix: str) -> Markup:
+    """Attacked and certified share against radius, with 95% intervals; nothing where the audit has no curve."""
+    facts = audit.get("curve", {})
+    if "radii" not in facts:
+        return Markup("")
+    top, height, left, right = FIELD
+    across = [left + (right - left) * radius / facts["radii"][-1] for radius in facts["radii"]]
+    lines = _trace(facts["certified"], across, "certified") + _trace(facts["attacked"], across, "attacked")
+    own = across[facts["own"]]
+    mark = _line(own, own, top, top + height, "own")
+    mark += _text(own, top + height + 34, "the threat", "middle", "scale")
+    name = f"{prefix}-curve"
+    return Markup(
+        '<svg class="curve" width="100%" height="{}" role="img" aria-labelledby="{}-title {}-desc">'
+        '<title id="{}-title">Right under attack and certified, against radius</title>'
+        '<desc id="{}-desc">{}</desc>{}{}{}</svg>'
+    ).format(top + height + 42, name, name, name, name, _heard(facts), _frame(facts["radii"], across), mark, lines)
+
+
+def _heard(facts: Curve) -> str:
+    """The curve in words."""
+    ends = zip(facts["radii"], facts["attacked"], facts["certified"], strict=True)
+    said = (
+        f"{wording.number(r)}: {wording.percent(a['fraction'])} and {wording.percent(c['fraction'])}"
+        for r, a, c in ends
+    )
+    return f"Right under attack and certified, by radius. {'; '.join(said)}."
+
+
+def _frame(radii: list[float], across: list[float]) -> Markup:
+    """Both scales; radii are named where there is room."""
+    top, height, left, right = FIELD
+    drawn, last = Markup(""), -100.0
+    for tick in (0, 25, 50, 75, 100):
+        y = top + height * (1 - tick / 100)
+        drawn += _line(left, right, y, y, "grid") + _text(left, y + 4, f"{tick}%", "end", "scale", -8)
+    for radius, x in zip(radii, across, strict=True):
+        drawn += _line(x, x, top + height, top + height + 5, "tick")
+        if x - last >= 11:
+            drawn += _text(x, top + height + 19, f"{radius:.3g}", "middle", "scale")
+            last = x
+    return drawn
+
+
+def _trace(shares: Sequence[Share], across: list[float], kind: str) -> Markup:
+    """One line: its intervals, the way from point to point, and a mark at each; dashes and squares are the certified one."""
+    top, height, _, _ = FIELD
+    level = lambda fraction: top + height * (1 - fraction)
+    drawn = Markup("")
+    for share, x in zip(shares, across, strict=True):
+        drawn += _line(x, x, level(share["low"]), level(share["high"]), f"span {kind}")
+    points = list(zip(across, (level(share["fraction"]) for share in shares), strict=True))
+    for (x1, y1), (x2, y2) in zip(points, points[1:], strict=False):
+        drawn += _line(x1, x2, y1, y2, f"way {kind}")
+    mark = {
+        "attacked": '<circle cx="{0}%" cy="{1}" r="4" class="dot {2}"/>',
+        "certified": '<rect x="{0}%" y="{1}" width="7" height="7" transform="translate(-3.5 -3.5)" class="dot {2}"/>',
+    }[kind]
+    return drawn + Markup("").join(Markup(mark).format(f"{x:.3f}", f"{y:.2f}", kind) for x, y in points)

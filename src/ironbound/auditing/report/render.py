@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ironbound.auditing.report import pictures, wording
 from ironbound.auditing.report.pictures import Picture
-from ironbound.auditing.report.schema import Audit, Check, ClassFacts
+from ironbound.auditing.report.schema import Audit, Check, GroupFacts
 
 IMAGE_BYTES = 4_000_000  # for all pictures of a document, encoded; what does not fit is left out and counted
 FEW_CLASSES = 20  # above that, the worst ones stand first and the full table can be opened
@@ -73,7 +73,7 @@ def _environment() -> Environment:
 def _view(prefix: str, name: str, audit: Audit, gallery: Sequence[Picture], room: int) -> dict[str, Any]:
     """All that the template shows of one audit."""
     shown = list(_figures(gallery, room))
-    rows = _class_rows(audit["classes"])
+    rows = _rows(audit["classes"])
     ranked = sorted(rows, key=_weakness)
     return {
         "id": prefix,
@@ -89,12 +89,15 @@ def _view(prefix: str, name: str, audit: Audit, gallery: Sequence[Picture], room
         "state": wording.checks_state(audit),
         "bracket": pictures.bracket(audit, prefix),
         "summary": pictures.bracket(audit, f"{prefix}s"),
+        "curve": pictures.curve(audit, prefix),
+        "against_radius": wording.against_radius(audit),
         "parts": pictures.PARTS,
         "total": sum(audit["verdicts"][part] for part in pictures.PARTS),
         "figures": [{**figure, "size": wording.size(audit, figure["picture"].size)} for figure in shown],
         "left_out": len(gallery) - len(shown),
         "classes": rows if len(rows) <= FEW_CLASSES else ranked[:FEW_CLASSES],
         "more_classes": ranked[FEW_CLASSES:],
+        "slices": [{**found, "rows": _rows(found["groups"])} for found in audit["slices"]],
         "checks": _grouped(audit["checks"]),
     }
 
@@ -112,34 +115,18 @@ def _figures(gallery: Sequence[Picture], room: int) -> Iterator[dict[str, Any]]:
         yield {"picture": picture, "images": images, "factor": factor, "found": found, "unchanged": unchanged}
 
 
-def _class_rows(classes: Sequence[ClassFacts]) -> list[dict[str, Any]]:
-    """Every class with the intervals of its fractions; the worst one is marked where there are several."""
-    rows = [{**facts, "worst": False, "intervals": _intervals(facts)} for facts in classes]
+def _rows(groups: Sequence[GroupFacts]) -> list[dict[str, Any]]:
+    """Every class or slice; the worst one is marked where there are several."""
+    rows = [{**facts, "worst": False} for facts in groups]
     filled = [row for row in rows if row["total"]]
     if len(filled) > 1:
         min(filled, key=_weakness)["worst"] = True
     return rows
 
 
-def _weakness(row: dict[str, Any]) -> tuple[bool, float, float]:
-    """Sorts the class first that holds least under attack; empty classes come last."""
-    return (False, row["attacked"], row["certified"]) if row["total"] else (True, 0.0, 0.0)
-
-
-def _intervals(facts: ClassFacts) -> dict[str, tuple[float, float]]:
-    """Clopper-Pearson intervals (95%) of a class's three fractions."""
-    fractions = {"clean": facts["clean"], "attacked": facts["attacked"], "certified": facts["certified"]}
-    return {key: _clopper_pearson(value, facts["total"]) for key, value in fractions.items()} if facts["total"] else {}
-
-
-def _clopper_pearson(fraction: float, total: int) -> tuple[float, float]:
-    """The exact 95% interval of a fraction of `total` samples."""
-    from scipy.special import betaincinv
-
-    hits = round(fraction * total)
-    low = float(betaincinv(hits, total - hits + 1, 0.025)) if hits else 0.0
-    high = float(betaincinv(hits + 1, total - hits, 0.975)) if hits < total else 1.0
-    return low, high
+def _weakness(row: Any) -> tuple[bool, float, float]:
+    """Sorts first what holds least under attack; what has no samples comes last."""
+    return (not row["total"], row["attacked"]["fraction"], row["certified"]["fraction"])
 
 
 def _grouped(checks: Sequence[Check]) -> dict[str, list[Check]]:

@@ -79,7 +79,7 @@ class Verdicts(TypedDict):
 
 
 class Stage(TypedDict):
-    """One stage: how many samples it saw, how many it decided, and what that cost."""
+    """One stage: how many samples it saw, how many it decided, and what that cost in rows, seconds and CPU seconds."""
 
     name: str
     kind: Kind
@@ -88,16 +88,25 @@ class Stage(TypedDict):
     forward: int
     backward: int
     seconds: float
+    cpu: float
 
 
-class ClassFacts(TypedDict):
-    """One class: its samples and the three fractions of them."""
+class GroupFacts(TypedDict):
+    """The samples of one class or slice, and the three fractions of them."""
 
     name: str
     total: int
-    clean: float
-    attacked: float
-    certified: float
+    clean: Share
+    attacked: Share
+    certified: Share
+
+
+class SliceFacts(TypedDict):
+    """A further column of the data, its values with the most samples, and in words what was left out."""
+
+    column: str
+    groups: list[GroupFacts]
+    note: str
 
 
 class Check(TypedDict):
@@ -114,6 +123,10 @@ class Check(TypedDict):
     forward: NotRequired[int]
     """Model rows that the check ran."""
     backward: NotRequired[int]
+    cpu: NotRequired[float]
+    """CPU seconds that it took."""
+    least: NotRequired[float]
+    """Where it cannot tell for want of samples alone: the smallest gain that these could have shown, of the data set."""
 
 
 class Confidence(TypedDict):
@@ -123,12 +136,48 @@ class Confidence(TypedDict):
     text: str
 
 
+class ChecksCost(TypedDict):
+    """What all checks together ran and took."""
+
+    forward: int
+    backward: int
+    cpu: float
+
+
 class Cost(TypedDict):
-    """What the whole audit cost, its checks included."""
+    """What the stages cost that decided the verdicts; the checks stand apart."""
 
     forward: int
     backward: int
     seconds: float
+    cpu: float
+    checks: NotRequired[ChecksCost]
+
+
+class CurveCost(TypedDict):
+    """What the curve cost, beside the stages: model rows, and seconds of the processor."""
+
+    forward: int
+    backward: int
+    cpu: float
+
+
+class Curve(TypedDict, total=False):
+    """Both ends of the bracket at each of several radii, on some or all samples; or only why there is none."""
+
+    left_out: str
+    radii: list[float]
+    """Ascending from 0, where both ends are what is right when clean."""
+    own: int
+    """Which of them is the threat's."""
+    steps: int
+    """Of each search at another radius."""
+    samples: int
+    """Those with the smallest keys, of the `total` that the audit has."""
+    total: int
+    attacked: list[Share]
+    certified: list[Share]
+    cost: CurveCost
 
 
 class Audit(TypedDict):
@@ -148,7 +197,8 @@ class Audit(TypedDict):
     bracket: Bracket
     verdicts: Verdicts
     stages: list[Stage]
-    classes: list[ClassFacts]
+    classes: list[GroupFacts]
+    slices: list[SliceFacts]
     checks: list[Check]
     confidence: Confidence
     notes: NotRequired[list[str]]
@@ -157,5 +207,6 @@ class Audit(TypedDict):
     seed: int
     environment: dict[str, str]
     fingerprints: dict[str, str]
+    curve: NotRequired[Curve]
     shard: NotRequired[dict[str, int]]
     """Which part of an audit this is: number, of."""

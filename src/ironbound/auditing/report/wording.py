@@ -140,6 +140,23 @@ def sentence(audit: Audit) -> str:
     return f"Of {samples} under {threat(audit)}: {found(audit)} (95% interval {interval}); {checks_state(audit)}."
 
 
+def against_radius(audit: Audit) -> str:
+    """What the curve is of and what it cost, in two or three sentences; why there is none, where there is none."""
+    curve = audit.get("curve", {})
+    if "radii" not in curve:
+        return curve.get("left_out", "")
+    few, cost = curve["samples"] < curve["total"], curve["cost"]
+    chosen = f"On {count(curve['samples'])} of {plural(curve['total'], 'sample')}"
+    chosen += ", those with the smallest keys, to keep the price down" if few else ""
+    so_far = "so far " if doubted(audit) else ""
+    return (
+        f"{chosen}. The upper line is the share not broken {so_far}at that radius, the lower one the share certified. At other "
+        f"radii than the threat's the attack is one search of {curve['steps']} steps from the last radius' witness, so that the "
+        f"upper line is an upper bound there too, only a looser one. Beside the stages it cost {count(cost['forward'])} forward "
+        f"and {count(cost['backward'])} backward rows, {duration(cost['cpu'])} of the processor."
+    )
+
+
 def context(audit: Audit) -> str:
     """Threat, n, interval and the state of the checks: what stands beside every figure."""
     samples = plural(audit["attacked"]["total"], "sample")
