@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,11 +51,12 @@ class Verdicts:
             latest = len(index) - 1 - np.unique(index[::-1], return_index=True)[1]
             last.append([index[latest], stage[latest], verdict[latest]])
             costs.append(notes.get("costs", {}))
-        order, key, label, prediction, confidence = (np.concatenate(column) for column in zip(*first, strict=True))
+        order, key, label, prediction, confidence = _joined(first)
         if len(np.unique(order)) != len(order):
             raise RunError(f"{folder.path} holds a sample twice; it was put together from parts of different runs.")
-        numbers, stage, verdict = (np.concatenate(column)[::-1] for column in zip(*last, strict=True))
-        numbers, latest = np.unique(numbers, return_index=True)  # in the last part that has them
+        numbers, stage, verdict = _joined(last)
+        numbers, latest = np.unique(numbers[::-1], return_index=True)
+        latest = len(stage) - 1 - latest  # in the last part that has them
         if not np.array_equal(numbers, np.sort(order)):
             raise RunError(f"{folder.path} lacks the first row of a sample. Its results were altered.")
         strange = set(named["verdict"].names) - set(VERDICTS)
@@ -116,14 +118,34 @@ class Verdicts:
         keys = ("entered", "decided", "forward", "backward", "seconds", "cpu")
         return {key: float(sum(costs.get(name, {}).get(key, 0) for costs in self.costs)) for key in keys}
 
-    def stage_rows(self, name: str) -> dict[str, np.ndarray[Any, Any]]:
-        """The rows of one stage as columns, read from the parts."""
-        import pyarrow as pa
+    def stage_rows(self, name: str) -> StageRows:
+        """The rows of one stage, by column; of these only what is asked for is read from the parts."""
+        return StageRows(self, name)
+
+
+class StageRows(Mapping[str, Any]):
+    """The rows of one stage, in the order of the parts: a column is read whenever it is asked for, and not kept."""
+
+    def __init__(self, verdicts: Verdicts, stage: str) -> None:
+        self.verdicts, self.stage = verdicts, stage
+
+    def __getitem__(self, column: str) -> np.ndarray[Any, Any]:
+        """The values of a column; texts of few kinds are each there once. Raises KeyError for one that there is not."""
         import pyarrow.compute as pc
 
-        parts = (table.filter(pc.equal(table["stage"], name)) for table, _ in self.folder.parts(None, self.before))
-        rows = pa.concat_tables(list(parts))
-        return {column: rows[column].to_numpy(zero_copy_only=False) for column in rows.column_names}
+        names, parts = Names(), []
+        for table, _ in self.verdicts.folder.parts(list({column, "stage"}), self.verdicts.before):
+            values = table.filter(pc.equal(table["stage"], self.stage))[column]
+            few = column in ("stage", "verdict")
+            parts.append(names.codes(values) if few else values.to_numpy(zero_copy_only=False))
+        joined: np.ndarray[Any, Any] = np.concatenate(parts)
+        return names.of(joined) if names.names else joined
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(next(self.verdicts.folder.parts(None))[0].column_names)
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
 
 
 class Names:
@@ -149,6 +171,16 @@ class Names:
     def of(self, codes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """The texts, each of which is there once however often it is named."""
         return np.array([*self.names, None], dtype=object)[codes]
+
+
+def _joined(parts: list[list[Any]]) -> list[np.ndarray[Any, Any]]:
+    """Tables of the same columns as one; each part of a column is forgotten before the next column is put together."""
+    columns = [list(column) for column in zip(*parts, strict=True)]
+    parts.clear()
+    joined = []
+    while columns:
+        joined.append(np.concatenate(columns.pop(0)))
+    return joined
 
 
 _OF_SAMPLES = ("key", "label", "prediction", "confidence")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 
 from ironbound import recipes
@@ -25,15 +26,15 @@ STRAY = 0.02
 )  # fmt: skip
 def no_silent_success(evidence: Evidence) -> CheckResult:
     """The engine keeps the first witness; what the judge refused, for want of margin, is counted here."""
-    lost, entered = set[int](), set[int]()
-    undecided = set(evidence.verdicts.index[evidence.verdicts.verdict == "undecided"].tolist())
+    lost = entered = np.zeros(0, np.int64)
+    undecided = evidence.verdicts.index[evidence.verdicts.verdict == "undecided"]
     for stage in evidence.attacks:
         rows = evidence.verdicts.stage_rows(stage.name)
-        entered |= set(rows["index"].tolist())
-        lost |= {int(i) for i, refused in zip(rows["index"], rows["refused"], strict=True) if refused > 0}
-    if not entered:
+        index = rows["index"]
+        entered, lost = np.union1d(entered, index), np.union1d(lost, index[rows["refused"] > 0])
+    if not len(entered):
         return CheckResult("not applicable", "No attack was run.")
-    stayed = len(lost & undecided)
+    stayed = len(np.intersect1d(lost, undecided))
     text = (
         f"Witnesses are kept when they are found. {percent(stayed, len(entered))} attacked samples stayed undecided although "
         "an attack came within rounding error of the boundary."

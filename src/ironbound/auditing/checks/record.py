@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from ironbound.auditing.checks.check import CheckResult, Evidence, check
 
 _WRITTEN = ("threat", "plan", "seed", "fingerprints", "environment", "probes")
@@ -14,19 +16,20 @@ _WRITTEN = ("threat", "plan", "seed", "fingerprints", "environment", "probes")
 def worst_case(evidence: Evidence) -> CheckResult:
     """Counted again from the rows of all stages."""
     verdicts = evidence.verdicts
-    ever = set[int]()
+    ever = np.zeros(0, np.int64)  # and no set, which takes ten times the memory
     each = []
     for stage in evidence.attacks:
         rows = verdicts.stage_rows(stage.name)
-        mine = {int(i) for i, verdict in zip(rows["index"], rows["verdict"], strict=True) if verdict == "broken"}
-        ever |= mine
+        mine = np.unique(rows["index"][rows["verdict"] == "broken"])
+        ever = np.union1d(ever, mine)
         each.append(f"{stage.name} {len(mine)}")
-    final = set(verdicts.index[verdicts.verdict == "broken"].tolist())
+    final = verdicts.index[verdicts.verdict == "broken"]
+    kept = bool(np.isin(ever, final).all())
     text = f"Broken by stage: {', '.join(each) or 'no attack'}; {len(final)} samples are broken in all."
     return CheckResult(
-        "pass" if ever <= final else "fail",
+        "pass" if kept else "fail",
         text,
-        "" if ever <= final else "Report this: results contradict each other.",
+        "" if kept else "Report this: results contradict each other.",
     )
 
 
