@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -30,6 +31,7 @@ from ironbound.certification.margins import Margins
 from ironbound.core.errors import RunError, SoundnessAlarm
 from ironbound.core.progress import Event
 from ironbound.core.store import read_tensors, write_tensors
+from ironbound.data import load
 from ironbound.recipes import fgsm, noise, pgd
 from ironbound.sets import L2, Linf
 from report_samples import share
@@ -331,6 +333,19 @@ def test_of_merged_shards_it_is_that_of_the_undivided_run(finished: Path, tmp_pa
     assert not any((shard / "curve").exists() for shard in shards)
     whole = ib.merge(shards, net(), digits(SAMPLES), out=tmp_path / "whole", method=PLAN)
     assert curve_of(whole.folder) == curve_of(finished)
+
+
+def test_of_data_that_stay_on_disk_it_is_the_same(tmp_path: Path) -> None:
+    data = digits(20)
+    np.save(tmp_path / "x.npy", data.x.numpy())
+    np.save(tmp_path / "y.npy", data.y.numpy())
+    curves = []
+    for stream in (True, False):
+        data = load(tmp_path, stream=stream)
+        folder = ib.audit(net(), data, threat="linf:0.1", method=PLAN, out=tmp_path / f"r{stream}").folder
+        assert ib.verify(folder, net(), data).holds
+        curves.append(curve_of(folder))
+    assert curves[0] == curves[1]
 
 
 # ---------------------------------------------------------------------------------------------------- verified
