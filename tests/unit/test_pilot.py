@@ -175,4 +175,4 @@ def test_optional_stages_that_do_not_fit_the_threat_are_left_out() -> None:
 
 def test_standard_keeps_what_it_cannot_do_without() -> None:
     must = [stage.name for stage in standard().stages if not stage.optional]
-    assert must == ["apgd_ce", "pma", "apgd_margin", "apgd_narrowed", "fgsm", "noise"]
+    assert must == ["pma", "pma_corners", "margin_corners", "apgd_narrowed", "fgsm", "noise"]

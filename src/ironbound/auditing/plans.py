@@ -17,20 +17,20 @@ SOME = 64
 def standard() -> Plan:
     """As strong as AutoAttack for a fraction of its passes: what pays first, as a pilot of 16 samples finds it.
 
-    Interval bounds; APGD on cross-entropy, on the probability margin (PMA) and on the margin, each from four starts, since
-    short climbs from several starts find more than a long one; APGD towards nine targets in MALT's order, the longer for the
-    three that came nearest; FAB where it finds something. Then Square with 1,000 queries on 64 survivors, as a witness that
-    gradients are not masked; where it breaks one, on all of them with 5,000. FGSM and noise are witnesses too.
+    Interval bounds; APGD on the probability margin (PMA) from four starts in the ball and sixteen at its corners, and on the
+    margin from two corners, since short climbs from many starts find more than a long one; APGD towards nine targets in MALT's
+    order, the longer for the three that came nearest; FAB where it finds something. Then Square with 1,000 queries on 64
+    survivors, as a witness that gradients are not masked; where it breaks one, on all of them with 5,000. FGSM and noise are
+    witnesses too.
     """
     return Plan(
         "standard",
         (
             Bounds("ibp", Ibp(), optional=True),
-            *(
-                _short(name, loss)
-                for name, loss in (("apgd_ce", "ce"), ("pma", "probability"), ("apgd_margin", "margin"))
-            ),
-            _own("apgd_narrowed", recipes.apgd_narrowed(steps=50)),
+            _own("pma", _short("probability", 4)),
+            _own("pma_corners", _short("probability", 16, corners=True)),
+            _own("margin_corners", _short("margin", 2, corners=True)),
+            _own("apgd_narrowed", recipes.apgd_narrowed()),
             _own("fab", recipes.fab_targeted(steps=50, targets=3), optional=True),
             *_witnesses(),
             _own("square", recipes.square(1000), witness=True, optional=True, most=SOME),
@@ -85,8 +85,8 @@ def _own(name: str, attack: Attack, **rest: bool | int | str) -> Attacking:
     return Attacking(name, attack.replace(stream=name), **rest)  # type: ignore[arg-type]
 
 
-def _short(name: str, loss: str) -> Attacking:
-    return _own(name, recipes.apgd(steps=25, restarts=4, loss=loss, large_radii=True))
+def _short(loss: str, restarts: int, corners: bool = False) -> Attack:
+    return recipes.apgd(steps=25, restarts=restarts, loss=loss, large_radii=True, corners=corners)
 
 
 def _witnesses() -> tuple[Attacking, Attacking]:
