@@ -341,7 +341,7 @@ def test_leftovers_of_killed_processes_do_not_disturb(tmp_path: Path) -> None:
         (out / name).write_text("half of it")
     assert ib.verify(out, digits_net(), digits(24)).holds
     again = audited(out, resume=True)
-    assert again.facts == report.facts
+    assert _timeless(again.facts) == _timeless(report.facts)
     assert not list(out.rglob("*.tmp"))
 
 
@@ -416,14 +416,19 @@ def test_a_finished_run_resumes_to_the_same(small: Path) -> None:
     assert again.facts == Audit.load(small).facts
 
 
+def _timeless(facts: dict[str, Any]) -> dict[str, Any]:
+    """What an audit says, without the times."""
+    checks = [{k: v for k, v in check.items() if k != "cpu"} for check in facts["checks"]]
+    return {**{k: v for k, v in facts.items() if k not in ("stages", "cost")}, "checks": checks}
+
+
 def test_a_part_that_is_gone_is_made_again(small: Path) -> None:
     before, tables = Audit.load(small), contents(small / "witnesses")
     (small / "results" / "part-00001.parquet").unlink()
     again = audited(small, resume=True, pool=3)  # the folder's own pools count
     assert again.verdicts == before.verdicts
     assert contents(small / "witnesses") == tables
-    timeless = lambda facts: {k: v for k, v in facts.items() if k not in ("stages", "cost")}
-    assert timeless(again.facts) == timeless(before.facts)
+    assert _timeless(again.facts) == _timeless(before.facts)
     assert ib.verify(small, digits_net(), digits(24)).holds
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 import ironbound as ib
 from audit_samples import digits, digits_net, evidence, labelled
 from ironbound.auditing.checks import CHECKS, blackbox, check, effort
-from ironbound.auditing.checks.again import cost_of, towards, turns_of
+from ironbound.auditing.checks.again import cost_of, rows_of, towards, turns_of
 from ironbound.auditing.checks.budget import SHARE, budget_of, counted
 from ironbound.auditing.checks.chance import Stratified, lower
 from ironbound.auditing.checks.check import Check, CheckResult, Evidence, run_checks
@@ -49,6 +49,10 @@ def test_rows_that_are_counted() -> None:
     aimed = ib.recipes.malt(steps=10)
     assert (turns_of(aimed), cost_of(aimed), cost_of(towards(aimed, 3))) == (9, 9 * 33, 3 * 33)
     assert towards(ib.recipes.pgd(), 1) == ib.recipes.pgd()
+    narrowed = ib.recipes.apgd_narrowed(steps=20)
+    short, keep = narrowed.search.short.steps, narrowed.search.keep  # type: ignore[attr-defined]
+    assert rows_of(narrowed) == turns_of(narrowed) * (short + 1) + keep * 21
+    assert rows_of(towards(narrowed, keep)) == keep * 21
 
 
 def test_as_many_samples_as_are_affordable() -> None:
