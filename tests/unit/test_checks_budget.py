@@ -19,7 +19,7 @@ from torch import Tensor
 import ironbound as ib
 from audit_samples import digits, digits_net, evidence, labelled
 from ironbound.auditing.checks import CHECKS, blackbox, check, effort
-from ironbound.auditing.checks.again import cost_of, towards, turns_of
+from ironbound.auditing.checks.again import cost_of, rows_of, towards, turns_of
 from ironbound.auditing.checks.budget import SHARE, budget_of, counted
 from ironbound.auditing.checks.chance import Stratified, lower
 from ironbound.auditing.checks.check import Check, CheckResult, Evidence, run_checks
@@ -49,6 +49,10 @@ def test_rows_that_are_counted() -> None:
     aimed = ib.recipes.malt(steps=10)
     assert (turns_of(aimed), cost_of(aimed), cost_of(towards(aimed, 3))) == (9, 9 * 33, 3 * 33)
     assert towards(ib.recipes.pgd(), 1) == ib.recipes.pgd()
+    narrowed = ib.recipes.apgd_narrowed(steps=20)
+    short, keep = narrowed.search.short.steps, narrowed.search.keep  # type: ignore[attr-defined]
+    assert rows_of(narrowed) == turns_of(narrowed) * (short + 1) + keep * 21
+    assert rows_of(towards(narrowed, keep)) == keep * 21
 
 
 def test_as_many_samples_as_are_affordable() -> None:
@@ -125,7 +129,7 @@ def test_the_checks_cost_stands_apart(tmp_path: Path) -> None:
         assert cost["checks"][key] == sum(c[key] for c in report.checks) > 0
         assert cost[key] == sum(stage[key] for stage in report.facts["stages"])
     assert cost["checks"]["cpu"] == pytest.approx(sum(c["cpu"] for c in report.checks))
-    assert "Checks <span" in report.to_html()
+    assert "Checks</th>" in report.to_html()
 
 
 def test_checks_go_as_far_as_they_are_told(tmp_path: Path) -> None:
@@ -180,10 +184,10 @@ def test_the_nearest_survivors_are_tried_first(monkeypatch: pytest.MonkeyPatch) 
     seen = evidence(digits_net(), WEAK, ib.Linf(0.03), digits(60).x)
     left = seen.verdicts.places("undecided")
     margin = effort._margins(seen, left)
-    stages = [seen.verdicts.stage_rows(name) for name in ("apgd", "pgd")]
+    rows = [seen.verdicts.stage_rows(name) for name in ("apgd", "pgd")]
+    stages = [dict(zip(one["index"].tolist(), one["margin"].tolist(), strict=True)) for one in rows]
     for place, found in zip(left.tolist(), margin, strict=True):  # by hand: the larger of the two stages' margins
-        index = seen.verdicts.index[place]
-        assert found == max(float(rows["margin"][list(rows["index"]).index(index)]) for rows in stages)
+        assert found == max(stage[int(seen.verdicts.index[place])] for stage in stages)
     asked: list[Tensor] = []
 
     def tried(self: Evidence, attack: Any, places: Tensor, *args: Any, **options: Any) -> SimpleNamespace:

@@ -31,8 +31,13 @@ def rows_of(attack: Attack) -> int:
     """Model rows of one problem that is not broken, roughly."""
     if attack.budget.forward is not None:
         return attack.budget.forward
-    once = getattr(attack.search, "queries", 0) or steps_of(attack.search) + 1
-    return int(attack.restarts * turns_of(attack) * once * attack.oracle.cost)
+    search: Any = attack.search
+    turns, once = turns_of(attack), getattr(search, "queries", 0) or steps_of(search) + 1
+    rows = turns * once
+    if hasattr(search, "short"):  # all targets for a little, a few of them for longer
+        kept = min(turns, search.keep)
+        rows = kept * once + (turns * (steps_of(search.short) + 1) if turns > kept else 0)
+    return int(attack.restarts * rows * attack.oracle.cost)
 
 
 def cost_of(*attacks: Attack) -> int:

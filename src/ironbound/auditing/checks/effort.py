@@ -80,8 +80,9 @@ def _margins(evidence: Evidence, places: Tensor) -> Any:
     best = np.full(len(index), -np.inf)
     for stage in evidence.attacks:
         rows = evidence.verdicts.stage_rows(stage.name)
-        at = np.searchsorted(index[order], rows["index"]).clip(max=len(index) - 1)
-        mine = index[order][at] == rows["index"]
+        seen = rows["index"]
+        at = np.searchsorted(index[order], seen).clip(max=len(index) - 1)
+        mine = index[order][at] == seen
         margin = np.nan_to_num(rows["margin"][mine].astype(float), nan=-np.inf)
         np.maximum.at(best, order[at[mine]], margin)
     return best
