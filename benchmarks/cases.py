@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
+from nets import DATA, SDP, sdp
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ironbound.models.zoo import mnist_cnn
-
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
-SDP = DATA / "verify" / "sdp"
 
 
 @dataclass(frozen=True)
@@ -42,6 +38,12 @@ class Chosen:
     images: int = 200
     only: str = ""
     seeds: int = 1
+    plan: str = "standard"
+    """Of the audit."""
+    shown: bool = False
+    """Whether to show what is kept and run nothing."""
+    page: Path | None = None
+    """A page to write the audit's tables into."""
 
     def keeps(self, name: str) -> bool:
         return self.only.lower() in name.lower()
@@ -55,7 +57,7 @@ def for_pgd(chosen: Chosen) -> Iterator[Case]:
 def for_autoattack(chosen: Chosen) -> Iterator[Case]:
     """Where adversarially trained nets are compared."""
     trained = () if chosen.mnist_weights is None else (next(c for c in _mnist(chosen) if c.eps == 0.3),)
-    small = (Case("MNIST cnn_a_adv, 0.3", *_sdp("mnist_cnn_a_adv"), 0.3),) if _there() else ()
+    small = (Case("MNIST cnn_a_adv, 0.3", *sdp("mnist_cnn_a_adv"), 0.3),) if _there() else ()
     cases = (*trained, *small, *(case for case in _cifar() if case.eps > 1e-3))
     yield from (case for case in cases if chosen.keeps(case.name))
 
@@ -85,34 +87,7 @@ def _there() -> bool:
 def _cifar() -> Iterator[Case]:
     """An adversarially trained net and the 200 images on which verifiers are compared; nothing where they are absent."""
     if _there():
-        net, x, y = _sdp("cifar_cnn_a_adv")
+        net, x, y = sdp("cifar_cnn_a_adv")
         yield Case("CIFAR cnn_a_adv, 1e-06, own labels", net, x, net(x).argmax(1), 1e-6)
         yield Case("CIFAR cnn_a_adv, 2/255", net, x, y, 2 / 255)
         yield Case("CIFAR cnn_a_adv, 8/255", net, x, y, 8 / 255)
-
-
-class _Normalised(nn.Module):
-    def __init__(self, net: nn.Module, mean: list[float], std: list[float]) -> None:
-        super().__init__()
-        self.net = net
-        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1))
-        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.net((x - self.mean) / self.std)
-
-
-def _sdp(name: str) -> tuple[nn.Module, Tensor, Tensor]:
-    notes = json.loads((SDP / f"{name}.json").read_text())
-    channels, hidden = notes["input"]["shape"][0], notes["layers"][5]["in_features"]
-    net: nn.Module = nn.Sequential(
-        nn.Conv2d(channels, 16, 4, stride=2, padding=1), nn.ReLU(), nn.Conv2d(16, 32, 4, stride=2, padding=1), nn.ReLU(),
-        nn.Flatten(), nn.Linear(hidden, 100), nn.ReLU(), nn.Linear(100, 10),
-    )  # fmt: skip
-    net.load_state_dict(load_file(SDP / f"{name}.safetensors"))
-    normalisation = notes["normalisation"]
-    if any(normalisation["mean"]):
-        net = _Normalised(net, normalisation["mean"], normalisation["std"])
-    arrays = np.load(SDP / notes["files"]["data"])
-    x, y = torch.from_numpy(arrays["X"]).float(), torch.from_numpy(arrays["y"]).long()
-    return net.eval().requires_grad_(False), x, y

@@ -15,12 +15,13 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: waiting thr
 
 import aa
 import ask
+import audits
 import pgd
 import torch
 from cases import Chosen
 from timing import machine
 
-SECTIONS = {"pgd": pgd.run, "ask": ask.run, "autoattack": aa.run}
+SECTIONS = {"pgd": pgd.run, "ask": ask.run, "autoattack": aa.run, "audit": audits.run}
 
 
 def main() -> None:
@@ -32,6 +33,9 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=200, help="of MNIST's test set, with --mnist-weights")
     parser.add_argument("--only", default="", help="cases whose name contains this")
     parser.add_argument("--seeds", type=int, default=1, help="runs of autoattack, with the seeds 0, 1, ...")
+    parser.add_argument("--plan", default="standard", help="of the audit: a name, or the path of a plan")
+    parser.add_argument("--shown", action="store_true", help="audit: show the results that are kept, run nothing")
+    parser.add_argument("--page", type=Path, help="audit: a page to write the tables into, as docs/numbers.md")
     parser.add_argument("--json", type=Path, default=Path("benchmarks.json"), help="where the numbers are written")
     given = parser.parse_args()
     unknown = set(given.sections) - set(SECTIONS)
@@ -40,7 +44,9 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     facts = machine()
     print("\n".join(f"{name}: {value}" for name, value in facts.items()))
-    chosen = Chosen(given.rounds, given.mnist_weights, given.images, given.only, given.seeds)
+    chosen = Chosen(
+        given.rounds, given.mnist_weights, given.images, given.only, given.seeds, given.plan, given.shown, given.page
+    )
     numbers = {name: SECTIONS[name](chosen) for name in given.sections or ("pgd", "ask")}
     given.json.write_text(json.dumps({"machine": facts, "rounds": given.rounds, **numbers}, indent=1))
     print(f"\nwritten: {given.json}")

@@ -189,6 +189,19 @@ def test_corners_are_those_of_the_ball_and_others_with_every_restart() -> None:
     assert all(0.4 < float((way > 0).double().mean()) < 0.6 for way in up)
 
 
+def test_corners_of_pictures_are_coarse() -> None:
+    model, x, y = fit((2, 29, 31), 3, 3, (-9.0, 9.0))
+    search = Overheard(apgd(1, corners=True).search)
+    apgd(1).replace(search=search, set=Linf(0.1), want=Want.STRONGEST)(model, 0.9 * x, y)
+    up = (search.points[0] - 0.9 * x) > 0
+    assert torch.equal(
+        up[..., :28:4, :28:4], up[..., 3:28:4, 3:28:4]
+    )  # 29 // 7 = 4: seven whole squares, and one that is cut
+    assert torch.equal(up[..., 28, :28:4], up[..., 28, 3:28:4])
+    assert bool((up[:, 0] != up[:, 1]).any())
+    assert 0.3 < float(up.double().mean()) < 0.7
+
+
 @pytest.mark.parametrize("threat", [L1(0.5), L2(0.5)], ids=["l1", "l2"])
 def test_on_other_balls_corners_change_nothing(threat: Any) -> None:
     points, plain = (heard(apgd(4, large_radii=True, corners=corners), threat)[0] for corners in (True, False))

@@ -6,11 +6,16 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 
 from ironbound.core.errors import CompositionError, UsageError
 from ironbound.core.protocols import Can, Points, Task
+from ironbound.core.rng import Rng
 from ironbound.core.rows import column, take
 from ironbound.searches.moves.move import norm_of
+
+SQUARES = 7
+"""Squares of one sign along the shorter side of a picture; smaller pictures than twice that have one a pixel."""
 
 
 class Start(Protocol):
@@ -67,8 +72,9 @@ class Nudged:
 class Corner:
     """Start at a random corner of an Linf ball, each value at the upper or the lower end; in other balls as Sparse does.
 
-    Square Attack begins at corners, too (Andriushchenko et al. 2020, arXiv 1912.00049, section 3). Far from the input other
-    parts of the net are active than inside: where gradients near the input mislead, an ascent from corners finds more.
+    In images squares of a seventh of the picture's shorter side have one sign a channel. Square Attack begins at corners,
+    too, in stripes (Andriushchenko et al. 2020, arXiv 1912.00049, section 3). Far from the input other parts of the net are
+    active than inside: where gradients near the input mislead, an ascent from corners finds more, and coarse ones more again.
     """
 
     times: float = 1.0
@@ -76,12 +82,27 @@ class Corner:
 
     @property
     def needs(self) -> Can:
-        """What Sparse and Nudged need."""
-        return Sparse(self.times).needs | Nudged.needs
+        """What Sparse needs, and a steepest direction."""
+        return Sparse(self.times).needs | Can.STEER
 
     def __call__(self, task: Task) -> Points:
         """One draw a problem, a different one for every restart."""
-        return Nudged(1.0)(task) if norm_of(task.region) == "linf" else Sparse(self.times)(task)
+        region = task.region
+        if norm_of(region) != "linf":
+            return Sparse(self.times)(task)
+        x = region.identity()
+        noise = _blocks(task.rng.fold("start"), tuple(x.shape[1:]), x.dtype)
+        return region.project(torch.addcmul(x, column(region.radius, x), region.steepest(noise)))
+
+
+def _blocks(rng: Rng, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Gaussian noise, the same over squares where the shape is an image's: (channels, height, width)."""
+    side = min(shape[1:]) // SQUARES if len(shape) == 3 else 1
+    if side < 2:
+        return rng.normal(shape, dtype)
+    channels, height, width = shape
+    coarse = rng.normal((channels, -(-height // side), -(-width // side)), dtype)
+    return coarse.repeat_interleave(side, 2).repeat_interleave(side, 3)[..., :height, :width]
 
 
 @dataclass(frozen=True)
