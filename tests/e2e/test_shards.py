@@ -294,4 +294,4 @@ def test_shards_at_the_prompt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
     assert "Without the model no checks are made. s/1: the recorded model is gone" in said.err
     assert "checks are pending" in said.out
     assert run(["merge", "s", "--out", "s/n", "--resume", "--model", f"{zoo / 'zoo2.py'}:net", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["checks"] == facts["checks"]
+    assert figures(json.loads(capsys.readouterr().out))["checks"] == figures(facts)["checks"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ironbound.auditing import sizes
@@ -38,6 +38,7 @@ def test_every_pool_is_in_one_shard(total: int, pool: int | None) -> None:
 
 
 # ---------------------------------------------------------------------------------------------------- sizes of pools
+@settings(deadline=None)
 @given(
     total=st.integers(1, 3_000_000), values=st.integers(1, 1_000_000), free=st.integers(0, 1 << 40),
     kind=st.sampled_from(["cpu", "cuda"]),

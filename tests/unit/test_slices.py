@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
@@ -20,6 +20,7 @@ from audit_samples import data_of, digits, digits_net
 from ironbound.auditing.audit import Audit
 from ironbound.auditing.slices import MOST, by_class, by_column
 from ironbound.auditing.table import VERDICTS
+from ironbound.auditing.verdicts import StageRows
 
 RIGHT = {
     "clean": {"broken", "certified", "undecided"},
@@ -37,7 +38,10 @@ def verdicts_of(verdict: list[str], label: list[int], **columns: Any) -> Any:
             **{f"data.{name}": pa.array([*values, *[None] * further]) for name, values in columns.items()},
         }
     )
-    return SimpleNamespace(verdict=np.array(verdict, dtype=object), label=np.array(label), table=table)
+    parts = lambda names, before: iter([(table.select(names or table.column_names), {})])
+    run = SimpleNamespace(folder=SimpleNamespace(parts=parts), before=None)
+    rows: Any = lambda stage: StageRows(run, stage)  # type: ignore[arg-type]
+    return SimpleNamespace(verdict=np.array(verdict, dtype=object), label=np.array(label), stage_rows=rows)
 
 
 def right(verdict: list[str], mine: list[bool]) -> dict[str, tuple[int, int]]:
@@ -54,6 +58,7 @@ def checked(group: dict[str, Any], wanted: dict[str, tuple[int, int]]) -> None:
         assert (group[name]["low"], group[name]["high"]) == pytest.approx((exact.low, exact.high), abs=1e-9)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(VERDICTS), st.integers(0, 4), st.sampled_from(["a", "b", None])), min_size=1))
 def test_every_group_is_counted_as_one_would_by_hand(rows: list[tuple[str, int, str | None]]) -> None:
     verdict, label, kind = (list(column) for column in zip(*rows, strict=True))

@@ -31,11 +31,9 @@ def by_class(verdicts: Verdicts, named: Sequence[str]) -> list[dict[str, Any]]:
 
 def by_column(verdicts: Verdicts) -> list[dict[str, Any]]:
     """Each further column of the data: its commonest values, and in words what was left out."""
-    import pyarrow.compute as pc
-
-    rows = verdicts.table.filter(pc.equal(verdicts.table["stage"], "clean"))
-    names = [name for name in rows.column_names if name.startswith(DATA)]
-    return [{"column": name.removeprefix(DATA), **_sliced(verdicts, rows[name])} for name in names]
+    rows = verdicts.stage_rows("clean")
+    names = [name for name in rows if name.startswith(DATA)]
+    return [{"column": name.removeprefix(DATA), **_sliced(verdicts, rows.arrow(name))} for name in names]
 
 
 def _sliced(verdicts: Verdicts, column: Any) -> dict[str, Any]:

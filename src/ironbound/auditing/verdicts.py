@@ -131,18 +131,26 @@ class StageRows(Mapping[str, Any]):
 
     def __getitem__(self, column: str) -> np.ndarray[Any, Any]:
         """The values of a column; texts of few kinds are each there once. Raises KeyError for one that there is not."""
+        values = self.arrow(column)
+        if column not in ("stage", "verdict"):
+            found: np.ndarray[Any, Any] = values.to_numpy(zero_copy_only=False)
+            return found
+        names = Names()
+        return names.of(names.codes(values))
+
+    def arrow(self, column: str) -> Any:
+        """The same as an Arrow array in chunks."""
+        import pyarrow as pa
         import pyarrow.compute as pc
 
-        names, parts = Names(), []
-        for table, _ in self.verdicts.folder.parts(list({column, "stage"}), self.verdicts.before):
-            values = table.filter(pc.equal(table["stage"], self.stage))[column]
-            few = column in ("stage", "verdict")
-            parts.append(names.codes(values) if few else values.to_numpy(zero_copy_only=False))
-        joined: np.ndarray[Any, Any] = np.concatenate(parts)
-        return names.of(joined) if names.names else joined
+        if column not in list(self):
+            raise KeyError(column)
+        tables = (table for table, _ in self.verdicts.folder.parts(list({column, "stage"}), self.verdicts.before))
+        parts = [table.filter(pc.equal(table["stage"], self.stage))[column] for table in tables]
+        return pa.chunked_array([chunk for part in parts for chunk in part.chunks], parts[0].type)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(next(self.verdicts.folder.parts(None))[0].column_names)
+        return iter(next(self.verdicts.folder.parts(None, self.verdicts.before))[0].column_names)
 
     def __len__(self) -> int:
         return len(list(iter(self)))

@@ -104,7 +104,7 @@ def _by_stages(evidence: Evidence, stages: list[Attacking]) -> tuple[Tensor, int
     """What these stages broke, and on how many samples any of them ran."""
     rows = [evidence.verdicts.stage_rows(stage.name) for stage in stages]
     broken = np.concatenate([row["index"][row["verdict"] == "broken"] for row in rows])
-    entered = {int(index) for row in rows for index in row["index"]}
+    entered = np.unique(np.concatenate([row["index"] for row in rows]))
     return torch.from_numpy(np.flatnonzero(np.isin(evidence.verdicts.index, broken))), len(entered)
 
 

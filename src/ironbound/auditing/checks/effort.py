@@ -56,7 +56,7 @@ def _gain(evidence: Evidence, stage: Attacking, attack: Attack, most: int, turn:
     left = evidence.verdicts.places("undecided")
     margin = _margins(evidence, left)
     some = min(max(most, NEAREST), len(left))
-    by_key = np.argsort(evidence.verdicts.key[left.numpy()], kind="stable")
+    by_key = np.argsort(evidence.verdicts.digest[left.numpy()], kind="stable")
     near = by_key[np.argsort(-margin[by_key], kind="stable")][
         : some if some == len(left) else max(-(-some // 2), NEAREST)
     ]

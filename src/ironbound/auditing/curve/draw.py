@@ -300,7 +300,7 @@ class _Pool:
         places, verdicts = self.places.numpy(), self.evidence.verdicts
         method = np.array(self.method, dtype=object)
         return Reached(
-            verdicts.index[places], verdicts.key[places], self.certified.numpy(), method, self.broken.numpy()
+            verdicts.index[places], verdicts.key_of(places), self.certified.numpy(), method, self.broken.numpy()
         )
 
     def witnesses(self) -> dict[str, Any]:

@@ -76,7 +76,7 @@ class Recheck:
         here = places_of(self.folder.manifest, number)
         at = places[(places >= here.start) & (places < here.stop)].numpy()
         same = len(rows) == len(at) and (rows.index == self.verdicts.index[at]).all()
-        if not same or not (rows.key == self.verdicts.key[at]).all():
+        if not same or not (rows.key == self.verdicts.key_of(at)).all():
             return [f"curve part {number} is not of the samples that the curve is of"]
         verdict = self.verdicts.verdict[at]
         found = _against_verdicts(rows, verdict, grid)
