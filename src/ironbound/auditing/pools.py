@@ -15,7 +15,7 @@ from ironbound.core import rows as rows_
 from ironbound.core.predict import majority_margin, predict
 from ironbound.core.progress import Listener, silent
 from ironbound.core.protocols import PerturbationSet
-from ironbound.core.rng import Rng, content_digests, content_keys
+from ironbound.core.rng import Rng, content_digests, keys_of
 from ironbound.data.dataset import Data
 from ironbound.goals import Untargeted
 from ironbound.models.model import Model
@@ -46,6 +46,7 @@ class Pool:
 
     x: Any
     y: Tensor
+    digests: list[bytes]
     keys: Tensor
     place: Tensor
     """Each sample's place in the data of the run, int64 (n,)."""
@@ -81,7 +82,9 @@ def begun(evaluation: Evaluation, data: Data, places: Tensor) -> Pool:
     """A pool of which nothing is known yet."""
     model = evaluation.model
     x, y = model.admit(data.x, data.y)
-    return Pool(x, y, content_keys(x, y).to(model.device), places.to(model.device), ["undecided"] * len(data))
+    digests = content_digests(x, y)
+    keys = keys_of(digests).to(model.device)
+    return Pool(x, y, digests, keys, places.to(model.device), ["undecided"] * len(data))
 
 
 def clean_pass(evaluation: Evaluation, pool: Pool, data: Data) -> None:
@@ -101,9 +104,8 @@ def pass_stage(evaluation: Evaluation, pool: Pool, stage: Stage) -> None:
 def _numbered(pool: Pool, data: Data) -> Pool:
     """The records with the samples' keys, and their numbers in the data source."""
     numbers = data.index.tolist()
-    digests = [digest.hex() for digest in content_digests(pool.x, pool.y)]
     for record in pool.records:
-        record["key"], record["index"] = digests[record["index"]], numbers[record["index"]]
+        record["key"], record["index"] = pool.digests[record["index"]].hex(), numbers[record["index"]]
     return pool
 
 

@@ -89,9 +89,12 @@ def content_keys(x: Any, y: Any) -> Tensor:
 
     Numbers are hashed as float32, so that the type in which the data come changes no draw.
     """
-    return torch.tensor(
-        [int.from_bytes(d[:8], "little", signed=True) for d in content_digests(x, y)], dtype=torch.int64
-    )
+    return keys_of(content_digests(x, y))
+
+
+def keys_of(digests: Sequence[bytes]) -> Tensor:
+    """The keys of rows with these digests."""
+    return torch.tensor([int.from_bytes(digest[:8], "little", signed=True) for digest in digests], dtype=torch.int64)
 
 
 def content_digests(x: Any, y: Any) -> list[bytes]:
