@@ -168,6 +168,19 @@ def test_square_runs_on_all_survivors_where_it_broke_one_of_the_first(tmp_path: 
     assert ib.verify(found.folder, digits_net(), digits(128)).holds
 
 
+def test_a_stage_for_near_samples_leaves_out_the_far_ones() -> None:
+    """How far an attack came is told by the margins in the results themselves."""
+    stages = (Attacking("first", recipes.pgd(steps=3)), Attacking("second", recipes.pgd(steps=9), near=0.6))
+    found = ib.audit(digits_net(), digits(96), threat=Linf(0.03), method=Plan("near", stages), pool=32).details
+    clean, first, second = (found.stage_rows(name) for name in ("clean", "first", "second"))
+    gap = dict(zip(clean["index"], clean["margin"], strict=True))
+    share = {i: 1 - margin / gap[i] for i, margin in zip(first["index"], first["margin"], strict=True)}
+    ran = dict(zip(second["index"], second["forward"] > 0, strict=True))
+    assert set(ran) == set(first["index"][first["verdict"] == "undecided"])
+    assert all(ran[i] == (share[i] >= 0.6) for i in ran)
+    assert 0 < sum(ran.values()) < len(ran)
+
+
 def test_optional_stages_that_do_not_fit_the_threat_are_left_out() -> None:
     made = Plan("l0", (Attacking("noise", recipes.noise(5)), *plan().stages[-3:]))
     assert [stage.name for stage in made.against(L0(3)).stages] == ["noise"]

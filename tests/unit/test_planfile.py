@@ -99,12 +99,12 @@ def test_a_file_in_use(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ),
         (
             "stages:\n- attack: pgd\n- pgd",
-            "line 3: keys with values are expected: attack, name, witness, optional, most, after, with; got 'pgd'",
+            "line 3: keys with values are expected: attack, name, witness, optional, most, after, near, with; got 'pgd'",
         ),
         ("stages:\n- attack: pgd\n- atack: pgd", "line 3: there is no key 'atack'. Did you mean 'attack'?"),
         (
             "stages:\n- attack: pgd\n  steps: 3",
-            "line 3: there is no key 'steps'. There are: attack, name, witness, optional, most, after, with. Arg",
+            "line 3: there is no key 'steps'. There are: attack, name, witness, optional, most, after, near, with. Arg",
         ),
         ("stages:\n- attack: pgd\n  witness: perhaps", "line 3: witness: input should be a valid boolean"),
         ("stages:\n- attack: pgd\n- name: x", "line 3: the key 'attack' is missing (or: bound)"),
@@ -132,7 +132,7 @@ def test_a_file_in_use(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ("stages:\n- attack: pgd\n  with:\n    steps: 4\n    steps: 5", "line 5: the key 'steps' is there twice"),
         (
             "stages: &s\n- *s",
-            "line 1: keys with values are expected: attack, name, witness, optional, most, after, with; got [[",
+            "line 1: keys with values are expected: attack, name, witness, optional, most, after, near, with; got [[",
         ),
         ("stages: [", "is no YAML"),
         ("a: !!python/object/apply:os.abort []", "is no YAML"),

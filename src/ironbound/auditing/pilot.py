@@ -124,7 +124,8 @@ def settled(evaluation: Evaluation, data: Data, places: Tensor) -> tuple[Plan, d
 
 def _tried(evaluation: Evaluation, pool: Pool, stage: Stage) -> tuple[Trial, tuple[int, int]]:
     """A stage on all samples that are right when clean, whatever other stages do with them."""
-    own = replace(pool, verdict=list(pool.verdict), records=[], witnesses={}, costs={})
+    unknown = torch.full_like(pool.best, -torch.inf)
+    own = replace(pool, verdict=list(pool.verdict), best=unknown, records=[], witnesses={}, costs={})
     at = own.open().tolist()
     pass_stage(replace(evaluation, progress=silent), own, stage)
     decided = torch.tensor([own.verdict[i] != "undecided" for i in at], dtype=torch.bool)

@@ -45,6 +45,8 @@ class Attacking:
     """On no more of the survivors of the whole data set than these, those with the smallest keys."""
     after: str = ""
     """Only where the stage of this name broke a sample."""
+    near: float | None = None
+    """Only samples that an attack before it brought at least this share of the way from their clean margin to zero."""
 
     kind = "attack"
 
@@ -67,6 +69,11 @@ class Attacking:
             )
         if self.most is not None and self.most < 1:
             raise UsageError(f"stage {self.name!r}: most is a number of samples, at least 1; got {self.most}.")
+        if self.near is not None and (self.last or not 0 < self.near < 1):
+            raise UsageError(
+                f"stage {self.name!r}: near is a share of the way, between 0 and 1, of a stage without `most` and `after`; "
+                f"got {self.near}."
+            )
 
 
 Stage = Bounds | Attacking
@@ -111,7 +118,9 @@ class Plan:
     def notes(self, classes: int | None) -> list[str]:
         """What stages do otherwise than their names say, at this number of classes."""
         attacks = [stage for stage in self.stages if isinstance(stage, Attacking)] if classes else []
-        return [f"{stage.name}: {note}" for stage in attacks for note in stage.single.notes(classes or 0)]
+        return [
+            f"{stage.name}: {note}" for stage in attacks for note in (*_near(stage), *stage.single.notes(classes or 0))
+        ]
 
     def against(self, threat: PerturbationSet) -> Plan:
         """The plan with this set in every attack, without the optional ones that do not fit it.
@@ -146,6 +155,12 @@ def belongs(name: str, stage: str) -> bool:
 def of_attacks(attacks: Sequence[tuple[str, Attack | Cascade]]) -> Plan:
     """A plan of attacks alone."""
     return Plan("+".join(name for name, _ in attacks), tuple(Attacking(name, attack) for name, attack in attacks))
+
+
+def _near(stage: Attacking) -> list[str]:
+    if stage.near is None:
+        return []
+    return [f"only for samples that attacks before it brought {stage.near:.0%} of the way to another answer."]
 
 
 def _has(stages: Sequence[Stage], name: str) -> bool:

@@ -7,14 +7,17 @@ stages:
     optional: true
   - attack: apgd
     with: {steps: 50, restarts: 2}
+  - attack: square
+    near: 0.5           # only for samples that attacks before it brought half of the way to another answer
   - attack: noise
     witness: true
   - attack: square
+    name: square on some
     most: 64            # survivors of the whole data set, those with the smallest keys
     with: {queries: 1000}
   - attack: square
     name: square on all
-    after: square       # only where that broke one
+    after: square on some   # only where that broke one
 """
 
 from __future__ import annotations
@@ -56,13 +59,14 @@ class _Attack(_Keys):
     optional: bool = False
     most: int | None = Field(None, ge=1)
     after: str = ""
+    near: float | None = Field(None, gt=0, lt=1)
     arguments: dict[str, Any] = Field({}, alias="with")
 
 
 _KEYS = {
     "": ["name", "adaptive", "stages"],
     "bound": ["bound", "radii", "optional"],
-    "attack": ["attack", "name", "witness", "optional", "most", "after", "with"],
+    "attack": ["attack", "name", "witness", "optional", "most", "after", "near", "with"],
 }
 """The keys of a file and of both kinds of stages."""
 
@@ -104,7 +108,7 @@ def _stage(source: _Source, i: int, said: _Bound | _Attack) -> Stage:
         raise source.wrong(error, ("stages", i, "with"), list(_arguments(entry).model_fields)) from None
     given = {name: getattr(arguments, name) for name in arguments.model_fields_set}
     try:
-        own = said.model_dump(include={"witness", "optional", "most", "after"})
+        own = said.model_dump(include={"witness", "optional", "most", "after", "near"})
         return Attacking(said.name or entry.name, entry.make(**given), **own)
     except IronboundError as error:
         raise source.error(("stages", i, "with"), str(error)) from None

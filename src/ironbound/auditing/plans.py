@@ -12,24 +12,27 @@ from ironbound.objectives import Margin
 
 SOME = 64
 """Survivors on which Square is a witness against masked gradients."""
+NEAR = 0.5
+"""Corners are for samples that other starts brought half of the way. On adversarially trained MNIST at 0.3 those that corners
+broke had come 71% of the way at least; 0.5 leaves a margin."""
 
 
 def standard() -> Plan:
     """As strong as AutoAttack for a fraction of its passes: what pays first, as a pilot of 16 samples finds it.
 
-    Interval bounds; APGD on the probability margin (PMA) from four starts in the ball and sixteen at its corners, and on the
-    margin from two corners, since short climbs from many starts find more than a long one; APGD towards nine targets in MALT's
-    order, the longer for the three that came nearest; FAB where it finds something. Then Square with 1,000 queries on 64
-    survivors, as a witness that gradients are not masked; where it breaks one, on all of them with 5,000. FGSM and noise are
-    witnesses too.
+    Interval bounds; short APGDs on the probability margin (PMA) from four starts in the ball; where these came half of the
+    way, from sixteen of its corners, and on the margin from two: many short climbs find more than a long one. Then APGD
+    towards nine targets in MALT's order, longer for the three that came nearest; FAB where it finds something. Square with
+    1,000 queries on 64 survivors is a witness that gradients are not masked; where it breaks one, it runs on all of them with
+    5,000. FGSM and noise are witnesses too.
     """
     return Plan(
         "standard",
         (
             Bounds("ibp", Ibp(), optional=True),
             _own("pma", _short("probability", 4)),
-            _own("pma_corners", _short("probability", 16, corners=True)),
-            _own("margin_corners", _short("margin", 2, corners=True)),
+            _own("pma_corners", _short("probability", 16, corners=True), near=NEAR),
+            _own("margin_corners", _short("margin", 2, corners=True), near=NEAR),
             _own("apgd_narrowed", recipes.apgd_narrowed()),
             _own("fab", recipes.fab_targeted(steps=50, targets=3), optional=True),
             *_witnesses(),
@@ -44,8 +47,8 @@ def standard() -> Plan:
 def thorough() -> Plan:
     """Everything on everybody, several times: a few times AutoAttack's cost, for figures that are to be published.
 
-    Interval bounds with radii; PGD; PMA and APGD on cross-entropy and DLR from five starts; MALT; APGD-T; FAB-T; Square
-    with 5,000 queries on all survivors. Nothing is left to a pilot.
+    Interval bounds with radii; PGD; PMA and APGD on cross-entropy and DLR from five starts, PMA from sixteen corners; MALT;
+    APGD-T; FAB-T; Square with 5,000 queries on all survivors. Nothing is left to a pilot.
     """
     return Plan(
         "thorough",
@@ -53,6 +56,7 @@ def thorough() -> Plan:
             Bounds("ibp", Ibp(), radii=True),
             _pgd(100),
             _own("pma", recipes.pma(restarts=5)),
+            _own("pma_corners", _short("probability", 16, corners=True)),
             _own("apgd_ce", recipes.apgd(loss="ce", restarts=5, large_radii=True)),
             _own("apgd_dlr", recipes.apgd(loss="dlr", restarts=5, large_radii=True)),
             _own("malt", recipes.malt()),
@@ -80,7 +84,7 @@ def _pgd(steps: int) -> Attacking:
     return Attacking("pgd", recipes.pgd(steps=steps).replace(objective=Margin()))
 
 
-def _own(name: str, attack: Attack, **rest: bool | int | str) -> Attacking:
+def _own(name: str, attack: Attack, **rest: bool | int | float | str) -> Attacking:
     """A stage with random streams of its own: two attacks would else begin at the same points."""
     return Attacking(name, attack.replace(stream=name), **rest)  # type: ignore[arg-type]
 

@@ -51,6 +51,10 @@ class Pool:
     place: Tensor
     """Each sample's place in the data of the run, int64 (n,)."""
     verdict: list[str]
+    gap: Tensor
+    """The margin of each clean answer, below 0 where it is right, float64 (n,) on the CPU; NaN where it is not known."""
+    best: Tensor
+    """The largest margin that attacks reached so far, likewise; -inf before the first."""
     records: list[dict[str, Any]] = field(default_factory=list)
     witnesses: dict[int, Any] = field(default_factory=dict)
     costs: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -84,7 +88,9 @@ def begun(evaluation: Evaluation, data: Data, places: Tensor) -> Pool:
     x, y = model.admit(data.x, data.y)
     digests = content_digests(x, y)
     keys = keys_of(digests).to(model.device)
-    return Pool(x, y, digests, keys, places.to(model.device), ["undecided"] * len(data))
+    unknown = torch.full((len(data),), torch.nan, dtype=torch.float64)
+    best = torch.full_like(unknown, -torch.inf)
+    return Pool(x, y, digests, keys, places.to(model.device), ["undecided"] * len(data), unknown, best)
 
 
 def clean_pass(evaluation: Evaluation, pool: Pool, data: Data) -> None:
@@ -96,9 +102,23 @@ def pass_stage(evaluation: Evaluation, pool: Pool, stage: Stage) -> None:
     """One stage on what is open; bounds where they can be had."""
     index = pool.open()
     if isinstance(stage, Attacking):
-        _timed(pool, stage.name, len(index), lambda: _attack(evaluation, pool, stage, index))
+        near = _near(pool, stage, index)
+        _timed(pool, stage.name, len(near), lambda: _attack(evaluation, pool, stage, near))
+        for i in index[~torch.isin(index, near)].tolist():  # which nothing more was tried on
+            pool.records.append(
+                _record(i, pool, stage.name, margin=float(pool.best[i]), forward=0, backward=0, refused=0)
+            )
     elif evaluation.bounds:
         _timed(pool, stage.name, len(index), lambda: _bound(evaluation, pool, stage, index))
+
+
+def _near(pool: Pool, stage: Attacking, index: Tensor) -> Tensor:
+    """The samples that a stage is for; of those that no attack has been tried on nothing is known, so they are."""
+    if stage.near is None:
+        return index
+    at = index.cpu()
+    far = 1 - pool.best[at] / pool.gap[at] < stage.near
+    return index[~(far & pool.best[at].isfinite()).to(index.device)]
 
 
 def _numbered(pool: Pool, data: Data) -> Pool:
@@ -128,6 +148,7 @@ def _clean(evaluation: Evaluation, pool: Pool, data: Data) -> tuple[int, int]:
     rng = Rng.of(evaluation.seed, pool.keys)
     margin, wrong, out = wrong_when_clean(evaluation.model, pool.x, pool.y, rng, evaluation.rows)
     answers = _answers(out)
+    pool.gap = margin.double().cpu()
     for i, (bad, (prediction, confidence)) in enumerate(zip(wrong.tolist(), answers, strict=True)):
         pool.verdict[i] = "wrong" if bad else "undecided"
         further = {f"data.{name}": values[i] for name, values in data.columns.items()}
@@ -175,6 +196,8 @@ def _attack(evaluation: Evaluation, pool: Pool, stage: Attacking, index: Tensor)
         evaluation.model, rows_.take(pool.x, index), pool.y[index], seed=evaluation.seed, keys=pool.keys[index],
         rows=evaluation.rows, progress=evaluation.progress, stage=stage.name,
     )  # fmt: skip
+    at, margin = index.cpu(), result.margin.double().cpu()
+    pool.best[at] = torch.maximum(pool.best[at], margin.nan_to_num(nan=torch.inf))
     won = result.success.nonzero()[:, 0]
     answers = _answers_to(evaluation, rows_.take(result.adversarial, won), pool.keys[index][won]) if len(won) else []
     said = dict(zip(won.tolist(), answers, strict=True))
