@@ -151,4 +151,5 @@ def test_the_order_of_an_adaptive_plan_is_explained() -> None:
     sample = audit()
     assert wording.ordering(sample) == ""
     sample["plan"]["pilot"] = {"samples": 16, "right": 13, "forward": 1, "backward": 1, "stages": {}, "left_out": {}}
-    assert "16 samples" in wording.ordering(sample) and "13 that were right" in wording.ordering(sample)
+    assert "16 samples" in wording.ordering(sample)
+    assert "13 that were right" in wording.ordering(sample)
