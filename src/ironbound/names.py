@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from ironbound import recipes
 from ironbound.core.attack import Attack
 from ironbound.core.cascade import Cascade
 from ironbound.core.catalogue import Entry, find, normal
-from ironbound.core.errors import CompositionError, UsageError
+from ironbound.core.errors import CompositionError, UnknownName, UsageError
 from ironbound.core.protocols import Can, PerturbationSet
 from ironbound.goals import Targeted, Untargeted
 from ironbound.models.model import Model
@@ -129,8 +130,19 @@ def plan_named(method: str | Path | Attack | Cascade | Plan) -> Plan:
     attacks = {normal(name) for entry in recipes.ENTRIES for name in (entry.name, *entry.aliases)}
     if normal(method) in attacks - named:
         return plan_of("attack", [method])
-    made: Plan = find(plans.ENTRIES, "audit", method).make()
+    try:
+        made: Plan = find(plans.ENTRIES, "audit", method).make()
+    except UnknownName as error:
+        near = "" if "Did you mean" in str(error) else _near_attack(method, attacks)
+        raise UnknownName(
+            f"{error}{near} An attack's name, or a file of your own (plan.yaml), is a plan, too."
+        ) from None
     return made
+
+
+def _near_attack(name: str, attacks: Iterable[str]) -> str:
+    near = get_close_matches(normal(name), sorted(attacks), n=1)
+    return f" Did you mean the attack {near[0]!r}?" if near else ""
 
 
 def plan_of(verb: str, methods: Iterable[str]) -> Plan:

@@ -126,3 +126,30 @@ def test_png_of_numbers_that_are_none() -> None:
     image = torch.tensor([[[float("nan"), 2.0, -1.0]]])
     data = base64.b64decode(png(image).partition(",")[2])
     assert list(Image.open(io.BytesIO(data)).tobytes()) == [0, 255, 0]
+
+
+def test_what_ran_beside_the_stages_is_listed_apart() -> None:
+    sample = audit()
+    assert wording.apart(sample) == []
+    sample["pilot"] = {"samples": 16, "forward": 160, "backward": 140}
+    sample["cost"]["checks"] = {"forward": 7, "backward": 5, "cpu": 0.5}
+    assert wording.apart(sample) == [("Pilot", 160, 140, None), ("Checks", 7, 5, 0.5)]
+
+
+def test_a_stage_that_waited_in_vain_is_named_unless_it_is_pending() -> None:
+    sample = audit()
+    sample["plan"]["last"] = [
+        {"name": "apgd-margin", "most": 64, "after": ""},
+        {"name": "square on all", "most": None, "after": "square"},
+    ]
+    assert wording.not_run(sample) == ["square on all was not needed: square broke no sample."]
+    sample["pending"] = ["square on all on all survivors, if square breaks one"]
+    assert wording.not_run(sample) == []
+
+
+def test_the_order_of_an_adaptive_plan_is_explained() -> None:
+    sample = audit()
+    assert wording.ordering(sample) == ""
+    sample["plan"]["pilot"] = {"samples": 16, "right": 13, "forward": 1, "backward": 1, "stages": {}, "left_out": {}}
+    assert "16 samples" in wording.ordering(sample)
+    assert "13 that were right" in wording.ordering(sample)

@@ -284,7 +284,7 @@ def test_plans_by_name(net: nn.Module, right: tuple[Tensor, Tensor]) -> None:
     with pytest.raises(UsageError, match="the name of a plan, a Plan or an Attack; got int"):
         ib.audit(net, right, threat="linf:0.1", method=3)  # type: ignore[arg-type]
     alone = ib.audit(net, right, threat="linf:0.1", method="fgsm")
-    assert alone.facts["plan"] == {"name": "fgsm", "stages": ["clean", "fgsm"]}
+    assert alone.facts["plan"] == {"name": "fgsm", "stages": ["clean", "fgsm"], "last": []}
     assert set_of("l2:1") == ib.L2(1)
 
 

@@ -70,9 +70,13 @@ def decide(trials: Sequence[Trial]) -> Decision:
         if not trial.stage.optional or bool(trial.decided[left].any()) or saved >= trial.price(left):
             kept.insert(0, trial)
         else:
+            came = int(left.sum())
+            saw = (
+                f"it decided none of the {came} pilot samples that came to it" if came else "no pilot sample came to it"
+            )
             left_out[trial.stage.name] = (
-                f"{trial.stage.name} was left out: it decided none of the {int(left.sum())} pilot samples that came to it, at "
-                f"{trial.price(left):,.0f} forward rows each, and could be expected to save {saved:,.0f}."
+                f"{trial.stage.name} was left out: {saw}; it costs the rows of {trial.price(left):,.0f} forward passes a sample, "
+                f"and could be expected to save {saved:,.0f}."
             )
     return Decision(tuple(trial.stage.name for trial in kept), left_out)
 

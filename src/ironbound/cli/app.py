@@ -212,7 +212,7 @@ def demo(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Train, attack, certify and harden small networks for handwritten digits; takes a minute or two."""
+    """Train, attack, certify and harden small networks for handwritten digits; takes a few minutes."""
     from ironbound.cli.demo import demo_place, run_demo
 
     place = demo_place(out, resume)

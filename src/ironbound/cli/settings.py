@@ -79,7 +79,9 @@ class ThreatSettings(DataSettings, ModelSettings):
     threat: str = _key(
         ..., "what the attacker may change: linf:8/255, l2:0.5, l1:12, l0:3 (pixels), linf:8/255|l2:0.5", "SET:RADIUS"
     )
-    method: Names = _key(("standard",), "the plan: standard, quick, thorough, or a file: plan.yaml", "NAME")
+    method: Names = _key(
+        ("standard",), "the plan: standard, quick, thorough, an attack's name, or a file: plan.yaml", "NAME"
+    )
     out: str | None = _key(None, "the run folder; a new one below runs/ where none is given", "FOLDER")
     resume: bool = _key(False, "go on with the run in --out")
 

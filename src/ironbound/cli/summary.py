@@ -38,16 +38,17 @@ def summarise(terminal: Terminal, facts: Any, folder: Any) -> None:
         terminal.say(line)
     _curve(terminal, facts)
     _checks(terminal, facts)
-    cost, apart = facts["cost"], facts["cost"].get("checks")
+    for skipped in wording.not_run(facts):
+        terminal.say(skipped)
+    cost = facts["cost"]
     terminal.say(
         f"Cost: {wording.count(cost['forward'])} forward and {wording.count(cost['backward'])} backward rows, "
         f"{wording.duration(cost['seconds'])}, {wording.duration(cost['cpu'])} of CPU."
     )
-    if apart:
-        terminal.say(
-            f"Checks: {wording.count(apart['forward'])} forward and {wording.count(apart['backward'])} backward rows, "
-            f"{wording.duration(apart['cpu'])} of computing."
-        )
+    for name, forward, backward, cpu in wording.apart(facts):
+        if forward or backward:
+            took = "" if cpu is None else f", {wording.duration(cpu)} of CPU"
+            terminal.say(f"{name}: {wording.count(forward)} forward and {wording.count(backward)} backward rows{took}.")
     terminal.say(f"Report: {folder}/report.html")
 
 

@@ -92,7 +92,10 @@ def _as_tensors(x: Any) -> Any:
 def _out_of_range(x: Tensor, low: float, high: float, box: tuple[float, float]) -> str:
     got = f"inputs lie in [{low:.4g}, {high:.4g}], but the model takes {list(box)}. "
     if low >= 0 and 1 < high <= 255 and box == (0.0, 1.0):
-        return got + "If they are images of integers, divide them by 255, or say ironbound.Model(net, range=(0, 255))."
+        return (
+            got + "If they are images of integers, divide them by 255, or say ironbound.Model(net, range=(0, 255)), "
+            "at the prompt --range 0,255."
+        )
     if box == (0.0, 1.0) and low < 0:
         name, mean, std = _likely_normalisation(x)
         return (

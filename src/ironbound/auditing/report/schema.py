@@ -44,11 +44,40 @@ class ThreatFacts(TypedDict):
     text: str
 
 
+class PilotStage(TypedDict):
+    """What one stage did to the pilot's samples: how many it decided, at how many forward rows each."""
+
+    decided: int
+    cost: float
+
+
+class PilotPlan(TypedDict):
+    """What the pilot of an adaptive plan saw, and in words which stages do not pay."""
+
+    samples: int
+    right: int
+    """How many of them were right when clean, and so went through the stages."""
+    forward: int
+    backward: int
+    stages: dict[str, PilotStage]
+    left_out: dict[str, str]
+
+
+class LastStage(TypedDict):
+    """A stage behind the pools: on how many survivors (None: all), and which one has to break a sample first ("": none)."""
+
+    name: str
+    most: int | None
+    after: str
+
+
 class PlanFacts(TypedDict):
     """Which stages were planned, in order."""
 
     name: str
     stages: list[str]
+    last: NotRequired[list[LastStage]]
+    pilot: NotRequired[PilotPlan]
 
 
 class Share(TypedDict):
@@ -154,6 +183,16 @@ class Cost(TypedDict):
     checks: NotRequired[ChecksCost]
 
 
+class PilotCost(TypedDict):
+    """What the pilot of an adaptive plan took, beside the stages."""
+
+    samples: int
+    forward: int
+    backward: int
+    seconds: NotRequired[float]
+    cpu: NotRequired[float]
+
+
 class CurveCost(TypedDict):
     """What the curve cost, beside the stages: model rows, and seconds of the processor."""
 
@@ -203,7 +242,10 @@ class Audit(TypedDict):
     confidence: Confidence
     notes: NotRequired[list[str]]
     """What the run left out, and why."""
+    pending: NotRequired[list[str]]
+    """In words, the stages behind the pools that have not been run yet."""
     cost: Cost
+    pilot: NotRequired[PilotCost | None]
     seed: int
     environment: dict[str, str]
     fingerprints: dict[str, str]

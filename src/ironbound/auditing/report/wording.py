@@ -157,6 +157,39 @@ def against_radius(audit: Audit) -> str:
     )
 
 
+def ordering(audit: Audit) -> str:
+    """What a pilot did to the order of the stages; nothing where there was none."""
+    pilot = audit["plan"].get("pilot")
+    if not pilot:
+        return ""
+    return (
+        f"The order was found on a pilot of {plural(pilot['samples'], 'sample')}, those with the smallest keys: of the "
+        f"{count(pilot['right'])} that were right when clean each stage was tried on all, and what decides the most per pass "
+        "comes first."
+    )
+
+
+def not_run(audit: Audit) -> list[str]:
+    """A sentence for each stage that waited for another one and was not needed."""
+    ran = {stage["name"] for stage in audit["stages"]}
+    waited = [] if audit.get("pending") else audit["plan"].get("last", [])
+    return [
+        f"{stage['name']} was not needed: {stage['after']} broke no sample."
+        for stage in waited
+        if stage["after"] and stage["name"] not in ran
+    ]
+
+
+def apart(audit: Audit) -> list[tuple[str, int, int, float | None]]:
+    """What was run beside the stages: its name, forward and backward rows, and CPU seconds where they are known."""
+    found = [
+        ("Pilot", audit.get("pilot")),
+        ("Checks", audit["cost"].get("checks")),
+        ("Curve", audit.get("curve", {}).get("cost")),
+    ]
+    return [(name, cost["forward"], cost["backward"], cost.get("cpu")) for name, cost in found if cost]
+
+
 def context(audit: Audit) -> str:
     """Threat, n, interval and the state of the checks: what stands beside every figure."""
     samples = plural(audit["attacked"]["total"], "sample")
