@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +19,7 @@ from ironbound.auditing.pilot import Trial, decide
 from ironbound.auditing.plan import Attacking, Bounds, Plan
 from ironbound.auditing.plans import standard
 from ironbound.certification.ibp import Ibp
-from ironbound.core.errors import FingerprintMismatch
+from ironbound.core.errors import FingerprintMismatch, RunError
 from ironbound.sets import L0, Linf
 
 
@@ -143,6 +146,43 @@ def test_a_resumed_run_follows_what_was_decided(audit: ib.Audit, tmp_path: pytes
     other = Plan("small", plan().stages[:-2], adaptive=True)
     with pytest.raises(FingerprintMismatch, match="the plan"):
         ib.audit(net, data, resume=True, **{**options, "method": other})
+
+
+def fewer(manifest: dict[str, Any]) -> None:
+    manifest["plan"]["last"][0]["most"] = 1
+
+
+def none(manifest: dict[str, Any]) -> None:
+    manifest["plan"]["last"] = []
+
+
+def larger(manifest: dict[str, Any]) -> None:
+    manifest["pool"] = 64
+
+
+def shorter(manifest: dict[str, Any]) -> None:
+    manifest["data"]["rows"] = 96
+
+
+@pytest.mark.parametrize(
+    ("edit", "sentence"),
+    [(fewer, "'plan' is not what"), (none, "'plan' is not what"), (larger, "its pool has 64"), (shorter, "pool has 0")],
+)
+def test_a_run_whose_manifest_was_edited_is_not_gone_on_with(
+    edit: Callable[[dict[str, Any]], None], sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before the stages behind the pools: what the manifest says of them would be followed."""
+    net, data = digits_net(), digits(128)
+    options: dict[str, Any] = {"threat": Linf(0.05), "method": plan(), "out": tmp_path / "run", "pool": 32}
+    with monkeypatch.context() as patch:
+        patch.setattr("ironbound.auditing.run.last_stages", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            ib.audit(net, data, **options)
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    edit(manifest)
+    (tmp_path / "run" / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(RunError, match=sentence):
+        ib.audit(net, data, resume=True, **options)
 
 
 def test_few_samples_need_no_pilot() -> None:
