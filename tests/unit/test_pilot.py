@@ -15,9 +15,12 @@ from hypothesis import strategies as st
 import ironbound as ib
 from audit_samples import digits, digits_net
 from ironbound import recipes
+from ironbound.auditing.audit import facts_of
+from ironbound.auditing.folder import RunFolder
 from ironbound.auditing.pilot import Trial, decide
 from ironbound.auditing.plan import Attacking, Bounds, Plan
-from ironbound.auditing.plans import standard
+from ironbound.auditing.plans import quick, standard
+from ironbound.auditing.verdicts import Verdicts
 from ironbound.certification.ibp import Ibp
 from ironbound.core.errors import FingerprintMismatch, RunError
 from ironbound.sets import L0, Linf
@@ -206,6 +209,33 @@ def test_square_runs_on_all_survivors_where_it_broke_one_of_the_first(tmp_path: 
     assert chosen == set(sorted(first["key"][first["verdict"] == "undecided"])[:8])
     assert found.details.count("broken") == sum(stage["decided"] for n, stage in stages.items() if n != "clean")
     assert ib.verify(found.folder, digits_net(), digits(128)).holds
+
+
+def test_an_escalation_that_was_taken_away_is_missed(tmp_path: Path) -> None:
+    """A run is checked when nothing is left to run, so that one which was checked and lacks a stage was altered."""
+    weak = Plan("weak", (Attacking("noise", recipes.noise(1)), *plan().stages[-2:]))
+    net, data = digits_net(), digits(64)
+    found = ib.audit(net, data, threat=Linf(0.1), method=weak, out=tmp_path / "run", pool=32)
+    run = RunFolder.open(found.folder)
+    assert len(run.finished()) > 3
+    for number in run.finished()[3:]:  # two pools, and square on eight
+        run._results(number).unlink()
+        run._witnesses(number).unlink(missing_ok=True)
+    facts = facts_of(run, Verdicts.of(run), found.checks)
+    (run.path / "audit.json").write_text(json.dumps(facts | {"robust": 1.0}))
+    run.seal()
+    first, second = ib.verify(found.folder, net, data).failures
+    assert "'robust' does not follow" in first
+    assert "still lacks square on all" in second
+
+
+def test_another_plan_under_the_name_of_one_is_told(tmp_path: Path) -> None:
+    net, data = digits_net(), digits(16)
+    honest = ib.audit(net, data, threat=Linf(0.05), method="quick", out=tmp_path / "run")
+    assert ib.verify(honest.folder, net, data).warnings == []
+    less = Plan("quick", quick().stages[1:])
+    found = ib.audit(net, data, threat=Linf(0.05), method=less, out=tmp_path / "less")
+    assert "not the plan of that name" in ib.verify(found.folder, net, data).warnings[0]
 
 
 def test_optional_stages_that_do_not_fit_the_threat_are_left_out() -> None:
