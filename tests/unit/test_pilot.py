@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,11 +15,14 @@ from hypothesis import strategies as st
 import ironbound as ib
 from audit_samples import digits, digits_net
 from ironbound import recipes
+from ironbound.auditing.audit import facts_of
+from ironbound.auditing.folder import RunFolder
 from ironbound.auditing.pilot import Trial, decide
 from ironbound.auditing.plan import Attacking, Bounds, Plan
-from ironbound.auditing.plans import standard
+from ironbound.auditing.plans import quick, standard
+from ironbound.auditing.verdicts import Verdicts
 from ironbound.certification.ibp import Ibp
-from ironbound.core.errors import FingerprintMismatch
+from ironbound.core.errors import FingerprintMismatch, RunError
 from ironbound.sets import L0, Linf
 
 
@@ -145,6 +151,43 @@ def test_a_resumed_run_follows_what_was_decided(audit: ib.Audit, tmp_path: pytes
         ib.audit(net, data, resume=True, **{**options, "method": other})
 
 
+def fewer(manifest: dict[str, Any]) -> None:
+    manifest["plan"]["last"][0]["most"] = 1
+
+
+def none(manifest: dict[str, Any]) -> None:
+    manifest["plan"]["last"] = []
+
+
+def larger(manifest: dict[str, Any]) -> None:
+    manifest["pool"] = 64
+
+
+def shorter(manifest: dict[str, Any]) -> None:
+    manifest["data"]["rows"] = 96
+
+
+@pytest.mark.parametrize(
+    ("edit", "sentence"),
+    [(fewer, "'plan' is not what"), (none, "'plan' is not what"), (larger, "its pool has 64"), (shorter, "pool has 0")],
+)
+def test_a_run_whose_manifest_was_edited_is_not_gone_on_with(
+    edit: Callable[[dict[str, Any]], None], sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before the stages behind the pools: what the manifest says of them would be followed."""
+    net, data = digits_net(), digits(128)
+    options: dict[str, Any] = {"threat": Linf(0.05), "method": plan(), "out": tmp_path / "run", "pool": 32}
+    with monkeypatch.context() as patch:
+        patch.setattr("ironbound.auditing.run.last_stages", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            ib.audit(net, data, **options)
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    edit(manifest)
+    (tmp_path / "run" / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(RunError, match=sentence):
+        ib.audit(net, data, resume=True, **options)
+
+
 def test_few_samples_need_no_pilot() -> None:
     few = ib.audit(digits_net(), digits(40), threat=Linf(0.05), method=plan())
     assert few.facts["pilot"] is None
@@ -179,6 +222,33 @@ def test_a_stage_for_near_samples_leaves_out_the_far_ones() -> None:
     assert set(ran) == set(first["index"][first["verdict"] == "undecided"])
     assert all(ran[i] == (share[i] >= 0.6) for i in ran)
     assert 0 < sum(ran.values()) < len(ran)
+
+
+def test_an_escalation_that_was_taken_away_is_missed(tmp_path: Path) -> None:
+    """A run is checked when nothing is left to run, so that one which was checked and lacks a stage was altered."""
+    weak = Plan("weak", (Attacking("noise", recipes.noise(1)), *plan().stages[-2:]))
+    net, data = digits_net(), digits(64)
+    found = ib.audit(net, data, threat=Linf(0.1), method=weak, out=tmp_path / "run", pool=32)
+    run = RunFolder.open(found.folder)
+    assert len(run.finished()) > 3
+    for number in run.finished()[3:]:  # two pools, and square on eight
+        run._results(number).unlink()
+        run._witnesses(number).unlink(missing_ok=True)
+    facts = facts_of(run, Verdicts.of(run), found.checks)
+    (run.path / "audit.json").write_text(json.dumps(facts | {"robust": 1.0}))
+    run.seal()
+    first, second = ib.verify(found.folder, net, data).failures
+    assert "'robust' does not follow" in first
+    assert "still lacks square on all" in second
+
+
+def test_another_plan_under_the_name_of_one_is_told(tmp_path: Path) -> None:
+    net, data = digits_net(), digits(16)
+    honest = ib.audit(net, data, threat=Linf(0.05), method="quick", out=tmp_path / "run")
+    assert ib.verify(honest.folder, net, data).warnings == []
+    less = Plan("quick", quick().stages[1:])
+    found = ib.audit(net, data, threat=Linf(0.05), method=less, out=tmp_path / "less")
+    assert "not the plan of that name" in ib.verify(found.folder, net, data).warnings[0]
 
 
 def test_optional_stages_that_do_not_fit_the_threat_are_left_out() -> None:

@@ -14,6 +14,7 @@ A run folder is data: nothing in it is executed.
 from __future__ import annotations
 
 import errno
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from typing import Any
 import torch
 
 from ironbound.auditing.manifest import NAMES, probes_differ
-from ironbound.auditing.shards import Shard
+from ironbound.auditing.shards import Shard, places_of
 from ironbound.auditing.table import read_part, write_part
 from ironbound.core.errors import FingerprintMismatch, RunError
 from ironbound.core.store import (
@@ -42,6 +43,8 @@ UNSEALED = ("lock", "report.html", SEAL)
 
 
 NEEDED = {"schema", "fingerprints", "pool", "plan", "kinds", "threat", "model", "data", "seed", "probes", "environment"}
+FINGERPRINTED = ("plan", "kinds", "bounds", "seed", "threat")
+"""What follows from the fingerprinted things, so that it cannot differ where these are equal."""
 
 
 class RunFolder:
@@ -64,6 +67,7 @@ class RunFolder:
             return RunFolder(path, manifest)
         there = RunFolder.open(path)
         there.must_match(manifest["fingerprints"])
+        there._must_follow(manifest)
         was, now = (Shard.of_manifest(m) or "undivided" for m in (there.manifest, manifest))
         if was != now:
             raise RunError(f"{path} holds a run that is {was}, and not {now}. Give each shard a folder of its own.")
@@ -76,7 +80,7 @@ class RunFolder:
                 f"{path} was altered since the run was finished: {', '.join(altered[:5])}. Use a new folder."
             )
         for number in there.finished():
-            there.read(number)
+            there._must_hold(number)
         return there
 
     @staticmethod
@@ -98,6 +102,23 @@ class RunFolder:
             what = "; ".join(f"{NAMES[n]} was {was.get(n)} and is {now.get(n)}" for n in changed)
             raise FingerprintMismatch(
                 f"{self.path} was made with something else: {what}. Use what it was made with, or a new folder."
+            )
+
+    def _must_follow(self, manifest: dict[str, Any]) -> None:
+        """Raise RunError where words that follow from equal fingerprints differ: a run that is gone on with reads them."""
+        for name in FINGERPRINTED:
+            if self.manifest.get(name) != json.loads(json.dumps(manifest.get(name))):
+                raise RunError(
+                    f"{self.path / 'manifest.json'}: {name!r} is not what was fingerprinted. It was altered; use a new folder."
+                )
+
+    def _must_hold(self, number: int) -> None:
+        """Raise RunError where a part has not as many samples as its pool, or one behind the pools begins any."""
+        begun = sum(stage == "clean" for stage in self.read(number)[0]["stage"].to_pylist())
+        if begun != len(places_of(self.manifest, number)):
+            raise RunError(
+                f"{self._results(number)} begins {begun} samples, and its pool has {len(places_of(self.manifest, number))}. It "
+                "or the size of the pools in manifest.json was altered; use a new folder."
             )
 
     def seal(self) -> None:

@@ -21,11 +21,13 @@ from ironbound.auditing.manifest import (
     threat_facts,
 )
 from ironbound.auditing.passing import surveyed
+from ironbound.auditing.plan import Plan
+from ironbound.auditing.plans import ENTRIES as PLANS
 from ironbound.auditing.pools import GOAL, wrong_when_clean
 from ironbound.auditing.run import storable
 from ironbound.auditing.shards import Shard, places_of, pools_of, samples_of
 from ironbound.auditing.stages import contradictions
-from ironbound.auditing.survivors import misplaced
+from ironbound.auditing.survivors import facts_of_last, misplaced, pending
 from ironbound.auditing.verdicts import Places, Verdicts
 from ironbound.certification.catalogue import ENTRIES
 from ironbound.certification.certificates import prove
@@ -96,6 +98,7 @@ def verify(
     threat = threat_of(folder, model, threat)
     model.admit(data.take([0]).x)
     _same(folder, model, data, threat, found)
+    _check_plan(folder, threat, found)
     verdicts = Verdicts.of(folder)
     place = Places(data.index.numpy())
     _check_whole(folder, verdicts, place, found)
@@ -195,6 +198,21 @@ def _same(folder: RunFolder, model: Model, data: Data, threat: Any, found: Verif
         )
     differ = probes_differ(folder.manifest["probes"], probe_logits(model, data, survey))
     found.failures += [differ] if differ else []
+
+
+def _check_plan(folder: RunFolder, threat: Any, found: Verification) -> None:
+    """A run that says it followed a plan of this version has its stages, and asked of as many survivors as that does."""
+    recorded, was = folder.manifest["plan"], folder.manifest["fingerprints"]
+    entry = next((plan for plan in PLANS if plan.name == recorded["name"]), None)
+    if entry is None or was.get("code") != code_digest():
+        return
+    whole: Plan = entry.make().against(threat)
+    plan = whole.following(recorded["stages"]) if whole.adaptive else whole
+    must = {stage.name for stage in whole.stages if not stage.optional}
+    if fingerprint(plan) != was["plan"] or not must <= set(recorded["stages"]):
+        found.warnings.append(f"The run's plan is called {plan.name!r}, and is not the plan of that name.")
+    elif recorded.get("last", []) != facts_of_last(plan):
+        found.failures.append("manifest.json: the stages behind the pools are not those of the plan")
 
 
 def _check_keys(verdicts: Verdicts, at: Any, x: Any, y: Any, found: Verification) -> None:
@@ -316,6 +334,8 @@ def _check_counts(folder: RunFolder, verdicts: Verdicts, found: Verification) ->
         return
     facts = Audit.load(folder.path).facts
     again = facts_of(folder, verdicts, facts["checks"], facts.get("curve"))
-    for name in again:
-        if name not in facts or facts[name] != again[name]:
+    for name in [*again, *(name for name in facts if name not in again)]:
+        if name not in facts or name not in again or facts[name] != again[name]:
             found.failures.append(f"audit.json: {name!r} does not follow from the results")
+    if facts["checks"] and (still := pending(folder)):  # checks are made when nothing is left to run
+        found.failures.append(f"audit.json: the run was checked, and still lacks {still[0]}")

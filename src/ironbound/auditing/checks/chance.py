@@ -136,6 +136,6 @@ def judged(found: Paired | Stratified, figure: float, text: str, advice: str, mo
     """Fails beyond the figure, with advice; cannot tell where so little could not have been seen, with what it takes."""
     if found.low > figure:
         return CheckResult("fail", text, advice)
-    if found.least > figure:
-        return CheckResult("cannot tell", text, more, found.least)
+    if found.least > figure:  # a gain that was seen, if not beyond chance, is more than a want of samples
+        return CheckResult("cannot tell", text, more, found.least if found.gain <= figure else None)
     return CheckResult("pass", text)
