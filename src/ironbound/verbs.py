@@ -178,6 +178,10 @@ def audit(
     from ironbound.data import load
 
     part, extent = None if shard is None else Shard.parse(shard), extent_of(checks)
+    if part is not None and curve:
+        raise UsageError(
+            "a shard has no curve, which is about all samples: ask merge for it, by curve=True or --curve."
+        )
     wrapped, loaded = Model.of(model), storable(load(data, samples=samples, seed=seed))
     chosen, plan = rows_.of_rows(set_of(threat), loaded.index), plan_named(method)
     radius_must_fit(chosen, wrapped, loaded.first)

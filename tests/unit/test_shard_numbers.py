@@ -62,7 +62,7 @@ def test_the_usual_pool_is_a_power_of_two_that_fits(total: int, values: int, fre
 
 @pytest.mark.parametrize(
     ("total", "values", "size"),
-    [(1000, 784, 128), (10_000, 3072, 128), (1_000_000, 784, 1024), (1_000_000, 150_528, 128), (50_000, 150_528, 128)],
+    [(1000, 784, 256), (10_000, 3072, 256), (1_000_000, 784, 1024), (1_000_000, 150_528, 128), (50_000, 150_528, 128)],
 )
 def test_usual_pools_on_a_cpu(total: int, values: int, size: int) -> None:
     assert sizes.usual_size(_Pretended(total, torch.empty(1, values)), torch.device("cpu"), alone=False) == size

@@ -220,7 +220,7 @@ def facts_of(
         "stages": stages, "classes": by_class(verdicts, named), "slices": by_column(verdicts), "checks": list(checks),
         "confidence": grade(list(checks), (attacked.high - attacked.low) / 2) if checks else _unchecked(folder),
         "pending": pending(folder),
-        "notes": [*manifest.get("notes", []), *manifest["plan"].get("notes", [])],
+        "notes": [*_below_chance(verdicts, len(named)), *manifest.get("notes", []), *manifest["plan"].get("notes", [])],
         "cost": {
             **{key: sum(stage[key] for stage in stages) for key in ("forward", "backward", "seconds", "cpu")},
             "checks": cost_of(checks),
@@ -230,6 +230,17 @@ def facts_of(
         **({"shard": manifest["shard"]} if "shard" in manifest else {}),
         **({"curve": curve} if curve is not None else {}),
     }  # fmt: skip
+
+
+def _below_chance(verdicts: Verdicts, named: int) -> list[str]:
+    """A sentence where the model is worse than guessing: then most likely labels or preprocessing are not its own."""
+    classes, clean = max(named, int(verdicts.label.max()) + 1), verdicts.clean
+    if clean.high >= 1 / classes:
+        return []
+    return [
+        f"Only {clean.fraction:.1%} are right when clean, less than guessing among {classes} classes: check that labels, the "
+        "order of the classes and the preprocessing are those of the model."
+    ]
 
 
 def _pilot(manifest: dict[str, Any]) -> dict[str, Any] | None:

@@ -115,6 +115,10 @@ class Plan:
         """The stages on survivors of the whole data set, when all pools are through."""
         return tuple(stage for stage in self.stages if isinstance(stage, Attacking) and stage.last)
 
+    def has(self, stage: Stage) -> bool:
+        """Whether a stage is in the plan; on a union, a part of it."""
+        return _has(self.stages, stage.name)
+
     def notes(self, classes: int | None) -> list[str]:
         """What stages do otherwise than their names say, at this number of classes."""
         attacks = [stage for stage in self.stages if isinstance(stage, Attacking)] if classes else []

@@ -23,6 +23,7 @@ from ironbound.auditing.table import table_of
 from ironbound.certification.certificates import Whole, prove
 from ironbound.certification.graph import Graph, trace
 from ironbound.core import rows as rows_
+from ironbound.core.describe import fingerprint
 from ironbound.core.errors import CompositionError, InputError, ModelError, UnsupportedOperation, UsageError
 from ironbound.core.progress import Event, Listener, silent
 from ironbound.core.protocols import Budget, PerturbationSet
@@ -52,8 +53,12 @@ def run(
     `out`, in pools of its size. None of them changes a verdict. shard: only these pools of it, as a folder for `merge`.
     Raises InputError for bad data before anything is written, RunError for the folder.
     """
-    tell, data, plan = progress or silent, storable(data), plan.against(threat)
+    tell, data, wanted, plan = progress or silent, storable(data), plan, plan.against(threat)
+    fingerprint(plan)  # what cannot be fingerprinted is refused before anything is written
     survey = admitted(model, data)
+    unfit = [
+        f"{stage.name} was left out: it does not fit the threat." for stage in wanted.stages if not plan.has(stage)
+    ]
     plan, refused = tried(model, data, threat, plan)
     if pool is not None and pool < 1:
         raise UsageError(f"pool is the number of samples of a part, at least 1; got {pool}.")
@@ -67,7 +72,7 @@ def run(
         manifest = manifest_of(model, data, threat, evaluation.plan, seed, size, origin or {}, survey)
         manifest["notes"] = [note] if note else []
         manifest["plan"]["last"] = facts_of_last(evaluation.plan)
-        _note_pilot(manifest, pilot, refused)
+        _note_pilot(manifest, pilot, unfit + refused)
         if shard is not None:
             manifest["shard"] = shard.facts()
         folder = RunFolder.begin(path, manifest, resume)

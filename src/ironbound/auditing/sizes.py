@@ -8,7 +8,7 @@ from ironbound.core import rows
 from ironbound.core.memory import free_bytes
 from ironbound.data.dataset import Data
 
-LEAST = {"cpu": 128, "cuda": 1024}
+LEAST = {"cpu": 256, "cuda": 1024}
 """What a pool has where there are few samples: enough to fill a pass,"""
 MOST = {"cpu": 1024, "cuda": 8192}
 """and where there are many, so that writing parts is not what takes the time."""

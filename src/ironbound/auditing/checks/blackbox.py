@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ironbound import recipes
+from ironbound.auditing.checks.attacks import STRAY
 from ironbound.auditing.checks.chance import lower
 from ironbound.auditing.checks.check import FEW, CheckResult, Evidence, check
 from ironbound.auditing.plan import Attacking
@@ -86,7 +87,7 @@ def _judged(evidence: Evidence, places: Tensor, entered: int, text: str, counted
         return CheckResult(
             "cannot tell", f"{text} {still}", "Use the plan thorough, or give its attacks more restarts."
         )
-    if len(places) < SINGLE or counted:
+    if len(places) < SINGLE or (counted and lower(len(places), entered) <= STRAY):
         text += " So few tell no masked gradients from a plan that is too weak."
         return CheckResult("cannot tell", f"{text} {still}", ADVICE)
     return CheckResult("fail", f"{text} {still}", ADVICE)

@@ -20,6 +20,8 @@ WIDE = 0.4
 """Of the range: so far no image can simply be wiped to grey."""
 LARGE = 0.2
 """Radii from which on a net may hold at 0.4, too: then survivors there say nothing."""
+SPREAD, HARDLY = 32, 0.01
+"""Random inputs a sample, and the share of them with another answer up to which there may be nothing to find."""
 PLANTS, DRAWS = 12, 64
 MISSED = 0.1
 QUERY = "Use more queries, or an attack by gradient."
@@ -63,9 +65,26 @@ def unbounded(evidence: Evidence) -> CheckResult:
         return CheckResult(
             "cannot tell", f"{text} At radii like this one a net may hold there.", "Look at the examples."
         )
+    if len(at_all) and _same_everywhere(evidence, at_all, high - low):
+        return CheckResult(
+            "cannot tell", f"{text} Random inputs of the whole range get these samples' answers too.",
+            "There may be nothing to find; look at how the answers are spread over the range.",
+        )  # fmt: skip
     return CheckResult(
         "fail", text, "The attack does not work on this model: look for masked gradients, use more steps."
     )
+
+
+def _same_everywhere(evidence: Evidence, places: Tensor, width: float) -> bool:
+    """Whether hardly any of the inputs drawn from the whole range is answered otherwise than these samples."""
+    x, y = evidence.samples(places)
+    region = around(Linf(width), places, x, evidence.model.box)
+    rng = Rng.of(evidence.seed, content_keys(x, y).to(x.device)).fold("everywhere")
+    other = torch.zeros(len(places), dtype=torch.long, device=x.device)
+    for turn in range(SPREAD):
+        own = rng.fold(str(turn))
+        other += evidence.answers(region.apply(region.sample(own), own), own).argmax(1) != y
+    return int(other.sum()) <= HARDLY * SPREAD * len(places)
 
 
 def _large(threat: Any, width: float) -> bool:
