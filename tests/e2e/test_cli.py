@@ -30,7 +30,7 @@ def test_an_audit_and_its_verification(flags, capsys):
     assert run(["audit", *flags, "--method", "quick", "--curve", "--out", "x"]) == 0
     said = capsys.readouterr()
     audit = Audit.load("x")
-    assert "Against radius, on 40 of 40 samples" in said.out
+    assert "Against radius (linf), on 40 of 40 samples, 95% intervals of " in said.out
     assert audit.curve is not None
     assert str(audit) in said.out
     assert "certified" in said.out

@@ -129,8 +129,10 @@ def _curve(terminal: Terminal, facts: Any) -> None:
     for kind in ("attacked", "certified"):
         table.add_row(Text(kind), *(Text(wording.percent(curve[kind][k]["fraction"])) for k in shown_))
     terminal.say()
+    widest = max((c["high"] - c["low"]) / 2 for kind in ("attacked", "certified") for c in curve[kind])
     terminal.say(
-        f"Against radius, on {curve['samples']:,} of {curve['total']:,} samples (the report has the intervals):"
+        f"Against radius ({facts['threat']['norm']}), on {curve['samples']:,} of {curve['total']:,} samples, 95% intervals of "
+        f"{100 * widest:.1f} points either way at most, {wording.checks_state(facts)}:"
     )
     terminal.out.print(table)
 

@@ -111,7 +111,7 @@ def checks_state(audit: Audit) -> str:
     """The state of the checks, as "2 of 12 checks could not tell"."""
     total = applicable(audit["checks"])
     if total == 0:
-        return "no checks were made"
+        return "checks pending" if audit["confidence"]["grade"] == "none" else "no checks were made"
     failed = sum(check["result"] == "fail" for check in audit["checks"])
     unclear = sum(check["result"] == "cannot tell" for check in audit["checks"])
     if not failed and not unclear:
