@@ -25,6 +25,8 @@ REACH = 0.1
 """Length of a difference, as a share of the radius: what is flat below it may still be climbed by an attack."""
 ASTRAY = 0.25
 """Share of samples whose gradients may point elsewhere."""
+HEARD = 0.75
+"""Share of the samples that have to be heard: where logits are saturated, differences drown in rounding."""
 NEAR, POINTS, ROUGH = 1e-3, 100, 0.1
 """Pintor et al. 2022: points within a thousandth of the range, how many, and by how much the loss may vary."""
 ROUNDING = 1e-5
@@ -141,8 +143,8 @@ def true_gradients(evidence: Evidence) -> CheckResult:
     )
     if total >= min(5, len(places)) and lost > ASTRAY * total:
         return CheckResult("fail", text, ADVICE)
-    if total < min(5, len(places)) or 2 * total < len(places):
-        return CheckResult("cannot tell", text, "Audit the model in float64.")
+    if total < min(5, len(places)) or total < HEARD * len(places):
+        return CheckResult("cannot tell", f"{text} So would be the attacks' steps.", "Audit the model in float64.")
     return CheckResult("pass", text)
 
 
