@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ironbound import recipes
 from ironbound.core.attack import Attack
-from ironbound.core.cascade import Cascade
+from ironbound.core.cascade import Cascade, searches_of
 from ironbound.core.catalogue import Entry, find, normal
 from ironbound.core.errors import CompositionError, UnknownName, UsageError
 from ironbound.core.protocols import Can, PerturbationSet
@@ -101,10 +101,9 @@ def _what_fits(threat: PerturbationSet, targeted: bool = False) -> str:
             attack = entry.make().replace(goal=goal).against(threat)
         except CompositionError:
             continue
-        searches = [one.attack.search for one in getattr(attack, "stages", ())] or [attack.search]
-        whole = [getattr(search, "search", search) for search in searches]  # an aimed search is about another
-        fits = all(norms <= set(getattr(search, "norms", norms)) for search in whole)
-        if fits and not (numbered and any(getattr(search, "walks", False) for search in whole)):
+        searches = searches_of(attack)
+        fits = all(norms <= set(getattr(search, "norms", norms)) for search in searches)
+        if fits and not (numbered and any(getattr(search, "walks", False) for search in searches)):
             names.append(entry.name)
     if not names:
         return ""

@@ -20,11 +20,12 @@ import ironbound as ib
 from audit_samples import digits, digits_net, evidence, labelled
 from ironbound.auditing.checks import CHECKS, blackbox, check, effort
 from ironbound.auditing.checks.again import cost_of, rows_of, towards, turns_of
-from ironbound.auditing.checks.budget import SHARE, budget_of, counted
+from ironbound.auditing.checks.budget import SHARE, budget_of
 from ironbound.auditing.checks.chance import Stratified, lower
 from ironbound.auditing.checks.check import Check, CheckResult, Evidence, run_checks
 from ironbound.auditing.checks.confidence import grade
 from ironbound.auditing.plan import Attacking, Plan
+from ironbound.auditing.prices import counted
 from ironbound.core.errors import UsageError
 
 WEAK = Plan("weak", (Attacking("apgd", ib.recipes.apgd(steps=5)), Attacking("pgd", ib.recipes.pgd(steps=4))))

@@ -21,7 +21,7 @@ from audit_samples import digits_net
 from data_samples import parquet, png
 from ironbound.auditing import verify
 from ironbound.auditing.manifest import fingerprints, probe_logits
-from ironbound.auditing.passing import smallest_keys, surveyed
+from ironbound.auditing.passing import surveyed
 from ironbound.auditing.plan import Attacking, Plan
 from ironbound.auditing.run import run as run_without_checks
 from ironbound.auditing.verdicts import Verdicts
@@ -263,7 +263,7 @@ def test_the_smallest_keys_are_those_of_all_rows_together() -> None:
     data, _ = counting(300)
     keys = content_keys(load("digits:test", samples=300).x, data.y)
     assert torch.equal(surveyed(data).keys, keys)
-    assert torch.equal(smallest_keys(data, 16), keys.argsort(stable=True)[:16])
+    assert torch.equal(surveyed(data).smallest(16), keys.argsort(stable=True)[:16])
 
 
 def test_portions_hold_all_rows_in_order_and_no_more_than_their_bytes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -200,7 +200,7 @@ def facts_of(
     clean, attacked, certified = verdicts.clean, verdicts.attacked, verdicts.certified
     waits = {stage["name"] for stage in manifest["plan"].get("last", ()) if stage["after"]}
     stages = [_stage(folder, verdicts, s) for s in manifest["plan"]["stages"] if s not in waits or s in verdicts.stages]
-    named = manifest["data"]["classes"]
+    named, waiting = manifest["data"]["classes"], pending(folder)
     return {
         "schema": SCHEMA, "ironbound": manifest["ironbound"], "created": manifest["created"],
         "title": f"{manifest['model']['name']} on {manifest['data']['name']}",
@@ -218,8 +218,8 @@ def facts_of(
         "bracket": {"low": certified.fraction, "high": attacked.fraction, "interval": [certified.low, attacked.high]},
         "verdicts": {name: verdicts.count(name) for name in VERDICTS},
         "stages": stages, "classes": by_class(verdicts, named), "slices": by_column(verdicts), "checks": list(checks),
-        "confidence": grade(list(checks), (attacked.high - attacked.low) / 2) if checks else _unchecked(folder),
-        "pending": pending(folder),
+        "confidence": grade(list(checks), (attacked.high - attacked.low) / 2) if checks else _unchecked(folder, waiting),
+        "pending": waiting,
         "notes": [*_below_chance(verdicts, len(named)), *manifest.get("notes", []), *manifest["plan"].get("notes", [])],
         "cost": {
             **{key: sum(stage[key] for stage in stages) for key in ("forward", "backward", "seconds", "cpu")},
@@ -251,18 +251,18 @@ def _pilot(manifest: dict[str, Any]) -> dict[str, Any] | None:
     return {**{key: facts[key] for key in ("samples", "forward", "backward")}, **manifest.get("pilot", {})}
 
 
-def _unchecked(folder: RunFolder) -> dict[str, str]:
+def _unchecked(folder: RunFolder, waiting: Sequence[str]) -> dict[str, str]:
     """What is said of a run that was not checked."""
     manifest, shard = folder.manifest, Shard.of_manifest(folder.manifest)
-    waiting = "".join(f", and so is {stage}" for stage in pending(folder))
+    too = "".join(f", and so is {stage}" for stage in waiting)
     if shard is not None:
         text = (
-            f"This is {shard}, of {manifest['data']['rows']:,} samples in all. The checks are pending{waiting}: "
+            f"This is {shard}, of {manifest['data']['rows']:,} samples in all. The checks are pending{too}: "
             "ironbound merge, which puts all shards together, makes up for that."
         )
     else:
         text = (
-            f"The shards were merged without the model, so that the checks are pending{waiting}. Merge them again with "
+            f"The shards were merged without the model, so that the checks are pending{too}. Merge them again with "
             "--resume and the model (--model, --data) to make up for that."
         )
     return {"grade": "none", "text": text}

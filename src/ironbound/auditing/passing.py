@@ -68,11 +68,6 @@ def surveyed(data: Data, model: Model | None = None) -> Survey:
     return Survey(digest.hexdigest(), torch.cat(keys), low, high)
 
 
-def smallest_keys(data: Data, count: int) -> Tensor:
-    """The places of the `count` samples with the smallest keys. Where more is to be known of the data, see `surveyed`."""
-    return surveyed(data).smallest(count)
-
-
 def _said(columns: dict[str, list[Any]]) -> Iterator[str]:
     """repr(sorted(columns.items())), piece by piece: as one text, a column of a million values is a hundred megabytes."""
     yield "["

@@ -16,18 +16,13 @@ from torch import Tensor
 
 from ironbound.auditing.plan import Attacking, Plan, Stage
 from ironbound.auditing.pools import Evaluation, Pool, begun, clean_pass, pass_stage
+from ironbound.auditing.prices import BOUND, CHEAP, counted
 from ironbound.core.progress import Event, silent
 from ironbound.data.dataset import Data
 
 PILOT = 16
 WORTH = 8
 """Smallest multiple of the pilot that a data set must have: on fewer samples all stages cost less than finding out."""
-BACKWARD = 2.0
-"""Cost of a backward row, in forward rows."""
-CHEAP = 0.6
-"""Share of its cost that a gradient row has in bfloat16."""
-BOUND = 100.0
-"""Cost of a bound, in forward rows, that does not say its own."""
 
 
 @dataclass(frozen=True)
@@ -136,9 +131,9 @@ def _tried(evaluation: Evaluation, pool: Pool, stage: Stage) -> tuple[Trial, tup
     forward = torch.tensor([record.get("forward") or 0 for record in own.records], dtype=torch.float64)
     backward = torch.tensor([record.get("backward") or 0 for record in own.records], dtype=torch.float64)
     if isinstance(stage, Attacking):
-        cost = forward + BACKWARD * backward
+        cost = counted(forward, backward)
         if stage.single.cheap:
-            cost -= (1 - CHEAP) * (1 + BACKWARD) * torch.minimum(forward, backward)  # gradient rows are one of each
+            cost -= (1 - CHEAP) * counted(1, 1) * torch.minimum(forward, backward)  # gradient rows are one of each
     else:
         cost = torch.full((len(at),), float(getattr(stage.method, "cost", BOUND)), dtype=torch.float64)
     return Trial(stage, decided, cost), (int(forward.sum()), int(backward.sum()))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ironbound.core.attack import Attack
-from ironbound.core.cascade import Cascade
+from ironbound.core.cascade import Cascade, searches_of
 from ironbound.core.errors import CompositionError, UsageError
 from ironbound.core.protocols import PerturbationSet
 from ironbound.goals import Untargeted
@@ -183,9 +183,8 @@ def _flat(stage: Attacking, threat: PerturbationSet) -> list[Attacking]:
 
 def _must_walk(stage: Attacking, threat: PerturbationSet) -> None:
     """Some searches refuse sets only when they run. Raises CompositionError beforehand."""
-    searches = [one.attack.search for one in getattr(stage.attack, "stages", ())] or [stage.attack.search]  # type: ignore[union-attr]
-    for search in searches:
-        norms = getattr(getattr(search, "search", search), "norms", None)
+    for search in searches_of(stage.attack):
+        norms = getattr(search, "norms", None)
         for part in getattr(threat, "parts", (threat,)):
             if norms is not None and getattr(part, "norm", "") not in norms:
                 raise CompositionError(f"{stage.name} is for balls in {', '.join(norms)}.")

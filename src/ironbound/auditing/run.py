@@ -18,7 +18,7 @@ from ironbound.auditing.plan import Attacking, Bounds, Plan
 from ironbound.auditing.pools import Evaluation, Pool, audit_pool, audit_survivors
 from ironbound.auditing.shards import Shard, places_of, pools_of, samples_of, size_of
 from ironbound.auditing.sizes import usual_size
-from ironbound.auditing.survivors import facts_of_last, portions, samples_in_order
+from ironbound.auditing.survivors import facts_of_last, portions
 from ironbound.auditing.table import table_of
 from ironbound.certification.certificates import Whole, prove
 from ironbound.certification.graph import Graph, trace
@@ -102,7 +102,7 @@ def _note_pilot(manifest: dict[str, Any], pilot: dict[str, Any], refused: list[s
     """What the plan does otherwise than its name says; times stand apart, for shards have times of their own."""
     pilot = dict(pilot)
     if pilot:
-        manifest["pilot"] = pilot.pop("took", manifest.get("pilot", {}))
+        manifest["pilot"] = pilot.pop("took", {})
         manifest["plan"]["pilot"] = pilot
     notes = [*manifest["plan"].get("notes", []), *refused, *pilot.get("left_out", {}).values()]
     if notes:
@@ -127,11 +127,10 @@ def _pools(folder: RunFolder, data: Data, survey: Survey, evaluation: Evaluation
 def last_stages(folder: RunFolder, data: Data, evaluation: Evaluation) -> None:
     """The stages on survivors of the whole data set, as far as they are not finished yet; to be called under the lock."""
     stages, done = {stage.name: stage for stage in evaluation.plan.last}, set(folder.finished())
-    where = torch.tensor(samples_in_order(folder)) if stages else torch.zeros(0)
-    for name, number, portion in portions(folder):
+    for name, number, places in portions(folder):
         if number not in done:
-            samples = data.take(where[portion])
-            pool = audit_survivors(evaluation, stages[name], samples, where[portion])
+            samples = data.take(places)
+            pool = audit_survivors(evaluation, stages[name], samples, places)
             _write(folder, number, pool, samples, _kinds(data))
 
 

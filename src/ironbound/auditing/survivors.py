@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ironbound.auditing.folder import RunFolder
 from ironbound.auditing.plan import Plan, belongs
-from ironbound.auditing.shards import Shard, places_of, pools_of
+from ironbound.auditing.shards import Shard
 from ironbound.auditing.verdicts import Verdicts
 
 
@@ -24,7 +24,7 @@ def facts_of_last(plan: Plan) -> list[dict[str, Any]]:
 
 
 def portions(folder: RunFolder) -> Iterator[tuple[str, int, Tensor]]:
-    """Of each stage that waits, the parts that it has: stage, number, places in the order of the results.
+    """Of each stage that waits, the parts that it has: stage, number, places of the samples in the data of the run.
 
     To be asked for one after the other: which samples a stage gets is known when the one before has been written.
     """
@@ -77,8 +77,3 @@ def _pools(folder: RunFolder) -> int:
 def _in_words(stage: dict[str, Any]) -> str:
     most = "all survivors" if stage["most"] is None else f"the {stage['most']} survivors with the smallest keys"
     return f"{stage['name']} on {most}" + (f", if {stage['after']} breaks one" if stage["after"] else "")
-
-
-def samples_in_order(folder: RunFolder) -> list[int]:
-    """The place in the data of each row of the results, in their order."""
-    return [place for number in pools_of(folder.manifest) for place in places_of(folder.manifest, number)]

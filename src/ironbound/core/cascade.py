@@ -122,6 +122,12 @@ def over_parts(attack: Attack) -> Attack | Cascade:
     return Cascade(attack.set, tuple(stages))
 
 
+def searches_of(attack: Attack | Cascade) -> list[Any]:
+    """The search of an attack, or of each stage of a cascade; of one that runs another, as an aimed one, the other."""
+    attacks = [stage.attack for stage in attack.stages] if isinstance(attack, Cascade) else [attack]
+    return [getattr(one.search, "search", one.search) for one in attacks]
+
+
 def _parts(threat: Any) -> list[tuple[PerturbationSet, str]]:
     """The parts of a union with what their stages' names end in; any other set is its own only part."""
     parts = getattr(threat, "parts", ())

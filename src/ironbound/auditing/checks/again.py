@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ironbound.auditing.checks.budget import counted
 from ironbound.auditing.checks.check import Evidence
 from ironbound.auditing.plan import Attacking
+from ironbound.auditing.prices import counted
 from ironbound.core.attack import Attack
 from ironbound.core.errors import CompositionError
 from ironbound.core.protocols import Can, PerturbationSet

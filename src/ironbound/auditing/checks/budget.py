@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from ironbound.auditing.prices import spent
 from ironbound.auditing.report.schema import Check, ChecksCost
 from ironbound.auditing.verdicts import Verdicts
 from ironbound.core.errors import UsageError
 
 SHARE = 0.5
 """Of the cost of the stages that decided the verdicts."""
-BACKWARD = 2
-"""Forward rows that a backward row counts for."""
 EXTENTS = ("budget", "full")
 
 
@@ -23,17 +22,11 @@ def extent_of(text: str) -> str:
     return text
 
 
-def counted(forward: float, backward: float) -> float:
-    """Rows in the unit of a forward row."""
-    return forward + BACKWARD * backward
-
-
 def budget_of(verdicts: Verdicts, extent: str) -> float:
     """The counted rows that all checks of a run may plan for; none are too many where they are to run in full."""
     if extent_of(extent) == "full":
         return math.inf
-    stages = (costs for pool in verdicts.costs for costs in pool.values())
-    return SHARE * sum(counted(costs["forward"], costs["backward"]) for costs in stages)
+    return SHARE * spent(verdicts.costs)
 
 
 def cost_of(checks: Iterable[Check]) -> ChecksCost:

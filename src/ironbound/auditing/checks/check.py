@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ironbound.auditing.checks.budget import counted
 from ironbound.auditing.inside import around
 from ironbound.auditing.passing import surveyed
 from ironbound.auditing.plan import Attacking, Plan
 from ironbound.auditing.pools import GOAL
+from ironbound.auditing.prices import counted
 from ironbound.auditing.report.schema import Check as CheckFacts
 from ironbound.auditing.report.schema import Result, Severity
 from ironbound.auditing.verdicts import Verdicts

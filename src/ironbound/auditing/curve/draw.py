@@ -25,6 +25,7 @@ from ironbound.auditing.curve.parts import Reached, curve_facts
 from ironbound.auditing.folder import RunFolder
 from ironbound.auditing.inside import around, points_of
 from ironbound.auditing.plan import Bounds
+from ironbound.auditing.prices import counted, spent
 from ironbound.auditing.shards import places_of, pools_of
 from ironbound.auditing.verdicts import Verdicts
 from ironbound.certification.certificates import Whole, prove
@@ -43,8 +44,8 @@ FACTORS = (0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0, 1.25, 1.5, 2.0
 """The radii of a curve, as shares of the threat's own; larger ones only where they do not cover the model's whole range."""
 STEPS, STEP = 10, 0.25
 """Steps of each search, and their length as a share of its radius: few and short, for the start is near."""
-FAILURE = 3 * STEPS + 1
-"""What a search that finds nothing costs: a row forward and one backward a step, a backward one counted twice."""
+FAILURE = counted(STEPS + 1, STEPS)
+"""What a search that finds nothing costs."""
 SUCCESSES = 20
 """What all searches of a sample that find something cost together, about: mostly a step or two each."""
 SHARE = 0.5
@@ -124,11 +125,17 @@ def sampled(verdicts: Verdicts, grid: Grid) -> Tensor:
     few steps more, everything else that is right a search at each of the radii beyond the threat's.
     """
     beyond = len(grid.factors) - 1 - grid.own
-    passed = sum(cost["forward"] + 2 * cost["backward"] for costs in verdicts.costs for cost in costs.values())
     price = verdicts.count("broken") * (FAILURE + SUCCESSES)
     price += verdicts.count("certified", "undecided") * beyond * FAILURE
-    most = len(verdicts) if price <= SHARE * passed else int(len(verdicts) * SHARE * passed / price)
+    allowed = SHARE * spent(verdicts.costs)
+    most = len(verdicts) if price <= allowed else int(len(verdicts) * allowed / price)
     return verdicts.places("wrong", "broken", "certified", "undecided", most=max(most, LEAST))
+
+
+def of_pool(folder: RunFolder, number: int, places: Tensor) -> Tensor:
+    """Those of these places that lie in a pool."""
+    here = places_of(folder.manifest, number)
+    return places[(places >= here.start) & (places < here.stop)]
 
 
 def draw(folder: RunFolder, evidence: Evidence, progress: Listener) -> None:
@@ -144,8 +151,7 @@ def draw(folder: RunFolder, evidence: Evidence, progress: Listener) -> None:
     done, past, pools = set(parts.numbers(folder)), 0, pools_of(folder.manifest)
     bound = None if len(done) == len(pools) else _Bound.of(evidence)
     for number in pools:
-        here = places_of(folder.manifest, number)
-        mine = places[(places >= here.start) & (places < here.stop)]
+        mine = of_pool(folder, number, places)
         past += len(mine)
         if number not in done:
             evidence.spent.clear()
@@ -155,8 +161,8 @@ def draw(folder: RunFolder, evidence: Evidence, progress: Listener) -> None:
                 pool.bounded(bound)
                 pool.inwards()
                 pool.outwards()
-            spent = {"forward": evidence.spent["forward"], "backward": evidence.spent["backward"]}
-            notes = {"settings": settings, **spent, "cpu": time.process_time() - start}
+            rows = {"forward": evidence.spent["forward"], "backward": evidence.spent["backward"]}
+            notes = {"settings": settings, **rows, "cpu": time.process_time() - start}
             parts.write(folder, number, pool.reached(), notes, pool.witnesses())
         progress(Event("curve", past, len(places)))
 

@@ -8,7 +8,6 @@ A part of a pool is written last, and so means "finished", as a part of the resu
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterable
 from contextlib import suppress
@@ -21,8 +20,9 @@ import numpy as np
 from ironbound.auditing.folder import RunFolder
 from ironbound.auditing.intervals import Share
 from ironbound.auditing.shards import pools_of
+from ironbound.auditing.table import write_part
 from ironbound.core.errors import RunError
-from ironbound.core.store import explained, read_tensors, write_bytes, write_tensors
+from ironbound.core.store import explained, read_tensors, write_tensors
 
 COLUMNS = {"index": "int64", "key": "string", "certified": "float64", "method": "string", "broken": "float64"}
 COSTS = ("forward", "backward", "cpu")
@@ -63,15 +63,11 @@ class Reached:
 def write(folder: RunFolder, number: int, rows: Reached, notes: dict[str, Any], witnesses: dict[str, Any]) -> None:
     """Commit the curve of a pool: witnesses first, the rows last, each whole or not at all."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     if witnesses:
         write_tensors(_witnesses(folder, number), witnesses)
     columns = {name: pa.array(getattr(rows, name), getattr(pa, kind)()) for name, kind in COLUMNS.items()}
-    table = pa.table(columns).replace_schema_metadata({b"ironbound": json.dumps(notes).encode()})
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
-    write_bytes(_rows(folder, number), buffer.getvalue())
+    write_part(_rows(folder, number), pa.table(columns), notes)
 
 
 def read(folder: RunFolder, number: int) -> tuple[Reached, dict[str, Any]]:

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from ironbound.auditing.curve import parts
-from ironbound.auditing.curve.draw import REASONS, Grid, sampled
+from ironbound.auditing.curve.draw import REASONS, Grid, of_pool, sampled
 from ironbound.auditing.curve.parts import Reached, curve_facts
 from ironbound.auditing.folder import RunFolder
 from ironbound.auditing.inside import points_of
-from ironbound.auditing.shards import places_of, pools_of
+from ironbound.auditing.shards import pools_of
 from ironbound.auditing.verdicts import Places, Verdicts
 from ironbound.certification.catalogue import ENTRIES
 from ironbound.certification.certificates import prove
@@ -73,8 +73,7 @@ class Recheck:
     def _part(self, number: int, grid: Grid, places: Tensor) -> list[str]:
         """One pool's rows."""
         rows, _ = parts.read(self.folder, number)
-        here = places_of(self.folder.manifest, number)
-        at = places[(places >= here.start) & (places < here.stop)].numpy()
+        at = of_pool(self.folder, number, places).numpy()
         same = len(rows) == len(at) and (rows.index == self.verdicts.index[at]).all()
         if not same or not (rows.key == self.verdicts.key_of(at)).all():
             return [f"curve part {number} is not of the samples that the curve is of"]
