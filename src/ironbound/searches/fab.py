@@ -11,16 +11,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ironbound.core.errors import CompositionError, UsageError
+from ironbound.core.errors import UsageError
 from ironbound.core.judge import TAU, convincing, scale_of
 from ironbound.core.protocols import Answer, Ask, Can, Task
 from ironbound.core.rows import column, flat, kept
 from ironbound.searches.guided import MOST
 from ironbound.searches.hyperplane import DUAL, Planes
+from ironbound.searches.norms import norm_among
 from ironbound.sets.bounds import BLOCK, inner_box
-from ironbound.sets.l1 import L1Region
-from ironbound.sets.l2 import L2Region
-from ironbound.sets.linf import LinfRegion
 
 Asking = Generator[Ask, Answer, Any]
 SHORTEST = 1e-8  # the length of a step for the weights of the two projections, as in the authors' code
@@ -82,7 +80,7 @@ class Fab:
 
     def run(self, task: Task) -> Asking:
         """Algorithm 1 from each start; then the final search."""
-        norm, x = norm_of(task.region), task.region.identity()
+        norm, x = norm_among(task.region, self.norms, self), task.region.identity()
         answer = yield Ask(x)
         if answer.outputs is None:  # nobody could pay even this
             return
@@ -215,17 +213,6 @@ class Fab:
         crossing = (under < level) & (over > under) & (over > 0) & torch.isfinite(t)
         t = torch.where(t < 1, t + BEYOND * (1 - t), torch.where(s.firm[row], 1.0, t.clamp_max(FURTHEST)))
         return torch.where(crossing, t, (low + 1) / 2)
-
-
-def norm_of(region: Any) -> str:
-    """The norm of a ball's region; raises CompositionError for any other set."""
-    for kind, norm in ((LinfRegion, "linf"), (L2Region, "l2"), (L1Region, "l1")):
-        if isinstance(region, kind):
-            return norm
-    raise CompositionError(
-        f"Fab walks to planes in Linf, L2 and L1; got {type(region).__name__}. Use a ball in one of these norms, or "
-        "another attack for this set."
-    )
 
 
 def _likeliest(logits: Float[Tensor, "n c"], y: Int[Tensor, " n"], count: int) -> Int[Tensor, "n k"]:

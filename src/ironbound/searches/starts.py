@@ -12,7 +12,7 @@ from ironbound.core.errors import CompositionError, UsageError
 from ironbound.core.protocols import Can, Points, Task
 from ironbound.core.rng import Rng
 from ironbound.core.rows import column, take
-from ironbound.searches.moves.move import norm_of
+from ironbound.searches.norms import norm_of
 
 SQUARES = 7
 """Squares of one sign along the shorter side of a picture; smaller pictures than twice that have one a pixel."""

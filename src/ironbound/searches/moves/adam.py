@@ -9,7 +9,8 @@ import torch
 
 from ironbound.core.protocols import Answer, Task
 from ironbound.core.rows import column, flat
-from ironbound.searches.moves.move import Move, check_radius, norm_of
+from ironbound.searches.moves.move import Move, check_radius
+from ironbound.searches.norms import norm_of
 
 
 @dataclass(frozen=True)

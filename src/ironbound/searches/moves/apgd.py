@@ -11,7 +11,8 @@ from torch import Tensor
 
 from ironbound.core.protocols import Answer, Can, Task
 from ironbound.core.rows import choose, column
-from ironbound.searches.moves.move import Move, Shared, check_radius, norm_of
+from ironbound.searches.moves.move import Move, Shared, check_radius
+from ironbound.searches.norms import norm_of
 
 if TYPE_CHECKING:
     from ironbound.searches.moves.apgd_l1 import ApgdL1

@@ -46,12 +46,6 @@ class Shared:
         return self
 
 
-def norm_of(region: Any) -> str | None:
-    """ "linf", "l2", "l1", "l0"; None where the set has no norm."""
-    norm: str | None = getattr(region, "norm", None)
-    return norm
-
-
 def check_radius(task: Task, other: str = "") -> None:
     """Raise CompositionError where steps are shares of a radius that is infinite."""
     if not bool(torch.isfinite(task.region.radius).all()):

@@ -11,7 +11,8 @@ from torch import Tensor
 from ironbound.core.errors import CompositionError
 from ironbound.core.protocols import Answer, Can, Task
 from ironbound.core.rows import column, flat
-from ironbound.searches.moves.move import Move, Shared, check_radius, norm_of
+from ironbound.searches.moves.move import Move, Shared, check_radius
+from ironbound.searches.norms import norm_of
 
 SHARE = 0.01
 """Of the values, the share that a sparse step changes: the authors' choice on MNIST and CIFAR-10."""

@@ -1,0 +1,37 @@
+"""What searches that walk in one norm ask of a region: which norm it is, and where points may go whatever the radius."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ironbound.core.errors import CompositionError
+
+NAMES = {"linf": "Linf", "l2": "L2", "l1": "L1", "l0": "L0"}
+
+
+def norm_of(region: Any) -> str | None:
+    """ "linf", "l2", "l1", "l0"; None where the set has no norm."""
+    norm: str | None = getattr(region, "norm", None)
+    return norm
+
+
+def norm_among(region: Any, norms: tuple[str, ...], search: object) -> str:
+    """The norm of a ball's region. Raises CompositionError, with the norms that go, where it is none of these."""
+    norm = norm_of(region)
+    if norm in norms:
+        return norm
+    known = ", ".join(NAMES[name] for name in norms)
+    raise CompositionError(
+        f"{type(search).__name__} walks in balls of {known}; got {type(region).__name__}. Use a ball in one of these "
+        "norms, or another attack for this set."
+    )
+
+
+def everywhere(region: Any) -> Any:
+    """The ball's region without its radius: the model's range, where the mask lets values change.
+
+    Searches for the smallest change walk there; which of their points count the ball itself says.
+    """
+    return region.scaled(torch.full_like(region.radius, torch.inf))
