@@ -189,18 +189,6 @@ def everyone_starves(patch: Patch) -> None:
     patch.setattr(Run, "_affordable", closing)
 
 
-def the_runs_last_ask(patch: Patch) -> None:
-    """Failures are kept of the run's last ask only, not of each problem's own."""
-    remember = Run._remember
-
-    def remembered(self: Run, new: Any) -> None:
-        if new is not None:
-            self._last = None
-        remember(self, new)
-
-    patch.setattr(Run, "_remember", remembered)
-
-
 def compaction_mixes(patch: Patch) -> None:
     """Tables shrink, the streams do not."""
     compact = Task.compact
@@ -247,7 +235,6 @@ PLANTED: list[tuple[Callable[[Patch], None], Callable[[], None]]] = [
     (asks_uncounted, checks.fresh_streams_differ_from_ask_to_ask),
     (refusals_uncounted, checks.refused_claims_are_counted),
     (everyone_starves, checks.leaving_early_changes_nothing),
-    (the_runs_last_ask, checks.leaving_early_changes_nothing),
     (items_by_place, order("universal_eot", "last")),
     (compaction_mixes, lambda: invariance.compaction_changes_nothing(CASES["noise"])),
 ]

@@ -237,7 +237,9 @@ def test_lazy_points_are_made_in_pieces_and_again_for_claims(rows: int | None) -
     result = scripted(body, want=Want.SMALLEST)(Model(Sum()), x, y, rows=rows)
     assert result.success.tolist() == [True, True, False]
     assert result.size[:2].tolist() == pytest.approx([0.051, 0.041])
-    assert result.size[2] == pytest.approx(0.099)  # of the failures the one with the highest margin
+    assert result.size[2] == 0  # who looks for the smallest change and finds none changes nothing
+    failed = scripted(body, want=Want.FIRST)(Model(Sum()), x, y, rows=rows)
+    assert failed.size[2] == pytest.approx(0.099)  # of the failures the one with the highest margin
     if rows is not None:
         assert max(made) <= rows
 
@@ -250,9 +252,20 @@ def test_first_smallest_and_strongest_keep_what_they_say() -> None:
 
     x, y = greys(0.45, 0.2)
     sizes = {want: scripted(body, want=want)(Model(Sum()), x, y).size.tolist() for want in Want}
-    assert sizes[Want.FIRST] == pytest.approx([0.06, 0.02])
-    assert sizes[Want.SMALLEST] == pytest.approx([0.055, 0.02])
-    assert sizes[Want.STRONGEST] == pytest.approx([0.09, 0.09])  # of the second, the best failure
+    assert sizes[Want.FIRST] == pytest.approx([0.06, 0.09])  # of the second, the best failure
+    assert sizes[Want.SMALLEST] == pytest.approx([0.055, 0.0])
+    assert sizes[Want.STRONGEST] == pytest.approx([0.09, 0.09])
+
+
+def test_a_failure_lies_in_the_set_however_far_the_search_walks() -> None:
+    def body(task: Any) -> Iterator[Ask]:
+        for step in (0.03, 0.2, 0.05, 0.01):
+            yield Ask((task.region.identity() + step).clamp(0, 1))
+
+    x, y = greys(0.2, 0.1)
+    result = scripted(body)(Model(Sum()), x, y)
+    assert result.status_names == ["not found"] * 2
+    assert result.size.tolist() == pytest.approx([0.05, 0.05])
 
 
 def test_the_strongest_failure_is_the_one_with_the_highest_objective_inside() -> None:

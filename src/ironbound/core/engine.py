@@ -5,7 +5,7 @@ Budgets, restarts, early dropping, determinism, judging and progress live here, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -28,18 +28,6 @@ from ironbound.core.rng import Rng
 from ironbound.core.task import Task
 
 IDLE = 1000  # asks in a row that nobody could pay: then the search will not find out by itself that it is over
-
-
-@dataclass(frozen=True)
-class Last:
-    """The last ask that some problems were granted: what each answers with where it finds no witness."""
-
-    ask: Ask
-    margin: Tensor
-    problem: Tensor
-    """Whose each granted row is."""
-    index: Tensor | None
-    """The granted rows' numbers in the ask; None: all."""
 
 
 class Run:
@@ -67,7 +55,6 @@ class Run:
         self.wins = wins_beyond_chance(attack.votes)
         self._all = torch.ones(self.n, dtype=torch.bool, device=self.device)
         self._like: Any = None
-        self._last: Last | None = None
 
     def finish(self) -> None:
         """Run the attack with all its restarts."""
@@ -101,7 +88,6 @@ class Run:
             answer, heard = self._answer(task, ask)
             idle = 0 if heard else idle + 1
         asks.close()
-        self._remember(None)
 
     # ------------------------------------------------------------------------------------------------ the cycle
     def _answer(self, task: Task, ask: Ask) -> tuple[Answer, bool]:
@@ -126,9 +112,10 @@ class Run:
         heard, rate, enough = (pairwise, None, None) if pairs is None else per_row(pairwise, pairs, self.attack.share)
         if pairs is None or ask.items is None:  # on part of the data set it is an estimate, never a claim
             self._claims(task, ask, pairwise, heard, enough, problem, pairs, index)
+            if self.attack.want is Want.FIRST:
+                self._failures(task, ask, heard.margin, problem, index)
         self.ledger.asked[whose] += 1  # once a problem, however many rows
         self.nans.index_add_(0, whose, heard.margin.isnan().long())
-        self._remember(Last(ask, heard.margin, whose, index))
         self._like = heard.outputs[:1] if isinstance(heard.outputs, Tensor) else None
         return scattered(task, ask, heard, rate, enough, granted, index), True
 
@@ -332,18 +319,16 @@ class Run:
         self.closed |= which
         self.closed_count = int(self.closed.sum())
 
-    def _remember(self, new: Last | None) -> None:
-        """A problem without a witness answers with a point of its own last ask: kept where the next one leaves it out."""
-        old, self._last = self._last, new
-        if old is None or (new is not None and old.index is new.index is None and old.problem is new.problem):
+    def _failures(self, task: Task, ask: Ask, margin: Tensor, problem: Tensor, index: Tensor | None) -> None:
+        """A problem without a witness answers with the contained point that came nearest to one, of all that were asked."""
+        whose = problem if index is None else problem[index]
+        better = (margin > self.best.margin[whose]) & ~self.best.found[whose]
+        place = better.nonzero()[:, 0]
+        if len(place) == 0:
             return
-        gone = ~self.best.found
-        if new is not None:
-            gone[new.problem] = False
-        at = (gone[old.problem] & ~old.margin.isnan()).nonzero()[:, 0]
-        if len(at) == 0 or self.attack.want is Want.STRONGEST or (self.collective and old.ask.items is not None):
-            return
-        for some in at.split(self.chunks.limit) if isinstance(old.ask.points, Rows) else [at]:
-            whose, row = old.problem[some], some if old.index is None else old.index[some]
-            region = rows.kept(self.region, whose, self.n) if old.ask.owner is None else self.region.take(whose)
-            self.best.keep_failures(region, whose, points_of(old.ask, row), old.margin[some])
+        for at in place.split(self.chunks.limit) if isinstance(ask.points, Rows) else [place]:
+            row = at if index is None else index[at]
+            every = len(row) == len(problem)
+            owner = row if ask.owner is None else ask.owner[row]
+            region = task.region if every and ask.owner is None else task.region.take(owner)
+            self.best.keep_failures(region, problem[row], points_of(ask, None if every else row), margin[at])

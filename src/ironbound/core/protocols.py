@@ -268,8 +268,8 @@ class Terms:
 class Rows:
     """A large ask whose points are made chunk by chunk, never all at once.
 
-    `make` must be pure, and stay so when the search has moved on: claims are made twice, and the last ask's points again
-    at the end. Bind what it reads to local names; tables of the state change.
+    `make` must be pure, and stay so when the search has moved on: claims and the best failures are
+    made twice. Bind what it reads to local names; tables of the state change.
     """
 
     count: int
@@ -392,9 +392,9 @@ class Want(Enum):
     """Which success is kept."""
 
     FIRST = auto()
-    """Any: a problem is finished with its first witness."""
+    """Any: a problem is finished with its first witness; where there is none, the contained point nearest to one is kept."""
     SMALLEST = auto()
-    """The smallest, so that problems stay open until the search ends."""
+    """The smallest, so that problems stay open until the search ends; where there is none, the input stands."""
     STRONGEST = auto()
     """The one with the highest objective; where there is none, the best failure."""
 
