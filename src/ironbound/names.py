@@ -91,19 +91,29 @@ def _told(error: CompositionError, method: Any) -> str:
     return f"{method}: {error}" if isinstance(method, str) else str(error)
 
 
+def fits(attack: Attack | Cascade, threat: PerturbationSet) -> bool:
+    """Whether an attack can run on this set: what building it says, and the norms in which its searches walk."""
+    try:
+        made = attack.against(threat)
+    except CompositionError:
+        return False
+    parts = getattr(threat, "parts", (threat,))
+    norms, numbered = {getattr(part, "norm", "") for part in parts}, any(Can.FINITE in part.can for part in parts)
+    searches = searches_of(made)
+    return all(norms <= set(getattr(search, "norms", norms)) for search in searches) and not (
+        numbered and any(getattr(search, "walks", False) for search in searches)
+    )
+
+
 def _what_fits(threat: PerturbationSet, targeted: bool = False) -> str:
     """The names of the attacks that work on this set, in a sentence."""
     goal, names = Targeted() if targeted else Untargeted(), []
-    parts = getattr(threat, "parts", (threat,))
-    norms, numbered = {getattr(part, "norm", "") for part in parts}, any(Can.FINITE in part.can for part in parts)
     for entry in recipes.ENTRIES:
         try:
-            attack = entry.make().replace(goal=goal).against(threat)
+            attack = entry.make().replace(goal=goal)
         except CompositionError:
             continue
-        searches = searches_of(attack)
-        fits = all(norms <= set(getattr(search, "norms", norms)) for search in searches)
-        if fits and not (numbered and any(getattr(search, "walks", False) for search in searches)):
+        if fits(attack, threat):
             names.append(entry.name)
     if not names:
         return ""

@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from functools import reduce
-from operator import or_
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
-from ironbound import L1, L2, Budget, Can, Finite, Linf, recipes, testing
+from ironbound import L0, L1, L2, Budget, Finite, Linf, recipes, testing
+from ironbound.core.attack import TheThreat
+from ironbound.names import fits
 
-SMALL = {"steps": 5, "queries": 40, "draws": 12, "rounds": 2, "restarts": 1}
+SMALL = {"steps": 5, "queries": 40, "draws": 12, "rounds": 2, "restarts": 1, "searches": 2}
 """What recipes' parameters of these names are set to: runs are many."""
 ROWS = 40
 """Model rows a problem in each stage of a cascade."""
+SHAPE = (2, 4, 4)
+
+
+def dimmed(x: Tensor) -> Tensor:
+    return x * 0.6
+
+
+def shifted(x: Tensor) -> Tensor:
+    return x.roll(1, -1)
+
+
+THREATS = (
+    Linf(0.15), L2(0.6), L1(2.0), L0(3), L0(4, of="coordinates"),
+    Finite((dimmed, shifted, torch.full(SHAPE, 0.2))),
+)  # fmt: skip
+"""Each recipe without a set of its own is tried on those of these that it fits."""
 
 
 def small(make: Callable[..., Any]) -> Callable[[], Any]:
@@ -31,37 +48,25 @@ def small(make: Callable[..., Any]) -> Callable[[], Any]:
     return made
 
 
-def needs(make: Callable[..., Any]) -> Can:
-    """What the searches of a recipe need."""
-    attack = make()
-    parts = [stage.attack for stage in getattr(attack, "stages", ())] or [attack]
-    return reduce(or_, (part.search.needs for part in parts))
-
-
 RECIPES = [small(entry.make) for entry in recipes.ENTRIES if entry.verb == "attack"]
-FINITE = [make for make in RECIPES if Can.FINITE in needs(make)]
-DECISIONS = [make for make in RECIPES if needs(make) == Can.DECISIONS]
-OTHERS = [make for make in RECIPES if make not in FINITE + DECISIONS]
 
 
-def dimmed(x: Tensor) -> Tensor:
-    return x * 0.6
-
-
-def shifted(x: Tensor) -> Tensor:
-    return x.roll(1, -1)
+def threats_of(attack: Any) -> Sequence[Any]:
+    """The sets on which an attack without one can run."""
+    return [threat for threat in THREATS if fits(attack, threat)]
 
 
 class TestRecipes(testing.SearchConformance):
-    attacks = OTHERS
-    threats = (Linf(0.15), L2(0.6), L1(2.0))
+    attacks = RECIPES
+    shape = SHAPE
+
+    @classmethod
+    def threats_for(cls, attack: Any) -> Sequence[Any]:
+        return threats_of(attack)
 
 
-class TestDecisions(testing.SearchConformance):
-    attacks = DECISIONS
-    threats = (L2(1.2),)
-
-
-class TestExhaustive(testing.SearchConformance):
-    attacks = FINITE
-    threats = (Finite((dimmed, shifted, torch.full((1, 4, 4), 0.2))),)
+@pytest.mark.parametrize("make", RECIPES, ids=lambda make: make.__name__)
+def test_every_recipe_is_tried_on_something(make: Callable[[], Any]) -> None:
+    attack = make()
+    own = getattr(attack, "set", None)
+    assert not isinstance(own, TheThreat) or threats_of(attack), "it fits no set of THREATS: add one that it fits"

@@ -11,7 +11,10 @@ import torch
 from torch import Tensor
 
 from ironbound import L2, Ask, Attack, Can, Direct, Eot, Finite, Linf, Margin, Untargeted, testing
+from ironbound.core.engine import Run
+from ironbound.core.incumbents import Incumbents
 from ironbound.core.rows import column, flat
+from ironbound.models.model import Model
 from ironbound.sets import ball, finite, l2, linf
 from ironbound.testing.promise import Promise, Subject
 
@@ -291,6 +294,40 @@ def test_a_bug_in_a_search_is_noticed(search: Any, promise: str) -> None:
     holds(promise, attacking(Walk()))
     with pytest.raises(testing.Broken, match="How to mend it"):
         holds(promise, attacking(search()))
+
+
+def forgets_failures(patch: Patch) -> None:
+    """A problem without a witness answers with its input, whatever was asked of it."""
+    patch.setattr(Incumbents, "keep_failures", lambda self, *tables: None)
+
+
+def keeps_no_status(patch: Patch) -> None:
+    patch.setattr(Run, "status", lambda self, size: torch.zeros(self.n, dtype=torch.int64))
+
+
+def minds_parameters(patch: Patch) -> None:
+    """Gradients are taken of the loss of another model where parameters are frozen."""
+    opened = Model.opened
+
+    def other(self: Any, cheap: bool = False) -> Any:
+        self.module.net.last.bias.data += 0.1 * (not self.module.net.last.bias.requires_grad)
+        return opened(self, cheap)
+
+    patch.setattr(Model, "opened", other)
+
+
+ENDINGS = [
+    (forgets_failures, "failures_say_so"), (keeps_no_status, "failures_say_so"),
+    (minds_parameters, "parameters_get_no_gradient"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("plant", "promise"), ENDINGS, ids=[plant.__name__ for plant, _ in ENDINGS])
+def test_a_bug_around_searches_is_noticed(plant: Any, promise: str, monkeypatch: Patch) -> None:
+    holds(promise, attacking(Walk()))
+    plant(monkeypatch)
+    with pytest.raises(testing.Broken, match="How to mend it"):
+        holds(promise, attacking(Walk()))
 
 
 # ------------------------------------------------------------------------------------------------- objectives, goals, oracles

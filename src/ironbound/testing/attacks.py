@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -35,11 +35,14 @@ class Tried:
     attack: Any
     settings: Any
 
-    @property
+    known: dict[int, Result] = field(default_factory=dict, compare=False)
+    """What `found` has run already."""
+
+    @cached_property
     def threats(self) -> Sequence[Any]:
         """The sets to try: the attack's own, where it has one."""
         own = self.attack.set
-        return self.settings.threats if isinstance(own, TheThreat) else (own,)
+        return self.settings.threats_for(self.attack) if isinstance(own, TheThreat) else (own,)
 
     def trial(self, threat: Any = None, classes: int = 3, box: Box = (0.0, 1.0)) -> Trial:
         """On a net of the kit."""
@@ -54,17 +57,28 @@ class Tried:
         """The first set, three classes."""
         return self.trial()
 
-    @cached_property
+    @property
     def result(self) -> Result:
         """What comes out of the usual trial in float64, with which other runs are compared."""
-        return self.usual.run()
+        return self.found(0)
+
+    def found(self, which: int) -> Result:
+        """The same of the set with this number."""
+        if which not in self.known:
+            self.known[which] = self.trial(self.threats[which]).run()
+        return self.known[which]
+
+    def each(self) -> Iterator[tuple[Trial, Result]]:
+        """A trial on every set with its result in float64."""
+        for which, threat in enumerate(self.threats):
+            yield self.trial(threat), self.found(which)
 
 
 def witnesses_are_exact(tried: Tried) -> None:
     """Witnesses lie in their set as float64 measures it, without tolerance, and fool the net alone, at batch size 1."""
-    for kind in (torch.float32, torch.float64):
-        for threat in tried.threats:
-            invariance.witnesses_hold(tried.trial(threat), kind)
+    for trial, result in tried.each():
+        invariance.witnesses_hold(trial, torch.float32)
+        invariance.witnesses_hold(trial, torch.float64, result)
     wide = tried.threats[0]
     if isinstance(wide, Ball) and not isinstance(wide.eps, Tensor) and wide.norm != "l0":
         for low, high in ((-1.7, 2.3), (0.0, 255.0)):
@@ -103,14 +117,16 @@ def passes_of_any_size_are_alike(tried: Tried) -> None:
 
 
 def compaction_is_invisible(tried: Tried) -> None:
-    """Whether finished problems leave the search's tables at once, or never, changes nothing."""
-    invariance.compaction_changes_nothing(tried.usual, tried.result)
+    """Whether finished problems leave the search's tables at once, or never, changes nothing, on any set."""
+    for trial, result in tried.each():
+        invariance.compaction_changes_nothing(trial, result)
 
 
 def company_is_invisible(tried: Tried) -> None:
-    """Order, subset and company change nothing: each problem is answered as if it were alone."""
-    for which in ORDERS:
-        invariance.order_changes_nothing(tried.usual, which, tried.result)
+    """Order, subset and company change nothing: each problem is answered as if it were alone, on any set."""
+    for place, (trial, result) in enumerate(tried.each()):
+        for which in ORDERS if place == 0 else ("shuffled", "last"):
+            invariance.order_changes_nothing(trial, which, result)
 
 
 def parts_make_the_whole(tried: Tried) -> None:
@@ -141,8 +157,8 @@ def no_pass_has_one_row(tried: Tried) -> None:
 
 def any_number_of_classes(tried: Tried) -> None:
     """It runs at every number of classes named in `classes`, and at one logit (1); its witnesses hold there too."""
-    for classes in tried.settings.classes:
-        trial = tried.trial(classes=classes)
+    for place, classes in enumerate(tried.settings.classes):
+        trial = tried.trial(tried.threats[place % len(tried.threats)], classes=classes)
         model, x, y = trial.build(torch.float32)
         require_witnesses(trial, model, x, y, trial.attack(model, x, y))
 
@@ -206,10 +222,11 @@ def layouts_are_alike(tried: Tried) -> None:
 
 
 def cheap_passes_decide_nothing(tried: Tried) -> None:
-    """With gradient passes in bfloat16 witnesses hold in the model's own precision."""
-    trial = tried.usual.replace(cheap=True)
-    model, x, y = trial.build(torch.float32)
-    require_witnesses(trial, model, x, y, trial.attack(model, x, y))
+    """With gradient passes in bfloat16 witnesses hold in the model's own precision, on any set."""
+    for threat in tried.threats:
+        trial = tried.trial(threat).replace(cheap=True)
+        model, x, y = trial.build(torch.float32)
+        require_witnesses(trial, model, x, y, trial.attack(model, x, y))
 
 
 def types_are_kept(tried: Tried) -> None:

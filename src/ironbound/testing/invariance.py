@@ -67,10 +67,10 @@ def no_row_is_alone(trial: Trial) -> None:
     require(min(spies[0].sizes) >= 2, "a pass had one row only.", "call the model through the door alone.")
 
 
-def witnesses_hold(trial: Trial, kind: torch.dtype) -> None:
+def witnesses_hold(trial: Trial, kind: torch.dtype, result: Result | None = None) -> None:
     """Measured again in float64: inside ball and box, without tolerance; and the net alone is fooled at batch size 1."""
     model, x, y = trial.build(kind)
-    result = trial.attack(model, x, y)
+    result = trial.attack(model, x, y) if result is None else result
     if trial.finds:
         require(result.success.any(), "nothing was found.", "try larger radii in `threats`, or say finds = False.")
     require_witnesses(trial, model, x, y, result)
@@ -83,6 +83,19 @@ def model_is_left_alone(trial: Trial) -> None:
     before = snapshot(model.net)
     trial.attack(model, x, y)
     assert_untouched(model.net, before)
+
+
+def gradients_are_not_kept(trial: Trial, ours: Result | None = None) -> None:
+    """Parameters that want gradients and parameters that want none give the same result, and neither is given a .grad."""
+    for wanted in (True, False):
+        model, x, y = trial.build(torch.float64)
+        model.net.requires_grad_(wanted)
+        words = "wanting gradients" if wanted else "frozen"
+        assert_same(ours or trial.run(), trial.attack(model, x, y), why=f"with all parameters {words}")
+        kept = [name for name, weight in model.net.named_parameters() if weight.grad is not None]
+        require(not kept, f".grad was left on {', '.join(kept)}.", "never call the model from a search.")
+        flags = {weight.requires_grad for weight in model.net.parameters()}
+        require(flags == {wanted}, "requires_grad was changed.", "never call the model from a search.")
 
 
 def snapshot(net: nn.Module) -> dict[str, Any]:

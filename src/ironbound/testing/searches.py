@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from ironbound.core.protocols import Can
 from ironbound.sets import L2, Linf
-from ironbound.testing import attacks
+from ironbound.testing import attacks, outcomes
 from ironbound.testing.attacks import Tried
 from ironbound.testing.promise import Conformance, Promise, numbered, promises
 
@@ -22,9 +22,12 @@ PROMISES = promises(
     attacks.parts_make_the_whole,
     attacks.budgets_hold,
     attacks.the_model_is_left_alone,
+    outcomes.parameters_get_no_gradient,
     attacks.no_pass_has_one_row,
     attacks.any_number_of_classes,
     attacks.what_is_wrong_already_is_found,
+    outcomes.failures_say_so,
+    outcomes.targets_are_another_goal,
     attacks.nan_is_a_status,
     attacks.radius_zero_leaves_x,
     attacks.flat_models_are_no_trouble,
@@ -70,6 +73,11 @@ class SearchConformance(Conformance):
 
     promises: ClassVar[tuple[Promise, ...]] = PROMISES
     named = "attacks"
+
+    @classmethod
+    def threats_for(cls, attack: Any) -> Sequence[Any]:
+        """The sets to try this attack on: `threats`, unless a child chooses."""
+        return cls.threats
 
     def subjects(self) -> Iterable[AttackSubject]:
         """The attacks that were named."""
