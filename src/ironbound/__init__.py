@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ironbound.searches.guided import Aimed, Away
     from ironbound.searches.moves import Apgd, Momentum, Step
     from ironbound.sets import L0, L1, L2, Finite, InputRegion, Linf, Union, parse_threat
+    from ironbound.showing.seen import show
     from ironbound.verbs import Hardened, attack, audit, certify, harden, verify
 
 __all__ = [
@@ -78,6 +79,7 @@ __all__ = [
     "oracles",
     "parse_threat",
     "recipes",
+    "show",
     "verify",
 ]
 
@@ -97,6 +99,7 @@ _HOMES = {
     "searches.ascent": "Ascent Clean Uniform",
     "searches.guided": "Aimed Away",
     "searches.moves": "Apgd Momentum Step",
+    "showing.seen": "show",
     "sets": "L0 L1 L2 Finite InputRegion Linf Union parse_threat",
     "verbs": "Hardened attack audit certify harden verify",
 }
