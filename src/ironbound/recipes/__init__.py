@@ -16,7 +16,7 @@ from ironbound.recipes.gradient import (
     pgd_kl,
     r_fgsm,
 )
-from ironbound.recipes.penalty import cw
+from ironbound.recipes.penalty import convex_surrogate, cw, ead, lbfgs
 from ironbound.recipes.vision import exhaustive, fab, fab_targeted, hopskipjump, noise, square
 
 ENTRIES = (*vision.ENTRIES, *ensembles.ENTRIES, *penalty.ENTRIES)
@@ -29,7 +29,9 @@ __all__ = [
     "apgd_narrowed",
     "apgd_targeted",
     "autoattack",
+    "convex_surrogate",
     "cw",
+    "ead",
     "exhaustive",
     "fab",
     "fab_targeted",
@@ -38,6 +40,7 @@ __all__ = [
     "gama_pgd",
     "hopskipjump",
     "i_fgsm",
+    "lbfgs",
     "malt",
     "mi_fgsm",
     "ni_fgsm",

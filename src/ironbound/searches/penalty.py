@@ -128,6 +128,8 @@ class Penalty:
     steps: int = 100
     abort: bool = True
     """End a search that makes no progress in a tenth of its steps."""
+    hinge: bool = True
+    """Nothing is won by an objective above the aim; else more is always better (cross-entropy)."""
     needs = Can.GRADIENT | Can.SCORES
 
     def __post_init__(self) -> None:
@@ -157,7 +159,7 @@ class Penalty:
             going = (~over).nonzero()[:, 0]
             if len(going):
                 loss = (wants * s.c[row])[going]
-                pull = torch.where(wants > 0, s.c[row], 0.0)[going]
+                pull = torch.where((wants > 0) | (not self.hinge), s.c[row], 0.0)[going]
                 self.descent.step(task, s, row[going], kept(answer.grad, going, len(row)), pull, loss)
 
     def _heard(self, task: Task, s: Any, row: Tensor, answer: Answer, every: int) -> tuple[Tensor, Tensor]:
@@ -178,7 +180,7 @@ class Penalty:
         looks = (t % every == 0).nonzero()[:, 0]
         if self.abort and len(looks):
             at = row[looks]
-            loss = self.descent.away(task, s, at) + s.c[at] * wants[looks].clamp_min(0)
+            loss = self.descent.away(task, s, at) + s.c[at] * (wants[looks].clamp_min(0) if self.hinge else wants[looks])
             over[looks] |= ~(loss <= PROGRESS * s.last[at])
             s.last = s.last.index_copy(0, at, loss)
         return over
