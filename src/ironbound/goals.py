@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ironbound.core.errors import UsageError
-from ironbound.core.protocols import Outputs
+from ironbound.core.protocols import Goal, Outputs
 
 
 def _rival(out: Float[Tensor, "m c"], chosen: Tensor) -> Float[Tensor, " m"]:
@@ -84,3 +84,32 @@ class TopK:
     def cross_entropy(self, out: Outputs, y: Tensor) -> Float[Tensor, " m"]:
         """-log p(y), nats."""
         return F.cross_entropy(out, y, reduction="none")
+
+
+@dataclass(frozen=True)
+class Confident:
+    """Another goal, reached by at least `kappa` logits: high-confidence examples, which transfer better and pass for sure.
+
+    Its margin is the other's less kappa, so that a success is one by kappa and results say what is above that.
+    Paper: Carlini, Wagner 2017, arXiv 1608.04644, section V.A (the confidence kappa).
+    """
+
+    goal: Goal
+    kappa: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.kappa < math.inf:
+            raise UsageError(f"kappa is a number of logits >= 0; got {self.kappa}.")
+
+    @property
+    def from_label(self) -> bool:
+        """Whether the other goal leads away from the label."""
+        return bool(getattr(self.goal, "from_label", True))
+
+    def margin(self, out: Outputs, y: Tensor) -> Float[Tensor, " m"]:
+        """The other goal's margin less kappa, shape (m,), in logits."""
+        return self.goal.margin(out, y) - self.kappa
+
+    def cross_entropy(self, out: Outputs, y: Tensor) -> Float[Tensor, " m"]:
+        """The other goal's, nats."""
+        return self.goal.cross_entropy(out, y)

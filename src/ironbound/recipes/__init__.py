@@ -1,6 +1,6 @@
 """Recipes: attacks named after their papers, as functions that return a composition."""
 
-from ironbound.recipes import ensembles, vision
+from ironbound.recipes import ensembles, penalty, vision
 from ironbound.recipes.ensembles import apgd_narrowed, autoattack, malt, pma
 from ironbound.recipes.gradient import (
     adam_pgd,
@@ -16,9 +16,10 @@ from ironbound.recipes.gradient import (
     pgd_kl,
     r_fgsm,
 )
+from ironbound.recipes.penalty import convex_surrogate, cw, ead, lbfgs
 from ironbound.recipes.vision import exhaustive, fab, fab_targeted, hopskipjump, noise, square
 
-ENTRIES = (*vision.ENTRIES, *ensembles.ENTRIES)
+ENTRIES = (*vision.ENTRIES, *ensembles.ENTRIES, *penalty.ENTRIES)
 """All attacks of the catalogue."""
 
 __all__ = [
@@ -28,6 +29,9 @@ __all__ = [
     "apgd_narrowed",
     "apgd_targeted",
     "autoattack",
+    "convex_surrogate",
+    "cw",
+    "ead",
     "exhaustive",
     "fab",
     "fab_targeted",
@@ -36,6 +40,7 @@ __all__ = [
     "gama_pgd",
     "hopskipjump",
     "i_fgsm",
+    "lbfgs",
     "malt",
     "mi_fgsm",
     "ni_fgsm",
