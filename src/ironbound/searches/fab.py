@@ -15,7 +15,7 @@ from ironbound.core.errors import UsageError
 from ironbound.core.judge import TAU, convincing, scale_of
 from ironbound.core.protocols import Answer, Ask, Can, Task
 from ironbound.core.rows import column, flat, kept
-from ironbound.searches.guided import MOST
+from ironbound.searches.guided import MOST, likeliest
 from ironbound.searches.hyperplane import DUAL, Planes
 from ironbound.searches.norms import norm_among
 from ironbound.sets.bounds import BLOCK, inner_box
@@ -217,9 +217,7 @@ class Fab:
 
 def _likeliest(logits: Float[Tensor, "n c"], y: Int[Tensor, " n"], count: int) -> Int[Tensor, "n k"]:
     """The label, then the other classes by their logits, `count` in all."""
-    others = min(count, logits.shape[1]) - 1
-    ordered = logits.nan_to_num().scatter(1, y[:, None], -torch.inf).topk(others, dim=1).indices
-    return torch.cat([y[:, None], ordered], 1)
+    return torch.cat([y[:, None], likeliest(logits.nan_to_num(), y, count - 1)], 1)
 
 
 def _nearest_plane(
