@@ -58,6 +58,13 @@ def note(
     return new
 
 
+def put(s: Any, row: Int[Tensor, " m"], p: Tensor, size: Tensor, value: Tensor, scale: Tensor) -> None:
+    """These points are what the final search starts from, whatever was noted before: they convince the judge."""
+    s.best.index_copy_(0, row, p)
+    s.size, s.value = s.size.index_copy(0, row, size), s.value.index_copy(0, row, value.double())
+    s.firm, s.scale = s.firm.index_fill(0, row, True), s.scale.index_copy(0, row, scale)
+
+
 def final(task: Task, s: Any, norm: str, looks: int) -> Generator[Ask, Answer, None]:
     """Interpolate the objective between x and the smallest witness, keep what still wins; `looks` forward rows a problem.
 
