@@ -213,8 +213,9 @@ class Run:
         y = rows.take(self.y, item) if item is not None else task.y if owner is None else rows.take(task.y, owner)
         pick = lambda table: table if row is None else rows.take(table, row)
         draws = self._draws(whose, None if rank is None else pick(rank), item)
-        jac = None if ask.jac is None else pick(ask.jac)
-        return Chunk(region, y, points_of(ask, row), draws, whose, item, jac, tuple(pick(arg) for arg in ask.args))
+        jac, less = (None if table is None else pick(table) for table in (ask.jac, ask.less))
+        args = tuple(pick(arg) for arg in ask.args)
+        return Chunk(region, y, points_of(ask, row), draws, whose, item, jac, less, args)
 
     def _draws(self, problem: Tensor, rank: Tensor | None, item: Tensor | None) -> Rng:
         """The oracle's streams: keyed by the problem, its own count of asks, the row's rank in this ask and the item."""

@@ -90,7 +90,7 @@ class Likely:
     def ranked(self, task: Task) -> Generator[Ask, Answer, Int[Tensor, "n k"] | None]:
         """One forward row a problem."""
         out = yield from clean_logits(task)
-        return None if out is None else _likely(out, task.y, self.count)
+        return None if out is None else likeliest(out, task.y, self.count)
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Malt:
         out = yield from clean_logits(task)
         if out is None:
             return None
-        likely = _likely(out, task.y, self.among)
+        likely = likeliest(out, task.y, self.among)
         if likely.shape[1] < 2:
             return likely
         asked, x = torch.cat([task.y[:, None], likely], 1), task.region.identity()
@@ -133,7 +133,8 @@ def clean_logits(task: Task) -> Asking:
     return out
 
 
-def _likely(out: Float[Tensor, "n c"], y: Int[Tensor, " n"], count: int | None) -> Int[Tensor, "n k"]:
+def likeliest(out: Float[Tensor, "n c"], y: Int[Tensor, " n"], count: int | None) -> Int[Tensor, "n k"]:
+    """The classes with the highest logits but y, the highest first; `count` of them, or all."""
     others = out.shape[1] - 1
     order = out.scatter(1, y[:, None], -torch.inf).argsort(dim=1, descending=True, stable=True)
     return order[:, : others if count is None else min(count, others)]
