@@ -1,6 +1,6 @@
 """Recipes: attacks named after their papers, as functions that return a composition."""
 
-from ironbound.recipes import ensembles, vision
+from ironbound.recipes import ensembles, sparse, vision
 from ironbound.recipes.ensembles import apgd_narrowed, autoattack, malt, pma
 from ironbound.recipes.gradient import (
     adam_pgd,
@@ -16,9 +16,10 @@ from ironbound.recipes.gradient import (
     pgd_kl,
     r_fgsm,
 )
+from ironbound.recipes.sparse import greedy_l0, jsma, sigma_zero, vfga
 from ironbound.recipes.vision import exhaustive, fab, fab_targeted, hopskipjump, noise, square
 
-ENTRIES = (*vision.ENTRIES, *ensembles.ENTRIES)
+ENTRIES = (*vision.ENTRIES, *ensembles.ENTRIES, *sparse.ENTRIES)
 """All attacks of the catalogue."""
 
 __all__ = [
@@ -34,8 +35,10 @@ __all__ = [
     "fgsm",
     "frank_wolfe",
     "gama_pgd",
+    "greedy_l0",
     "hopskipjump",
     "i_fgsm",
+    "jsma",
     "malt",
     "mi_fgsm",
     "ni_fgsm",
@@ -44,5 +47,7 @@ __all__ = [
     "pgd_kl",
     "pma",
     "r_fgsm",
+    "sigma_zero",
     "square",
+    "vfga",
 ]
