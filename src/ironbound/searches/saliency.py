@@ -22,6 +22,9 @@ Asking = Generator[Ask, Answer, Any]
 PAIRS = 1 << 22
 """Pairs that are compared at a time (some 50 MiB in float32)."""
 
+NEARLY = 0.01
+"""Of theta: a feature that could move by no more than this is as good as at its end, and would count all the same."""
+
 
 @dataclass(frozen=True)
 class Saliency:
@@ -36,7 +39,7 @@ class Saliency:
     number of classes. The best pair is found exactly, without comparing all: both factors grow with both features' own
     terms, so that a feature that two others exceed in both terms is in no best pair; what remains is compared in blocks.
 
-    A feature is a coordinate. One that has reached the end of the box is left alone from then on. No more pixels are
+    A feature is a coordinate. One that has reached the end of the box, or nearly, is left alone. No more pixels are
     changed than the radius allows; the last one alone, where there is room for one only. A problem without a pair of
     positive saliency is given up.
 
@@ -89,7 +92,8 @@ class Saliency:
         ways = (self.theta, -self.theta) if self.maximal else (self.theta,)
         x, stepped = flat(p), torch.stack([flat(_stepped(region, p, way)) for way in ways], 1)
         may, single = _room(region, p)
-        usable = ((stepped != x[:, None]) & may[:, None])[:, :, None]
+        tiny = abs(self.theta) * NEARLY * _width(region)
+        usable = (((stepped - x[:, None]).abs() > tiny) & may[:, None])[:, :, None]
         along = x.new_tensor([math.copysign(1.0, way) for way in ways])[:, None, None]
         jac = answer.jac.flatten(2)
         terms = sign[..., None] * jac, sign[..., None] * (jac - flat(answer.grad)[:, None])  # alpha's and -beta's
@@ -166,8 +170,11 @@ def _classes(task: Task, classes: int) -> tuple[Int[Tensor, "n k"], Float[Tensor
 
 def _stepped(region: Any, p: Tensor, theta: float) -> Tensor:
     """Each value theta widths of the box further, or as far as it may."""
-    width = 1.0 if region.box is None else region.box[1] - region.box[0]
-    return torch.clamp(p + theta * width, region.lo, region.hi)
+    return torch.clamp(p + theta * _width(region), region.lo, region.hi)
+
+
+def _width(region: Any) -> float:
+    return 1.0 if region.box is None else region.box[1] - region.box[0]
 
 
 def _room(region: Any, p: Tensor) -> tuple[Bool[Tensor, "n d"], Bool[Tensor, " n"]]:
