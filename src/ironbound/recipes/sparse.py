@@ -15,24 +15,25 @@ from ironbound.searches.saliency import Saliency
 from ironbound.searches.vfga import Voting
 
 
-def jsma(theta: float = 1.0, gamma: float = 0.145, maximal: bool = False) -> Attack:
+def jsma(theta: float = 1.0, gamma: float = 0.145, maximal: bool = False, probabilities: bool = False) -> Attack:
     """Two features at a time by the Jacobian's saliency map, until it works: the first sparse attack, to compare with.
 
     `theta` is added to each, in widths of the model's range (below 0: decreasing); at most the share `gamma` of the
     coordinates is changed, and no more pixels than the radius allows. Without a target it leads away from the label
-    (NT-JSMA); `maximal` tries every class and both directions at each step (M-JSMA).
+    (NT-JSMA); `maximal` tries every class and both directions at each step (M-JSMA). `probabilities`: derivatives of these
+    and not of logits, which needs fewer pixels.
     When to use it: for figures beside published ones. `sigma_zero` and `greedy_l0` need fewer pixels.
 
     Paper: Papernot, McDaniel, Jha, Fredrikson, Celik, Swami 2016, The Limitations of Deep Learning in Adversarial
     Settings, arXiv 1511.07528, algorithms 2 and 3; without a target: Wiyatno, Xu 2018, Maximal Jacobian-based Saliency Map
     Attack, arXiv 1808.07945.
-    Differs: derivatives are of the logits; the number of steps is rounded up; where the radius leaves room for one pixel
+    Differs: the number of steps is rounded up; where the radius leaves room for one pixel
     the best single feature is changed. M-JSMA goes on from a feature in the direction that is best, without the paper's
     memory of oscillations, since features at an end of the box move no more.
-    Cost: at most gamma d / 2 + 1 forward and gamma d backward rows a problem with d values; `maximal`: classes + 1
-    backward rows a step.
+    Cost: at most gamma d / 2 + 1 forward and gamma d backward rows a problem with d values (`probabilities`: half of these);
+    `maximal`: classes + 1 backward rows a step.
     """
-    return Attack(TheThreat(), Untargeted(), Margin(), Saliency(theta, gamma, maximal), Direct())
+    return Attack(TheThreat(), Untargeted(), Margin(), Saliency(theta, gamma, maximal, probabilities), Direct())
 
 
 def sigma_zero(steps: int = 1000, sigma: float = 1e-3, threshold: float = 0.3) -> Attack:

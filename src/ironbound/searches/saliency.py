@@ -53,6 +53,12 @@ class Saliency:
     gamma: float = 0.145
     """The share of the features that may be changed: gamma d / 2 steps, rounded up."""
     maximal: bool = False
+    probabilities: bool = False
+    """Derivatives of probabilities (JSMA-F of Carlini, Wagner 2017, arXiv 1608.04644) and not of logits (JSMA-Z).
+
+    Probabilities add up to 1, so that beta is -alpha, and the pair is of the two largest derivatives of the target's. Those
+    of its logarithm are in the same order, and do not vanish.
+    """
 
     norms = ("l0",)
     needs = Can.GRADIENT | Can.SCORES
@@ -60,6 +66,8 @@ class Saliency:
     def __post_init__(self) -> None:
         if self.theta == 0 or not (math.isfinite(self.theta) and 0 < self.gamma <= 1):
             raise UsageError(f"JSMA has theta != 0 and gamma in (0, 1]; got theta={self.theta}, gamma={self.gamma}.")
+        if self.maximal and self.probabilities:
+            raise UsageError("the maps of all classes are compared by logits: leave out maximal or probabilities.")
 
     def run(self, task: Task) -> Asking:
         """Algorithm 2."""
@@ -78,8 +86,14 @@ class Saliency:
                 return
             p, region, owner = some(s.p, task.region, at)
             asked, sign = (kept(table, at, task.n) for table in _classes(task, classes))
-            answer = yield Ask(p, owner, jac=asked, grad=True, loss=_all_logits)
-            moved = self._moved(region, p, answer, sign)
+            if self.probabilities:
+                answer = yield Ask(p, owner, grad=True, loss=_log_probability, args=(asked[:, 0],))
+                up = down = sign[..., None] * flat(answer.grad)[:, None]
+            else:
+                answer = yield Ask(p, owner, jac=asked, grad=True, loss=_all_logits)
+                jac = answer.jac.flatten(2)
+                up, down = sign[..., None] * jac, sign[..., None] * (jac - flat(answer.grad)[:, None])
+            moved = self._moved(region, p, up, down)
             s.p, s.live = put(s.p, at, moved), put(s.live, at, flat(moved != p).any(1))
         task.compact()
         at = s.live.nonzero()[:, 0]
@@ -87,22 +101,23 @@ class Saliency:
             p, _, owner = some(s.p, task.region, at)
             yield Ask(p, owner)
 
-    def _moved(self, region: Any, p: Tensor, answer: Answer, sign: Float[Tensor, "n k"]) -> Tensor:
-        """The points with their two most salient features changed, or as they are where no pair is salient."""
+    def _moved(self, region: Any, p: Tensor, up: Float[Tensor, "n k d"], down: Float[Tensor, "n k d"]) -> Tensor:
+        """The points with their two most salient features changed, or as they are where no pair is salient.
+
+        `up` and `down` are alpha's and -beta's terms, for each of the maps that are compared.
+        """
         ways = (self.theta, -self.theta) if self.maximal else (self.theta,)
         x, stepped = flat(p), torch.stack([flat(_stepped(region, p, way)) for way in ways], 1)
         may, single = _room(region, p)
         tiny = abs(self.theta) * NEARLY * _width(region)
         usable = (((stepped - x[:, None]).abs() > tiny) & may[:, None])[:, :, None]
         along = x.new_tensor([math.copysign(1.0, way) for way in ways])[:, None, None]
-        jac = answer.jac.flatten(2)
-        terms = sign[..., None] * jac, sign[..., None] * (jac - flat(answer.grad)[:, None])  # alpha's and -beta's
-        a, c = (torch.where(usable, along * _scaled(term)[:, None], -torch.inf).flatten(0, 2) for term in terms)
+        a, c = (torch.where(usable, along * _scaled(term)[:, None], -torch.inf).flatten(0, 2) for term in (up, down))
         value, pair = best_pair(a, c, single.repeat_interleave(len(a) // max(1, len(x))))
         row = torch.arange(len(x), device=x.device)
         value, of = value.view(len(x), -1).max(1)
         pair = pair.view(len(x), -1, 2)[row, of]
-        ends = stepped[row, of // jac.shape[1]].gather(1, pair)
+        ends = stepped[row, of // up.shape[1]].gather(1, pair)
         return x.scatter(1, pair, torch.where((value > 0)[:, None], ends, x.gather(1, pair))).view_as(p)
 
 
@@ -152,6 +167,11 @@ def _not_exceeded(a: Tensor, c: Tensor) -> tuple[Int[Tensor, "n k"], Bool[Tensor
 def _all_logits(terms: Terms) -> Float[Tensor, " m"]:
     total: Tensor = terms.outputs.sum(1)
     return total
+
+
+def _log_probability(terms: Terms, chosen: Int[Tensor, " m"]) -> Float[Tensor, " m"]:
+    scores: Tensor = terms.outputs.log_softmax(1).gather(1, chosen[:, None])[:, 0]
+    return scores
 
 
 def _leaves(task: Task) -> bool:
