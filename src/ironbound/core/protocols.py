@@ -345,6 +345,11 @@ class Task(Protocol):
         ...
 
     @property
+    def goal(self) -> Goal:
+        """What is to be reached: for searches that are about classes, as JSMA is; others climb the objective."""
+        ...
+
+    @property
     def y(self) -> Labels:
         """Their labels, one row a problem; of collective problems one row an input, as given."""
         ...

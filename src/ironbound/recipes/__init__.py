@@ -1,6 +1,6 @@
 """Recipes: attacks named after their papers, as functions that return a composition."""
 
-from ironbound.recipes import ensembles, penalty, vision
+from ironbound.recipes import ensembles, linear, penalty, sparse, vision
 from ironbound.recipes.ensembles import apgd_narrowed, autoattack, malt, pma
 from ironbound.recipes.gradient import (
     adam_pgd,
@@ -16,10 +16,18 @@ from ironbound.recipes.gradient import (
     pgd_kl,
     r_fgsm,
 )
+from ironbound.recipes.linear import deepfool, sparsefool, superdeepfool, trust_region
 from ironbound.recipes.penalty import convex_surrogate, cw, ead, lbfgs
+from ironbound.recipes.sparse import greedy_l0, jsma, sigma_zero, vfga
 from ironbound.recipes.vision import exhaustive, fab, fab_targeted, hopskipjump, noise, square
 
-ENTRIES = (*vision.ENTRIES, *ensembles.ENTRIES, *penalty.ENTRIES)
+ENTRIES = (
+    *vision.ENTRIES,
+    *ensembles.ENTRIES,
+    *penalty.ENTRIES,
+    *linear.ENTRIES,
+    *sparse.ENTRIES,
+)
 """All attacks of the catalogue."""
 
 __all__ = [
@@ -31,6 +39,7 @@ __all__ = [
     "autoattack",
     "convex_surrogate",
     "cw",
+    "deepfool",
     "ead",
     "exhaustive",
     "fab",
@@ -38,8 +47,10 @@ __all__ = [
     "fgsm",
     "frank_wolfe",
     "gama_pgd",
+    "greedy_l0",
     "hopskipjump",
     "i_fgsm",
+    "jsma",
     "lbfgs",
     "malt",
     "mi_fgsm",
@@ -49,5 +60,10 @@ __all__ = [
     "pgd_kl",
     "pma",
     "r_fgsm",
+    "sigma_zero",
+    "sparsefool",
     "square",
+    "superdeepfool",
+    "trust_region",
+    "vfga",
 ]
