@@ -24,7 +24,24 @@ if TYPE_CHECKING:
     from ironbound.searches.ascent import Ascent, Clean, Uniform
     from ironbound.searches.guided import Aimed, Away
     from ironbound.searches.moves import Apgd, Momentum, Step
-    from ironbound.sets import L0, L1, L2, Finite, InputRegion, Linf, Union, parse_threat
+    from ironbound.sets import (
+        L0,
+        L1,
+        L2,
+        Blur,
+        Brightness,
+        ColorShift,
+        Corruptions,
+        Finite,
+        Flow,
+        InputRegion,
+        Linf,
+        Rotation,
+        Spatial,
+        Translation,
+        Union,
+        parse_threat,
+    )
     from ironbound.verbs import Hardened, attack, audit, certify, harden, verify
 
 __all__ = [
@@ -37,15 +54,20 @@ __all__ = [
     "Ask",
     "Attack",
     "Away",
+    "Blur",
+    "Brightness",
     "Budget",
     "Can",
     "Cascade",
     "Clean",
+    "ColorShift",
+    "Corruptions",
     "CrossEntropy",
     "Direct",
     "Dlr",
     "Eot",
     "Finite",
+    "Flow",
     "Hardened",
     "InputRegion",
     "IronboundError",
@@ -57,11 +79,14 @@ __all__ = [
     "ProbabilityMargin",
     "Rescaled",
     "Result",
+    "Rotation",
     "Rows",
+    "Spatial",
     "Status",
     "Step",
     "Targeted",
     "TopK",
+    "Translation",
     "Uniform",
     "Union",
     "Untargeted",
@@ -97,7 +122,8 @@ _HOMES = {
     "searches.ascent": "Ascent Clean Uniform",
     "searches.guided": "Aimed Away",
     "searches.moves": "Apgd Momentum Step",
-    "sets": "L0 L1 L2 Finite InputRegion Linf Union parse_threat",
+    "sets": "L0 L1 L2 Blur Brightness ColorShift Corruptions Finite Flow InputRegion Linf Rotation Spatial Translation Union "
+    "parse_threat",
     "verbs": "Hardened attack audit certify harden verify",
 }
 _APART = {"testing"}  # reached as ironbound.testing, and not by `import *`: it needs pytest

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ironbound.auditing.checks.check import Evidence
-from ironbound.auditing.inside import around, points_of
+from ironbound.auditing.inside import around
 from ironbound.auditing.report.pictures import Picture
 from ironbound.core.predict import predict
 from ironbound.core.rng import Rng, content_keys
@@ -38,7 +38,7 @@ def keep_gallery(folder: Path, evidence: Evidence) -> None:
         confidence, answer = (torch.ones(len(out)), out) if decided else out.double().softmax(1).max(1)
         tables[f"{name}_answer"], tables[f"{name}_confidence"] = answer.cpu(), confidence.cpu()
     region = around(evidence.threat, places, x, evidence.model.box)
-    tables["size"] = region.size(points_of(region, adversarial)).cpu()
+    tables["size"] = region.size(evidence.points(region, places, adversarial)).cpu()
     write_tensors(folder / "gallery.safetensors", tables)
 
 
