@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ironbound.auditing.checks.check import Evidence
-from ironbound.auditing.inside import around, points_of
+from ironbound.auditing.inside import around
 from ironbound.core.rng import Rng, content_keys
 from ironbound.core.store import read_tensors, write_tensors
 from ironbound.showing.images import Picture, is_picture
@@ -35,7 +35,7 @@ def keep_gallery(folder: Path, evidence: Evidence) -> None:
             return
         tables[f"{name}_answer"], tables[f"{name}_confidence"] = said
     region = around(evidence.threat, places, x, evidence.model.box)
-    tables["size"] = region.size(points_of(region, adversarial)).cpu()
+    tables["size"] = region.size(evidence.points(region, places, adversarial)).cpu()
     write_tensors(folder / "gallery.safetensors", tables)
 
 

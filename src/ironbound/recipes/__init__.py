@@ -1,6 +1,6 @@
 """Recipes: attacks named after their papers, as functions that return a composition."""
 
-from ironbound.recipes import ensembles, linear, penalty, sparse, vision
+from ironbound.recipes import ensembles, linear, penalty, sparse, spatial, vision
 from ironbound.recipes.ensembles import apgd_narrowed, autoattack, malt, pma
 from ironbound.recipes.gradient import (
     adam_pgd,
@@ -19,6 +19,7 @@ from ironbound.recipes.gradient import (
 from ironbound.recipes.linear import deepfool, sparsefool, superdeepfool, trust_region
 from ironbound.recipes.penalty import convex_surrogate, cw, ead, lbfgs
 from ironbound.recipes.sparse import greedy_l0, jsma, sigma_zero, vfga
+from ironbound.recipes.spatial import blur, brightness, color_shift, rotation, stadv, translation
 from ironbound.recipes.vision import exhaustive, fab, fab_targeted, hopskipjump, noise, square
 
 ENTRIES = (
@@ -27,6 +28,7 @@ ENTRIES = (
     *penalty.ENTRIES,
     *linear.ENTRIES,
     *sparse.ENTRIES,
+    *spatial.ENTRIES,
 )
 """All attacks of the catalogue."""
 
@@ -37,6 +39,9 @@ __all__ = [
     "apgd_narrowed",
     "apgd_targeted",
     "autoattack",
+    "blur",
+    "brightness",
+    "color_shift",
     "convex_surrogate",
     "cw",
     "deepfool",
@@ -60,10 +65,13 @@ __all__ = [
     "pgd_kl",
     "pma",
     "r_fgsm",
+    "rotation",
     "sigma_zero",
     "sparsefool",
     "square",
+    "stadv",
     "superdeepfool",
+    "translation",
     "trust_region",
     "vfga",
 ]

@@ -48,7 +48,7 @@ class HopSkipJump:
                 "HopSkipJump starts anywhere in the model's range, but it has none; give Model(range=)."
             )
         x = task.region.identity()
-        if not (isinstance(x, Tensor) and x.is_floating_point()):
+        if not (isinstance(x, Tensor) and x.is_floating_point()) or getattr(task.region, "parametric", False):
             raise CompositionError(
                 "HopSkipJump walks through inputs, and the points of this set are no inputs. Try all points of a finite "
                 'set: method="exhaustive".'
