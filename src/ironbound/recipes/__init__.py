@@ -1,6 +1,6 @@
 """Recipes: attacks named after their papers, as functions that return a composition."""
 
-from ironbound.recipes import ensembles, linear, penalty, sparse, spatial, vision
+from ironbound.recipes import ensembles, linear, minimum, penalty, sparse, spatial, vision
 from ironbound.recipes.ensembles import apgd_narrowed, autoattack, malt, pma
 from ironbound.recipes.gradient import (
     adam_pgd,
@@ -17,6 +17,7 @@ from ironbound.recipes.gradient import (
     r_fgsm,
 )
 from ironbound.recipes.linear import deepfool, sparsefool, superdeepfool, trust_region
+from ironbound.recipes.minimum import alma, ddn, fmn, pdpgd
 from ironbound.recipes.penalty import convex_surrogate, cw, ead, lbfgs
 from ironbound.recipes.sparse import greedy_l0, jsma, sigma_zero, vfga
 from ironbound.recipes.spatial import blur, brightness, color_shift, rotation, stadv, translation
@@ -25,6 +26,7 @@ from ironbound.recipes.vision import exhaustive, fab, fab_targeted, hopskipjump,
 ENTRIES = (
     *vision.ENTRIES,
     *ensembles.ENTRIES,
+    *minimum.ENTRIES,
     *penalty.ENTRIES,
     *linear.ENTRIES,
     *sparse.ENTRIES,
@@ -35,6 +37,7 @@ ENTRIES = (
 __all__ = [
     "ENTRIES",
     "adam_pgd",
+    "alma",
     "apgd",
     "apgd_narrowed",
     "apgd_targeted",
@@ -44,12 +47,14 @@ __all__ = [
     "color_shift",
     "convex_surrogate",
     "cw",
+    "ddn",
     "deepfool",
     "ead",
     "exhaustive",
     "fab",
     "fab_targeted",
     "fgsm",
+    "fmn",
     "frank_wolfe",
     "gama_pgd",
     "greedy_l0",
@@ -61,6 +66,7 @@ __all__ = [
     "mi_fgsm",
     "ni_fgsm",
     "noise",
+    "pdpgd",
     "pgd",
     "pgd_kl",
     "pma",
