@@ -77,7 +77,9 @@ def test_vfga_is_that_of_adv_lib(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = torch.linspace(0.1, 1.5, DRAWS, dtype=torch.float64)
     monkeypatch.setattr(Rng, "normal", lambda rng, shape, kind: drawn[None, None, :, None].expand(len(rng), 2, -1, 1))
     found = found_by(recipes.vfga(draws=DRAWS).replace(want=Want.STRONGEST), g)
-    theirs = (reached(g, "vfga") != g["y"]) & (reached(g, "x") == g["y"])  # what is wrong already it changes all the same
+    theirs = (reached(g, "vfga") != g["y"]) & (
+        reached(g, "x") == g["y"]
+    )  # what is wrong already it changes all the same
     assert int(theirs.sum()) >= 18
     assert bool(found.success.all())
     torch.testing.assert_close(found.adversarial[theirs], g["vfga"][theirs], rtol=0, atol=EXACT)

@@ -66,7 +66,13 @@ class TanhAdam:
         return d.square().sum(1, dtype=torch.float64)
 
     def step(
-        self, task: Task, s: Any, row: Int[Tensor, " r"], g: Tensor, pull: Float[Tensor, " r"], loss: Float[Tensor, " r"]
+        self,
+        task: Task,
+        s: Any,
+        row: Int[Tensor, " r"],
+        g: Tensor,
+        pull: Float[Tensor, " r"],
+        loss: Float[Tensor, " r"],
     ) -> None:
         """Adam's step down D - pull objective; a few rows at a time, so that what it needs on the way stays in the cache."""
         region, whole, free = task.region, len(row) == task.n, _free(task.region, s)

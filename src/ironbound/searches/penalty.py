@@ -40,9 +40,15 @@ class Descent(Protocol):
         ...
 
     def step(
-        self, task: Task, s: Any, row: Int[Tensor, " r"], g: Tensor, pull: Float[Tensor, " r"], loss: Float[Tensor, " r"]
+        self,
+        task: Task,
+        s: Any,
+        row: Int[Tensor, " r"],
+        g: Tensor,
+        pull: Float[Tensor, " r"],
+        loss: Float[Tensor, " r"],
     ) -> None:
-        """Replace the points of some problems: g is the objective's gradient there, `pull` its weight, `loss` c times the wants."""
+        """Replace some problems' points: g is the objective's gradient there, `pull` its weight, `loss` c times the wants."""
         ...
 
     def away(self, task: Task, s: Any, row: Int[Tensor, " r"]) -> Float[Tensor, " r"]:
@@ -180,7 +186,9 @@ class Penalty:
         looks = (t % every == 0).nonzero()[:, 0]
         if self.abort and len(looks):
             at = row[looks]
-            loss = self.descent.away(task, s, at) + s.c[at] * (wants[looks].clamp_min(0) if self.hinge else wants[looks])
+            loss = self.descent.away(task, s, at) + s.c[at] * (
+                wants[looks].clamp_min(0) if self.hinge else wants[looks]
+            )
             over[looks] |= ~(loss <= PROGRESS * s.last[at])
             s.last = s.last.index_copy(0, at, loss)
         return over

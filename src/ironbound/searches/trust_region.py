@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ironbound.core.errors import UsageError
 from ironbound.core.protocols import Answer, Ask, Can, Task
-from ironbound.core.rows import column, flat
+from ironbound.core.rows import flat
 from ironbound.searches.linearise import Front, View, onto, started, viewed
 from ironbound.searches.norms import norm_among
 from ironbound.sets.bounds import inner_box
