@@ -12,5 +12,6 @@ from ironbound.searches.moves.steps import Momentum, Nesterov, Slide, Step
 from ironbound.searches.moves.vertex import FrankWolfe, Vertex
 
 __all__ = [
-    "Adam", "Alma", "Apgd", "ApgdL1", "Ddn", "Fmn", "FrankWolfe", "Momentum", "Move", "Nesterov", "Pdpgd", "Shared", "Slide", "Step", "Vertex", "checkpoints",
+    "Adam", "Alma", "Apgd", "ApgdL1", "Ddn", "Fmn", "FrankWolfe", "Momentum", "Move", "Nesterov", "Pdpgd", "Shared",
+    "Slide", "Step", "Vertex", "checkpoints",
 ]  # fmt: skip
