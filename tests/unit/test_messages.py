@@ -11,7 +11,7 @@ import ironbound as ib
 from ironbound.core.errors import CompositionError, InputError, UnknownName, UsageError
 from ironbound.core.rng import forked
 
-ON_L0 = "What fits this threat: noise, fgsm, frank_wolfe."
+ON_L0 = "What fits this threat: noise, fgsm, frank_wolfe, "
 
 
 @pytest.fixture(scope="module")
