@@ -34,7 +34,7 @@ class Passes:
         """Rows backward: each time a gradient came back through a pass, all its rows."""
         return sum(one.rows * one.backward for one in self.each)
 
-    def replayed(self, net: nn.Module, x: Tensor, limit: int = 60_000) -> float:
+    def replayed(self, net: nn.Module, x: Tensor, limit: int = 15_000) -> float:
         """CPU seconds of the same passes of the net alone, at the same numbers of rows: the floor of what they cost.
 
         Of more rows than `limit` every k-th pass is run, and what it takes is scaled by its share of the rows.
