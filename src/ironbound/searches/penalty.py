@@ -18,6 +18,7 @@ from ironbound.core.errors import UsageError
 from ironbound.core.judge import TAU, convincing, scale_of
 from ironbound.core.protocols import Answer, Ask, Can, Task
 from ironbound.core.rows import kept
+from ironbound.searches.norms import norm_among
 
 Asking = Generator[Ask, Answer, Any]
 ENOUGH = 1.5
@@ -137,6 +138,7 @@ class Penalty:
     hinge: bool = True
     """Nothing is won by an objective above the aim; else more is always better (cross-entropy)."""
     needs = Can.GRADIENT | Can.SCORES
+    norms = ("linf", "l2", "l1", "l0")  # the descents walk in the model's range, as a ball's mask allows
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -144,6 +146,7 @@ class Penalty:
 
     def run(self, task: Task) -> Asking:
         """Ask, step; where a search is over, follow with the next."""
+        norm_among(task.region, self.norms, self)
         x = task.region.identity()
         number = torch.zeros(task.n, dtype=torch.float64, device=x.device)
         s = task.state(p=x, scale=number, last=number + torch.inf, t=torch.zeros_like(number, dtype=torch.int64))
