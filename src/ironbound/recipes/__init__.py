@@ -1,6 +1,6 @@
 """Recipes: attacks named after their papers, as functions that return a composition."""
 
-from ironbound.recipes import ensembles, vision
+from ironbound.recipes import ensembles, linear, vision
 from ironbound.recipes.ensembles import apgd_narrowed, autoattack, malt, pma
 from ironbound.recipes.gradient import (
     adam_pgd,
@@ -16,9 +16,10 @@ from ironbound.recipes.gradient import (
     pgd_kl,
     r_fgsm,
 )
+from ironbound.recipes.linear import deepfool, sparsefool, superdeepfool, trust_region
 from ironbound.recipes.vision import exhaustive, fab, fab_targeted, hopskipjump, noise, square
 
-ENTRIES = (*vision.ENTRIES, *ensembles.ENTRIES)
+ENTRIES = (*vision.ENTRIES, *ensembles.ENTRIES, *linear.ENTRIES)
 """All attacks of the catalogue."""
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "apgd_narrowed",
     "apgd_targeted",
     "autoattack",
+    "deepfool",
     "exhaustive",
     "fab",
     "fab_targeted",
@@ -44,5 +46,8 @@ __all__ = [
     "pgd_kl",
     "pma",
     "r_fgsm",
+    "sparsefool",
     "square",
+    "superdeepfool",
+    "trust_region",
 ]
