@@ -54,13 +54,14 @@ def trust_region(steps: int = 100, radius: float = 0.1) -> Attack:
     return _composed(TrustRegion(steps, radius))
 
 
-def sparsefool(searches: int = 20, steps: int = 50, ahead: float = 3.0) -> Attack:
+def sparsefool(searches: int = 20, steps: int = 50, ahead: float = 1.5) -> Attack:
     """Few values changed, in L0 (pixels or coordinates, as the set says) or L1: a linear solver crosses DeepFool's boundary.
 
     Use it for a first idea of sparse robustness. `ahead` (the authors' lambda) trades values for rounds.
     Paper: Modas, Moosavi-Dezfooli, Frossard 2019, SparseFool: a Few Pixels Make a Big Difference, arXiv 1811.02248,
-    algorithms 1 and 2. Differs: on L0 sets the solver minimises the number of pixels, or coordinates, itself.
-    Cost: at most searches (steps + 1) + 1 forward and 9 searches steps backward rows a problem.
+    algorithms 1 and 2. Differs: `ahead` is 1.5, the authors' 3 for small images and 1 for large ones.
+    Cost: at most searches (steps + 1) + 1 forward and 9 searches steps backward rows a problem; 9 and 31 on a small
+    CIFAR-10 net.
     """
     return _composed(SparseFool(searches, ahead, walk=DeepFool(steps)))
 

@@ -39,7 +39,7 @@ class Front:
     steep: Float[Tensor, "r c"]
     """How steeply each class rises over the label, in the dual norm, as last heard; float64."""
     distance: Float[Tensor, "r c"]
-    """To each plane, at the last point; 0 for those passed, inf for those without a slope; float64."""
+    """To each plane, at the last point, float64; inf for those without a slope and those passed, 0 for those at the end."""
     step: Float[Tensor, " r"]
     """The length of the step that led here, float64; inf before the first."""
 
@@ -96,9 +96,8 @@ class View:
 
     def nearest(self) -> tuple[Int[Tensor, " r"], Float[Tensor, " r"]]:
         """The plane to walk to, a column of `asked`, and how far it is; inf where there is none."""
-        ahead = torch.where(self.gap > 0, self.front.distance.gather(1, self.asked), math.inf)
-        distance, column_ = ahead.min(1)
-        return column_, distance
+        distance, place = self.front.distance.gather(1, self.asked).min(1)
+        return place, distance
 
 
 def started(task: Task, x: Tensor, classes: int) -> Generator[Ask, Answer, tuple[Front, Answer] | None]:
@@ -127,10 +126,12 @@ def viewed(task: Task, norm: str, front: Front, count: int) -> Generator[Ask, An
     f = (answer.outputs.gather(1, front.classes) - answer.outputs.gather(1, y[:, None])).double()
     gap = (ENOUGH * TAU * scale)[:, None] - f
     steep = front.steep.scatter(1, asked, _dual(norm, w))
-    distance = torch.where(steep > 0, gap.clamp_min(0) / steep, math.inf).nan_to_num(nan=math.inf)
+    won, distance = _accepted(answer, scale), gap / steep
+    distance = torch.where((steep > 0) & (gap > 0) & torch.isfinite(distance), distance, math.inf)
+    distance = torch.where((gap <= 0) & won[:, None], 0.0, distance)
     front = replace(front, scale=scale, steep=steep, distance=distance)
     f, gap = f.gather(1, asked), gap.gather(1, asked)
-    return View(front, asked, w, f, gap, answer.value, _accepted(answer, scale), answer.granted)
+    return View(front, asked, w, f, gap, answer.value, won, answer.granted)
 
 
 @dataclass(frozen=True)
@@ -210,16 +211,19 @@ class DeepFool:
 
     def _stepped(self, task: Task, norm: str, view: View) -> Front:
         """Those that are not across, a step further; without those that cannot go anywhere."""
-        chosen, far = view.nearest()
-        at = (view.granted & ~view.won & torch.isfinite(far)).nonzero()[:, 0]
-        front, chosen, far = view.front.take(at), chosen[at], far[at]
-        if len(at) == 0:
-            return front
-        box, gap = inner_box(task.region.box, front.p.dtype), view.gap[at, chosen]
-        d, far = onto(norm, flat(front.p), view.w[at, chosen], gap, far, box)
+        place, far = view.nearest()
+        onward = view.granted & ~view.won
+        at = (onward & torch.isfinite(far)).nonzero()[:, 0]
+        front, place, far = view.front.take(at), place[at], far[at]
+        box, gap = inner_box(task.region.box, front.p.dtype), view.gap[at, place]
+        d, far = onto(norm, flat(front.p), view.w[at, place], gap, far, box)
         p = (flat(front.p) + d.mul_(1 + self.overshoot)).clamp_(*box).view_as(front.p)
-        front = replace(front, p=p, step=far * (1 + self.overshoot))
-        return front.take((far > 0).nonzero()[:, 0])
+        front = replace(front, p=p, step=far * (1 + self.overshoot)).take((far > 0).nonzero()[:, 0])
+        if len(at) == len(onward):
+            return front
+        # top-k goals want more classes passed than those asked: such a row stays, and asks for the next ones
+        others = onward & torch.isinf(view.nearest()[1]) & torch.isfinite(view.front.distance.amin(1))
+        return Front.joined([front, view.front.take(others.nonzero()[:, 0])]) if bool(others.any()) else front
 
 
 def _arrival(view: View, walked: bool) -> Arrival:

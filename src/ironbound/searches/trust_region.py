@@ -96,8 +96,8 @@ class TrustRegion:
             radius = self._adapted(front, f)
         else:
             radius, only = self.radius * far, view.asked[at, chosen][:, None]
-            one = [table.gather(1, only) for table in (front.classes, front.steep, front.distance)]
-            front = Trusting(front.row, front.p, front.scale, *one, front.step, radius, f, f)
+            classes, steep, distance = (table.gather(1, only) for table in (front.classes, front.steep, front.distance))
+            front = Trusting(front.row, front.p, front.scale, classes, steep, distance, front.step, radius, f, f)
         if len(at) == 0:
             return front
         box, part = inner_box(task.region.box, front.p.dtype), (radius / far).clamp_max(1.0)
