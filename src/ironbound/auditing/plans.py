@@ -81,8 +81,8 @@ def thorough() -> Plan:
 
 def quick() -> Plan:
     """Interval bounds and ten steps of PGD (on L0 of greedy search): a first look, with FGSM and noise as witnesses."""
-    stages = (Bounds("ibp", Ibp()), _pgd(10), *_sparse(greedy_l0=recipes.greedy_l0(10)), *_witnesses())
-    return Plan("quick", stages)
+    sparse = _sparse(greedy_l0=recipes.greedy_l0(10))
+    return Plan("quick", (Bounds("ibp", Ibp()), _pgd(10), *sparse, *_witnesses()))
 
 
 def exhaustive() -> Plan:
