@@ -28,8 +28,8 @@ class Greedy:
     met and there is room, the pixels with the largest gains move: `share` of as many as the linear view says are needed.
     From a witness as many of the cheapest pixels go back to x as the linear view says are not needed, and at least one;
     from then on there is room for one pixel less than the smallest witness has. Where there is no room, the cheapest
-    pixel is exchanged for the best other one, which goes on until the steps are over; a pixel that went back stays there
-    for `rest` steps, so that the search leaves where it was.
+    pixel is exchanged for the best other one, which goes on until the steps are over; a pixel that went back, or to
+    the other end, stays there for `rest` steps, so that the search leaves where it was.
 
     The radius, or one pixel less than the smallest witness, is where it looks: what it finds is found within the set. On
     a linear model with two classes the first witness is the smallest there is.
@@ -74,14 +74,14 @@ class Greedy:
         room = (most - view.count).clamp_min(0)
         back = torch.where(hit, self._spared(view, -lacking), (room == 0).long())
         away = _best(-view.cost, back) & view.changed
-        may = ~away & (view.changed | (until <= t))
+        may = ~away & (until <= t)
         forth = torch.where(hit, 0, torch.where(room == 0, 1, self._needed(view, may, lacking).minimum(room)))
         chosen = _best(torch.where(may, view.gain, 0.0), forth)
-        flips = ~hit & (room == 0) & (chosen & view.changed).any(1)  # in its place, so that nothing need go back
-        away &= ~flips[:, None]
+        turned = chosen & view.changed
+        away &= ~((room == 0) & turned.any(1))[:, None]  # where a changed pixel turns nothing need go back
         q = torch.where(region.by_value(chosen), view.end, torch.where(region.by_value(away), region.x, p))
         s.p, s.most = s.p.index_copy(0, at, q), s.most.index_copy(0, at, most)
-        s.until = s.until.index_copy(0, at, torch.where(away, t + self.rest, until))
+        s.until = s.until.index_copy(0, at, torch.where(away | turned, t + 1 + self.rest, until))
         s.live = s.live.index_copy(0, at, answer.granted & (most >= 1) & (chosen | away).any(1))
 
     def _spared(self, view: View, slack: Float[Tensor, " n"]) -> Int[Tensor, " n"]:

@@ -13,11 +13,12 @@ from ironbound.core.protocols import Answer, Can, Task
 from ironbound.core.rows import choose, column, flat
 from ironbound.searches.moves.move import Move, Shared
 from ironbound.searches.norms import norm_among
+from ironbound.searches.sparse import won
 
 
 @dataclass(frozen=True)
 class SigmaZero(Move):
-    """Climb min(objective, 0) less the mean of u^2 / (u^2 + sigma), with u the change in widths of the box.
+    """Climb the objective until the goal is met, less the mean of u^2 / (u^2 + sigma), u the change in widths of the box.
 
     The gradient is divided by its largest absolute value, Adam's step is taken and clamped, and changes below a threshold
     are undone. The threshold grows where the point just asked succeeded and falls elsewhere, by `pace` times the step
@@ -25,7 +26,7 @@ class SigmaZero(Move):
     where its largest change is below the threshold.
 
     Paper: Cina et al. 2025, sigma-zero: Gradient-based Optimization of l0-norm Adversarial Examples, arXiv 2402.01879,
-    algorithm 1, equations 5 to 7. Every point may be the witness.
+    algorithm 1, equations 5 to 7. Every point may be the witness. Differs: the goal is met where the judge is convinced.
     """
 
     size: float = 1.0
@@ -45,14 +46,15 @@ class SigmaZero(Move):
         norm_among(task.region, self.norms, self)
         s.mean, s.square = torch.zeros_like(s.p), torch.zeros_like(s.p)
         s.below = torch.full((len(s.p),), self.threshold, dtype=s.p.dtype, device=s.p.device)
-        s.steps = Shared(steps)
+        s.scale, s.steps = torch.zeros(len(s.p), dtype=torch.float64, device=s.p.device), Shared(steps)
 
     def __call__(self, task: Task, s: Any, answer: Answer, t: int) -> None:
         """One step of algorithm 1."""
         region, steps = task.region, s.steps.value
         width = 1.0 if region.box is None else region.box[1] - region.box[0]
         u = (s.p - region.x) / width
-        g = self._ascent(region, u, choose(answer.value > 0, torch.zeros_like(u), answer.grad * width))
+        hit = won(task, s, answer, torch.arange(task.n, device=u.device))
+        g = self._ascent(region, u, choose(hit, torch.zeros_like(u), answer.grad * width))
         s.mean = s.mean.lerp(g, 0.1)
         s.square = s.square.mul(0.999).addcmul_(g, g, value=0.001)
         spread = (s.square / (1 - 0.999 ** (t + 1))).sqrt_().add_(1e-8)
@@ -60,7 +62,7 @@ class SigmaZero(Move):
         u = u + rate / (1 - 0.9 ** (t + 1)) * s.mean / spread
         p = torch.clamp(region.x + u * width, region.lo, region.hi)
         change = self._rate(t, steps) * self.pace
-        s.below = (s.below + torch.where(answer.success, change, -change)).clamp_(0, 1)
+        s.below = (s.below + torch.where(hit, change, -change)).clamp_(0, 1)
         largest = region.by_pixel((p - region.x).abs()).amax(1) / width
         s.p = torch.where(region.by_value(largest < s.below[:, None]), region.x, p)
 
