@@ -56,7 +56,8 @@ class Grid:
 
     def run(self, task: Task) -> Generator[Ask, Answer, None]:
         """All points, block by block."""
-        shares = task.region.lattice(self.counts(must_be(task.region, self.norms, self)))
+        counts = self.counts(must_be(task.region, self.norms, self))
+        shares = task.region.lattice(counts)
         for part in shares.split(self.block):
             if not task.n:
                 return
