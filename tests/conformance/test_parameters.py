@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ironbound import Blur, Brightness, ColorShift, Corruptions, Flow, Rotation, Spatial, Translation, testing
+from ironbound import Blur, Brightness, ColorShift, Corruptions, Flow, Rotation, Spatial, Translation, recipes, testing
 
 
 class TestParameters(testing.SetConformance):
@@ -32,3 +32,21 @@ class TestCorruptions(testing.SetConformance):
     shapes = [(1, 9, 8), (3, 12, 12)]
     boxes = ((0.0, 1.0), (-1.7, 2.3))
     dtypes = (torch.float64, torch.float32)
+
+
+class TestSearches(testing.SearchConformance):
+    """Attacks on single parameters; recipes that fit other sets, too, are tried in test_attacks.py."""
+
+    attacks = [
+        recipes.rotation("random", draws=12).replace(set=Spatial(60, 1)),
+        recipes.rotation("gradient", steps=5).replace(set=Spatial(60, 1)),
+        recipes.pgd(steps=5).replace(set=Flow(0.8)),
+        recipes.apgd(steps=5).replace(set=Translation(1.5)),
+        recipes.malt(steps=5, targets=2).replace(set=Rotation(60)),
+    ]
+
+
+class TestColorShift(testing.SearchConformance):
+    attacks = [recipes.color_shift(values=4), recipes.color_shift("gradient", steps=5)]
+    threats = (ColorShift(0.4),)
+    shape = (3, 4, 4)

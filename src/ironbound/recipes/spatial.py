@@ -78,14 +78,14 @@ def blur(mode: Mode = "grid", values: int = 31, draws: int = 10, steps: int = 10
     return _searched(mode, Grid(values=values, norms=("blur",)), draws, steps)
 
 
-def stadv(steps: int = 200, tau: float = 0.05, step: float = 0.02) -> Attack:
+def stadv(steps: int = 200, tau: float = 0.05, step: float = 0.1) -> Attack:
     """Bend an image by a smooth flow of its pixels until it is misread, with values unchanged; the threat is a Flow.
 
-    `tau` weighs the roughness of the flow against the margin in logits, `step` is in pixels. The first flow that works is
-    the answer; it starts from none, so that it is a small one.
+    `tau` weighs the roughness of the flow against the margin in logits: less finds more, by rougher flows. `step` is in
+    pixels. The first flow that works is the answer; it starts from none, so that it is a small one.
     Paper: Xiao, Zhu, Li, He, Liu, Song 2018, Spatially Transformed Adversarial Examples, arXiv 1801.02612, equations 2 to 4;
-    tau = 0.05 as there. Differs: Adam instead of L-BFGS, and a largest displacement, the threat's radius, which the
-    paper has not: Flow(inf).
+    tau = 0.05 as there. Differs: Adam instead of L-BFGS; tau falls to 0 over the second half of the steps; and there is a
+    largest displacement, the threat's radius, which the paper has not: Flow(inf).
     Cost: steps + 1 forward, steps backward rows a problem.
     """
     return Attack(TheThreat(), Untargeted(), Margin(), SmoothFlow(steps, tau, step), Direct())

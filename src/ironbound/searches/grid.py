@@ -21,6 +21,10 @@ AXES = {
     "blur": ("sigma",),
 }
 """The parameters of each kind of set that has a few."""
+EXAMPLES = {
+    "rotation": "Rotation(30)", "translation": "Translation(3)", "spatial": "Spatial(30, 3)", "flow": "Flow(1.0)",
+    "brightness": "Brightness(0.2)", "color": "ColorShift(0.1)", "blur": "Blur(1.5)",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,8 @@ class Grid:
 
     def run(self, task: Task) -> Generator[Ask, Answer, None]:
         """All points, block by block."""
-        shares = task.region.lattice(self.counts(must_be(task.region, self.norms, self)))
+        counts = self.counts(must_be(task.region, self.norms, self))
+        shares = task.region.lattice(counts)
         for part in shares.split(self.block):
             if not task.n:
                 return
@@ -78,8 +83,8 @@ def must_be(region: Any, norms: Sequence[str], search: object) -> tuple[str, ...
     kind = getattr(region, "norm", None)
     if kind not in norms:
         raise CompositionError(
-            f"{type(search).__name__} is for threats of the kinds {', '.join(norms)}; got {type(region).__name__}. "
-            "Use one of these, such as Rotation(30), or another attack for this set."
+            f"{type(search).__name__} is for threats such as {', '.join(EXAMPLES[norm] for norm in norms)}; got "
+            f"{type(region).__name__}. Use one of these, or another attack for this set."
         )
     axes: tuple[str, ...] = region.axes
     return axes

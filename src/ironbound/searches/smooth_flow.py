@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -23,7 +24,9 @@ class SmoothFlow:
 
     Paper: Xiao, Zhu, Li, He, Liu, Song 2018, Spatially Transformed Adversarial Examples, arXiv 1801.02612, equations 2 to 4:
     the roughness is the sum over pixels and their four neighbours of the Euclidean distance of both flows.
-    Differs: Adam with projections instead of L-BFGS, whose line search would have to know the set.
+    Differs: Adam with projections instead of L-BFGS, whose line search would have to know the set. tau, which is in logits
+    a pixel and fits models with margins of some logits, falls to 0 over the second half of the steps, so that a model of
+    small logits is not saved by it.
     """
 
     steps: int
@@ -49,7 +52,8 @@ class SmoothFlow:
         s = task.state(p=p, mean=torch.zeros_like(p), square=torch.zeros_like(p))
         for t in range(1, self.steps + 1):
             task.compact()
-            answer = yield Ask(s.p, grad=True, loss=self.loss)
+            tau = self.tau * min(1.0, 2 * (1 - t / self.steps))
+            answer = yield Ask(s.p, grad=True, loss=partial(self.loss, tau=tau))
             s.mean = torch.lerp(answer.grad, s.mean, 0.9)
             s.square = torch.lerp(answer.grad.square(), s.square, 0.999)
             size = (s.square / (1 - 0.999**t)).sqrt() + 1e-12
@@ -57,9 +61,9 @@ class SmoothFlow:
         task.compact()
         yield Ask(s.p)
 
-    def loss(self, terms: Terms) -> Float[Tensor, " m"]:
+    def loss(self, terms: Terms, tau: float) -> Float[Tensor, " m"]:
         """Up is better: what is climbed, up to kappa, less tau times the roughness."""
-        return terms.objective.clamp_max(self.kappa) - self.tau * roughness(terms.points).to(terms.objective.dtype)
+        return terms.objective.clamp_max(self.kappa) - tau * roughness(terms.points).to(terms.objective.dtype)
 
 
 def roughness(flow: Float[Tensor, "m 2 h w"]) -> Float[Tensor, " m"]:

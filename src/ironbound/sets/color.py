@@ -152,6 +152,7 @@ class Blur(Parametric):
     sigma: float
 
     norm = "blur"
+    flat_at_x = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sigma", checked(self.sigma, "Blur", "sigma is in pixels"))

@@ -65,7 +65,7 @@ class FlowRegion(ParameterRegion):
 
     def identity(self) -> Tensor:
         """No displacement anywhere."""
-        return self.hi.new_zeros(len(self.x), 2, *self.x.shape[2:])
+        return self.most.new_zeros(len(self.x), 2, *self.x.shape[2:])
 
     def changed(self, x: Tensor, p: Tensor) -> Tensor:
         high, wide = x.shape[-2:]

@@ -36,6 +36,9 @@ class Parametric(ABC):
     parametric: ClassVar[bool] = True
     """Points cannot be told from the inputs they stand for, so that an audit keeps them beside its witnesses."""
 
+    flat_at_x: ClassVar[bool] = False
+    """Whether the gradient is zero at x by the nature of the change."""
+
     @property
     @abstractmethod
     def spec(self) -> str:
@@ -87,8 +90,8 @@ class ParameterRegion(ABC):
     """Of each parameter, or one for all of a field of them."""
     limit: tuple[float, ...]
     """Beyond which a parameter does nothing new: half a turn, all of the image. Likewise."""
-    lo: Tensor
-    hi: Tensor
+    least: Tensor
+    most: Tensor
     """The ends in the points' own type, shape (n, k) with k parameters, or (n, 1, ...) of fields."""
 
     items = None
@@ -105,18 +108,18 @@ class ParameterRegion(ABC):
     def around(cls, x: Tensor, box: Box, eps: float, unit: Sequence[float], limit: Sequence[float], **own: Any) -> Self:
         """The region with one radius for all."""
         radius = torch.full((len(x),), eps, dtype=torch.float64, device=x.device)
-        lo, hi = cls._ends(x, radius, unit, limit)
-        return cls(x, box, radius, tuple(unit), tuple(limit), lo, hi, **own)
+        least, most = cls._ends(x, radius, unit, limit)
+        return cls(x, box, radius, tuple(unit), tuple(limit), least, most, **own)
 
     def take(self, index: Int[Tensor, " r"]) -> Self:
         """The region of some problems; numbers may repeat."""
-        tables = {name: getattr(self, name).index_select(0, index) for name in ("x", "radius", "lo", "hi")}
+        tables = {name: getattr(self, name).index_select(0, index) for name in ("x", "radius", "least", "most")}
         return replace(self, **tables)
 
     def scaled(self, radius: Float[Tensor, " n"]) -> Self:
         """The same with other radii, one a problem."""
-        lo, hi = self._ends(self.x, radius, self.unit, self.limit)
-        return replace(self, radius=radius, lo=lo, hi=hi)
+        least, most = self._ends(self.x, radius, self.unit, self.limit)
+        return replace(self, radius=radius, least=least, most=most)
 
     @classmethod
     def _ends(cls, x: Tensor, radius: Tensor, unit: Sequence[float], limit: Sequence[float]) -> tuple[Tensor, Tensor]:
@@ -142,7 +145,7 @@ class ParameterRegion(ABC):
 
     def identity(self) -> Tensor:
         """Zeros."""
-        return torch.zeros_like(self.hi)
+        return torch.zeros_like(self.most)
 
     def leaf(self, p: Tensor) -> Tensor:
         """The point itself: nothing is relaxed."""
@@ -159,16 +162,16 @@ class ParameterRegion(ABC):
 
     def contains(self, p: Tensor) -> Bool[Tensor, " m"]:
         """Whether every parameter lies within its ends, exactly."""
-        return flat((p >= self.lo) & (p <= self.hi) & p.isfinite()).all(1)
+        return flat((p >= self.least) & (p <= self.most) & p.isfinite()).all(1)
 
     def project(self, p: Tensor) -> Tensor:
         """Each parameter brought within its ends."""
-        return torch.clamp(p, self.lo, self.hi)
+        return torch.clamp(p, self.least, self.most)
 
     def size(self, p: Tensor) -> Float[Tensor, " m"]:
         """The largest parameter, in its unit, float64."""
         wide = p.double().abs()
-        share = wide / wide.new_tensor(list(self.unit)).view(*[1] * (p.ndim - self.hi.ndim + 1), *self.hi.shape[1:])
+        share = wide / wide.new_tensor(list(self.unit)).view(*[1] * (p.ndim - self.most.ndim + 1), *self.most.shape[1:])
         return flat(torch.where(wide == 0, 0.0, share)).amax(1)
 
     def distance(self, p: Tensor) -> Float[Tensor, " m"]:
@@ -179,16 +182,20 @@ class ParameterRegion(ABC):
         """Each parameter uniform between its ends."""
         self._must_end()
         shape = tuple(self.identity().shape[1:])
-        return self.project(torch.lerp(self.lo, self.hi, rng.uniform(shape, self.hi.dtype, 0, 1)))
+        return self.project(torch.lerp(self.least, self.most, rng.uniform(shape, self.most.dtype, 0, 1)))
 
     def steepest(self, g: Tensor) -> Tensor:
         """One unit of each parameter along the gradient's sign."""
-        return g.sign() * g.new_tensor(list(self.unit)).view(self.hi.shape[1:])
+        return g.sign() * g.new_tensor(list(self.unit)).view(self.most.shape[1:])
 
     def support(self, g: Tensor) -> tuple[Tensor, Float[Tensor, " m"]]:
         """Every parameter at the end to which the gradient points."""
-        p = torch.where(g > 0, self.hi, torch.where(g < 0, self.lo, torch.zeros_like(g)))
+        p = torch.where(g > 0, self.most, torch.where(g < 0, self.least, torch.zeros_like(g)))
         return p, flat(torch.where(g == 0, 0.0, g.double() * p.double())).sum(1)
+
+    def dual(self, g: Float[Tensor, "n k d"]) -> Float[Tensor, "n k"]:
+        """The slopes along the steepest steps: sums of absolute values, each times its unit."""
+        return (g.abs() * g.new_tensor(list(self.unit))).sum(2)
 
     def lattice(self, counts: dict[str, int]) -> Float[Tensor, "m k"]:
         """The shares of the way from the lower ends to the upper ones at which so many values an axis lie, both included.
@@ -208,11 +215,11 @@ class ParameterRegion(ABC):
     def along(self, share: Float[Tensor, "m k"], owner: Int[Tensor, " m"]) -> Tensor:
         """The points so far on the way from the lower to the upper ends of these problems."""
         self._must_end()
-        lo, hi = self.lo.index_select(0, owner), self.hi.index_select(0, owner)
+        lo, hi = self.least.index_select(0, owner), self.most.index_select(0, owner)
         return torch.clamp(lo + (hi - lo) * share, lo, hi)
 
     def _must_end(self) -> None:
-        if not bool(torch.isfinite(self.hi).all()):
+        if not bool(torch.isfinite(self.most).all()):
             raise CompositionError(
                 "there is no drawing from a set without end: give it a radius, or the model a range."
             )

@@ -29,7 +29,7 @@ def frost(x: Tensor, c: tuple[float, ...], draws: Rng) -> Tensor:
     rough = plasma(x, 1.6, draws.fold("rough"))
     smooth = plasma(x, 3.0, draws.fold("smooth"))
     ridges = (1 - (2 * rough - 1).abs()) ** 2
-    ice = (0.25 + 0.75 * smooth) * (0.35 + 0.65 * ridges)
+    ice = (0.5 + 0.5 * smooth) * (0.5 + 0.5 * ridges)
     return c[0] * x + c[1] * ice * _tint(ICE, x)
 
 
