@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ironbound.core.protocols import Answer, Can, Task
@@ -52,6 +52,10 @@ class Alma(Move):
         s.mu, s.rho, s.rate, s.before = self.mu * one, self.rho * one, (self.rate or 0.0) * one, one
         s.found = torch.full_like(one, torch.inf)
         s.square, s.momentum = torch.ones_like(task.region.x), torch.zeros_like(task.region.x)
+
+    def won(self, s: Any, answer: Answer) -> Bool[Tensor, " n"]:
+        """Which points are witnesses."""
+        return answer.success
 
     def __call__(self, task: Task, s: Any, answer: Answer, t: int) -> None:
         """One step of algorithm 1."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Bool
+from torch import Tensor
 from torch import Tensor
 
 from ironbound.core.protocols import Answer, Can, Task
@@ -54,6 +56,10 @@ class Pdpgd(Move):
         s.mean, s.square = torch.zeros_like(task.region.x), torch.zeros_like(task.region.x)
         s.log = -math.log(self.ratio) * one
         s.share = torch.sigmoid(-s.log)
+
+    def won(self, s: Any, answer: Answer) -> Bool[Tensor, " n"]:
+        """Which points are witnesses."""
+        return answer.success
 
     def __call__(self, task: Task, s: Any, answer: Answer, t: int) -> None:
         """One primal and one dual step."""
