@@ -17,7 +17,7 @@ from ironbound.searches.moves.lengths import by_pixel, length
 
 LATE = 2 / 3
 """From this share of the steps on witnesses are kept: earlier ones are hardly ever the smallest."""
-BACK = 0.01
+BACK = 0.5
 """The first look is this share of the change nearer to the input; one that fails is followed by one at a third of that."""
 
 
