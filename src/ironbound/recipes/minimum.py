@@ -18,7 +18,7 @@ from ironbound.searches.moves import Alma, Ddn, Fmn, Pdpgd
 
 def _closing(steps: int, move: Alma | Ddn | Fmn | Pdpgd, objective: Objective | None = None) -> Attack:
     objective = Margin() if objective is None else objective
-    return Attack(TheThreat(), Untargeted(), objective, Closing(steps, move), Direct(), Want.SMALLEST)
+    return Attack(TheThreat(), Untargeted(), objective, Closing(steps, move, steps // 6), Direct(), Want.SMALLEST)
 
 
 def ddn(steps: int = 100) -> Attack:

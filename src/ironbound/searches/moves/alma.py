@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ironbound.core.protocols import Answer, Can, Task
@@ -17,6 +17,7 @@ from ironbound.searches.norms import norm_among
 
 LEAST_MU, MOST_MU = 1e-6, 1e12
 TINY = 1e-8
+SHARE = 0.25
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,10 @@ class Alma(Move):
         s.found = torch.full_like(one, torch.inf)
         s.square, s.momentum = torch.ones_like(task.region.x), torch.zeros_like(task.region.x)
 
+    def won(self, s: Any, answer: Answer) -> Bool[Tensor, " n"]:
+        """Which points are witnesses."""
+        return answer.success
+
     def __call__(self, task: Task, s: Any, answer: Answer, t: int) -> None:
         """One step of algorithm 1."""
         region, y = task.region, -answer.value.double()
@@ -79,10 +84,10 @@ class Alma(Move):
         s.p = clamped(region, within(region.norm, change, s.reach))
 
     def _first(self, region: Any, s: Any, along: Tensor, y: Tensor) -> Tensor:
-        """The step size with which the first step has the length at which the linearised constraint is met."""
+        """A share of the linearised distance to the boundary, in L1 as if shared out among the root of all values."""
         norm, inside = region.norm, inward(region, s.p, along)
         away = y.abs() * per_length(1.0, length(DUAL[norm], inside))
-        return away * per_length(1.0, length(norm, inside) * _slope(y, s.rho, s.mu))
+        return SHARE * away / (flat(along).shape[1] ** 0.5 if norm == "l1" else 1.0)
 
 
 def _slope(y: Float[Tensor, " n"], rho: Float[Tensor, " n"], mu: Float[Tensor, " n"]) -> Float[Tensor, " n"]:

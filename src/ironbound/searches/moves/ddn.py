@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Bool
+from torch import Tensor
 
 from ironbound.core.protocols import Answer, Can, Task
 from ironbound.core.rows import column
@@ -40,6 +42,10 @@ class Ddn(Move):
         norm_among(task.region, self.norms, self)
         s.reach = reach(task.region, "l2")
         s.norm = torch.full_like(s.reach, self.norm * width(task.region))
+
+    def won(self, s: Any, answer: Answer) -> Bool[Tensor, " n"]:
+        """Which points are witnesses."""
+        return answer.success
 
     def __call__(self, task: Task, s: Any, answer: Answer, t: int) -> None:
         """Lines 5 to 13: step, then the norm by success, then the point of that norm."""

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ironbound.core.judge import convincing, scale_of
 from ironbound.core.protocols import Answer, Can, Task
 from ironbound.core.rows import column
 from ironbound.searches.moves.lengths import (
@@ -23,7 +24,6 @@ from ironbound.searches.moves.lengths import (
     rescaled,
     width,
     within,
-    won,
 )  # fmt: skip
 from ironbound.searches.moves.move import Move
 from ironbound.searches.norms import norm_among
@@ -66,13 +66,21 @@ class Fmn(Move):
         s.reach, s.best, s.scale = reach(region, norm), far, torch.zeros_like(far)
         s.radius = torch.ones_like(far) if norm == "l0" else far
 
+    def won(self, s: Any, answer: Answer) -> Bool[Tensor, " n"]:
+        """Which points are witnesses by a margin that the judge accepts; `s.scale`, the largest logit, is kept."""
+        scale = scale_of(answer.outputs)
+        if scale is None:
+            return answer.success
+        s.scale = torch.maximum(s.scale, scale)
+        return answer.success & ((answer.value <= 0) | convincing(answer.value, s.scale))
+
     def __call__(self, task: Task, s: Any, answer: Answer, t: int) -> None:
         """Algorithm 1: the radius, the step, the projection."""
         region, norm, steps = task.region, task.region.norm, s.steps.value
         channels = getattr(region, "channels", 1)
         grad, change = free(region, answer.grad), s.p - region.x
         size, slope = length(norm, change, channels), length(DUAL[norm], grad)
-        sure = won(s, answer)
+        sure = self.won(s, answer)
         s.best = torch.where(sure, torch.minimum(size, s.best), s.best)
         gamma = cosine(t, steps, self.gamma, self.last_gamma)
         away = size + (1.0 if self.published else self.beyond) * answer.value.double().abs() * per_length(1.0, slope)

@@ -10,11 +10,9 @@ import math
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
-from ironbound.core.judge import convincing, scale_of
-from ironbound.core.protocols import Answer
 from ironbound.core.rows import column, flat
 from ironbound.sets.bounds import inner_box
 
@@ -76,15 +74,6 @@ def rescaled(change: Tensor, radius: Float[Tensor, " n"]) -> Tensor:
     """Each row with that Euclidean length, where it has any; writes to `change`."""
     scale = torch.where(radius.isfinite(), per_length(radius, length("l2", change)), 1.0)
     return change.mul_(column(scale, change))
-
-
-def won(s: Any, answer: Answer) -> Bool[Tensor, " n"]:
-    """Which rows have a witness that the judge accepts, where the objective is the margin; `s.scale` is kept."""
-    scale = scale_of(answer.outputs)
-    if scale is None:
-        return answer.success
-    s.scale = torch.maximum(s.scale, scale)
-    return answer.success & ((answer.value <= 0) | convincing(answer.value.double(), s.scale))
 
 
 def within(norm: str, change: Tensor, radius: Float[Tensor, " n"], channels: int = 1) -> Tensor:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Bool
+from torch import Tensor
 from torch import Tensor
 
 from ironbound.core.protocols import Answer, Can, Task
@@ -24,6 +26,7 @@ from ironbound.searches.moves.move import Move
 from ironbound.searches.norms import norm_among
 
 TINY = 1e-8
+SHARE = {"l0": 1.0, "l1": 1.0, "l2": 0.5, "linf": 0.5}
 NEAR = 1e-2
 """Inner steps end where they move a point by less than this share of its length."""
 
@@ -55,6 +58,10 @@ class Pdpgd(Move):
         s.log = -math.log(self.ratio) * one
         s.share = torch.sigmoid(-s.log)
 
+    def won(self, s: Any, answer: Answer) -> Bool[Tensor, " n"]:
+        """Which points are witnesses."""
+        return answer.success
+
     def __call__(self, task: Task, s: Any, answer: Answer, t: int) -> None:
         """One primal and one dual step."""
         region, steps, margin = task.region, s.steps.value, answer.value.double()
@@ -76,8 +83,11 @@ class Pdpgd(Move):
         s.share = torch.lerp(s.share, torch.sigmoid(-s.log), 1 - self.smooth)
 
     def _first(self, region: Any, s: Any, along: Tensor, margin: Tensor) -> Tensor:
-        """Step sizes."""
-        return torch.full_like(margin, 0.1)
+        """Step sizes with which Adam's first step, the same for all values, is a share of the linearised distance."""
+        norm, inside = region.norm, inward(region, s.p, along)
+        away = margin.abs() * per_length(1.0, length(DUAL[norm], inside))
+        return SHARE[norm] * away / (1.0 if norm == "linf" else flat(along).shape[1] ** 0.5)
+
 
     def _proximal(self, region: Any, change: Tensor, metric: Tensor, rate: Tensor, s: Any, channels: int) -> Tensor:
         """The proximal operator in the metric, by a few steps of proximal gradient descent."""
