@@ -271,7 +271,7 @@ def test_stages_for_balls_of_a_norm_stand_in_for_the_others() -> None:
     sets = {stage.name: stage.single.set for stage in made.stages if isinstance(stage, Attacking)}
     assert sets["pma"] == Linf(0.1)
     assert (sets["sigma_zero: l0 1"], sets["sigma_zero: l0 2"]) == (L0(3), L0(5, of="coordinates"))
-    assert [sets[f"fgsm: {name}"] for name in ("linf", "l0 1", "l0 2")] == [Linf(0.1), L0(3), L0(5, of="coordinates")]
+    assert [sets[f"fgsm: {name}"] for name in ("linf", "l0 2", "l0 3")] == [Linf(0.1), L0(3), L0(5, of="coordinates")]
     with pytest.raises(CompositionError, match=r"SUPPORT|PROJECT|STEER"):
         standard().against(Finite([torch.zeros(1, 8, 8)]))
 
