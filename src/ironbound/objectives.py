@@ -42,9 +42,9 @@ class Margin:
 class Hinged:
     """The mean of the goal's margins over its parts (pixels, boxes, joined goals), each cut off at `cut`.
 
-    What works already counts no more. For goals of many parts, of which the margin is that of a single one. Papers: Xie et al. 2017, Adversarial Examples for
-    Semantic Segmentation and Object Detection, arXiv 1703.08603, equation 1 (the sum over targets that are still right);
-    with `cut` > 0 the confidence of Carlini, Wagner 2017, arXiv 1608.04644.
+    What works already counts no more. For goals of many parts, of which the margin is that of a single one. Papers: Xie et al.
+    2017, Adversarial Examples for Semantic Segmentation and Object Detection, arXiv 1703.08603, equation 1 (the sum over
+    targets that are still right); with `cut` > 0 the confidence of Carlini, Wagner 2017, arXiv 1608.04644.
     """
 
     cut: float = 0.0

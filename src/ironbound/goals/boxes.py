@@ -72,7 +72,8 @@ class Hide(Boxes):
     The margin of an object is the least over detections: threshold - score of those that overlap it enough, of others
     what they lack to do so (or to count), which is positive. Detections may be silenced or moved away.
 
-    Thys, Van Ranst, Goedeme 2019, Fooling Automated Surveillance Cameras, arXiv 1904.08653 (objectness loss); Lu, Sibai, Fabry 2017, arXiv 1712.02494.
+    Papers: Thys, Van Ranst, Goedeme 2019, Fooling Automated Surveillance Cameras, arXiv 1904.08653 (the objectness loss);
+    Lu, Sibai, Fabry 2017, Adversarial Examples that Fool Detectors, arXiv 1712.02494.
     """
 
     def _each(self, scores: Tensor, overlap: Tensor, there: Tensor) -> Tensor:
