@@ -13,11 +13,12 @@ from ironbound.data.request import Request
 
 SIZE = 24
 DIGIT = 8
+INK, NOISE = 0.6, 0.3
 
 
 @dataclass(frozen=True, eq=False)
 class Composites:
-    """Pictures of two digits each, at random places in the left and in the right half.
+    """Faint pictures of two digits each on noise, at random places in the left and in the right half.
 
     x: float32 (n, 1, 24, 24) in [0, 1]. maps: int64 (n, 24, 24), 0 the background, 1 + the digit where its ink is.
     boxes: float32 (n, 2, 4), (x0, y0, x1, y1) in pixels, of the left and of the right one. classes: int64 (n, 2).
@@ -50,4 +51,6 @@ def composites(count: int, seed: int = 0, split: str = "train") -> Composites:
         maps[row, down, right] = torch.where(ink > 0.25, 1 + label[:, None, None], 0)
         boxes.append(torch.stack([left, top, left + DIGIT, top + DIGIT], 1).float())
         classes.append(label)
+    noise = rng.fold("noise").uniform((1, SIZE, SIZE), torch.float32, 0.0, NOISE)
+    x = (INK * x + noise).clamp(0, 1)
     return Composites(x, maps, torch.stack(boxes, 1), torch.stack(classes, 1))

@@ -38,21 +38,20 @@ class Boxes(Joinable):
 
     def margin(self, out: Outputs, y: Labels) -> Float[Tensor, " m"]:
         """The least over the places, shape (m,)."""
-        return self.margins(out, y).amin(1)
+        scores, overlap, there, real = self._pairs(out, y)
+        return self._each(scores, overlap, there).masked_fill(~real, torch.inf).amin(1)
 
-    def margins(self, out: Outputs, y: Labels) -> Float[Tensor, "m places"]:
+    def margins(self, out: Outputs, y: Labels) -> Float[Tensor, "m parts"]:
         """The margin of each place; +inf for places that only fill up."""
-        boxes, scores, there = _detections(out, self)
-        places, real = _places(y, boxes)
-        overlap = intersection_over_union(places, boxes)
-        each = self._each(scores[:, None, :].expand_as(overlap), overlap, there[:, None, :].expand_as(overlap))
-        return each.masked_fill(~real, torch.inf)
+        scores, overlap, there, real = self._pairs(out, y)
+        return self._each(scores, overlap, there).masked_fill(~real, torch.inf)
 
     def cross_entropy(self, out: Outputs, y: Labels) -> Float[Tensor, " m"]:
-        """The mean of log sigmoid(margin) over the places, nats."""
+        """The mean of log sigmoid(margin) over the parts, nats."""
         margins = self.margins(out, y)
-        real = ~margins.isinf()
-        return F.logsigmoid(margins.masked_fill(~real, 0.0)).masked_fill(~real, 0.0).sum(1) / real.sum(1).clamp_min(1)
+        counted = ~margins.isinf()
+        nats = F.logsigmoid(margins.masked_fill(~counted, 0.0)).masked_fill(~counted, 0.0)
+        return nats.sum(1) / counted.sum(1).clamp_min(1)
 
     def scale(self, out: Outputs) -> Tensor:
         """What scores and overlaps round to: the largest score, the threshold, or 1."""
@@ -60,6 +59,13 @@ class Boxes(Joinable):
         largest = scores.detach().abs().masked_fill(~there, 0.0).double().nan_to_num(nan=0.0)
         largest = largest.amax(1) if largest.shape[1] else largest.sum(1)
         return largest.clamp_min(max(1.0, abs(self.threshold)))
+
+    def _pairs(self, out: Outputs, y: Labels) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Scores, overlaps and whether a detection is there, of each place with each (m, places, k); which places are real."""
+        boxes, scores, there = _detections(out, self)
+        places, real = _places(y, boxes)
+        overlap = intersection_over_union(places, boxes)
+        return scores[:, None, :].expand_as(overlap), overlap, there[:, None, :].expand_as(overlap), real
 
     def _each(self, scores: Tensor, overlap: Tensor, there: Tensor) -> Tensor:
         raise NotImplementedError
@@ -83,6 +89,12 @@ class Hide(Boxes):
         nothing = margins.new_full((*margins.shape[:2], 1), torch.inf)
         least = torch.cat([margins, nothing], 2).amin(2)
         return torch.where(there.any(2), least, self.iou)  # without detections none overlaps
+
+    def margins(self, out: Outputs, y: Labels) -> Float[Tensor, "m parts"]:
+        """threshold - score of each detection that overlaps a place enough, (m, places * k); +inf for all others."""
+        scores, overlap, there, real = self._pairs(out, y)
+        near = there & real[:, :, None] & (overlap >= self.iou)
+        return (self.threshold - scores).masked_fill(~near, torch.inf).flatten(1)
 
 
 @dataclass(frozen=True)

@@ -103,6 +103,16 @@ class Ensemble:
 
 
 def _asked(model: Model, x: Inputs, rng: Rng) -> Outputs:
+    """The answer of another model, which may be of another type and on another device."""
+    moved = rows.each(lambda part: part.to(model.device, model.dtype if part.is_floating_point() else None), x)
+    like = next(iter(rows.leaves(x)), None)
+    out = _heard(model, moved, Rng(rng.keys.to(model.device)))
+    if like is None:
+        return out
+    return rows.each(lambda part: part.to(like.device, like.dtype if part.is_floating_point() else None), out)
+
+
+def _heard(model: Model, x: Inputs, rng: Rng) -> Outputs:
     model.settle(rows.each(Tensor.detach, x))
     with model.opened() as ask:
         if rows.count(x) > 1:
