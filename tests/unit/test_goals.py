@@ -90,9 +90,9 @@ def test_box_goals_are_met_where_every_detection_says_so(seed, iou, count):
     for row in range(4):
         each = [[overlap(p, b) for b in boxes[row].tolist()] for p in places[row].tolist()]
         assert torch.allclose(table[row], torch.tensor(each, dtype=torch.float64).reshape(2, count))
-        near = lambda place: [(s, o) for s, o in zip(scores[row].tolist(), each[place], strict=True)]
-        assert bool(hidden[row] > 0) == all(s < 0.5 for place in range(2) for s, o in near(place) if o >= iou)
-        assert bool(seen[row] > 0) == all(any(s > 0.5 and o > iou for s, o in near(place)) for place in range(2))
+        pairs = [list(zip(scores[row].tolist(), overlaps, strict=True)) for overlaps in each]
+        assert bool(hidden[row] > 0) == all(s < 0.5 for place in pairs for s, o in place if o >= iou)
+        assert bool(seen[row] > 0) == all(any(s > 0.5 and o > iou for s, o in place) for place in pairs)
 
 
 @few
@@ -111,7 +111,9 @@ def test_ragged_detections_and_places_are_those_of_each_row_alone(seed):
             nats = torch.nn.functional.logsigmoid(parts[parts < math.inf])
             expected = float(nats.mean()) if len(nats) else 0.0
             assert float(goal.cross_entropy(out, places)[row]) == pytest.approx(expected)
-            assert (float(whole[row]) > 0) == bool((parts > 0).all())  # Hinged is 0 where the goal is met, and nowhere else
+            assert (float(whole[row]) > 0) == bool(
+                (parts > 0).all()
+            )  # Hinged is 0 where the goal is met, and nowhere else
 
 
 def test_the_scores_of_near_detections_carry_the_gradient():
@@ -124,7 +126,8 @@ def test_the_scores_of_near_detections_carry_the_gradient():
 
 def test_boxes_are_judged_by_the_size_of_scores_and_not_of_pixels():
     out = {"boxes": torch.full((1, 2, 4), 640.0), "scores": torch.tensor([[0.2, 0.9]])}
-    assert scale_of(out).tolist() == [640.0] and scale_of(out, goals.Hide()).tolist() == [1.0]
+    assert scale_of(out).tolist() == [640.0]
+    assert scale_of(out, goals.Hide()).tolist() == [1.0]
 
 
 # ------------------------------------------------------------------------------------------------- embeddings
@@ -141,7 +144,8 @@ def test_distances_by_hand(metric):
             expected = float(a @ b / (a.norm() * b.norm())) - threshold
         else:
             expected = threshold - float((a - b).norm())
-        assert float(near[row]) == pytest.approx(expected) and float(far[row]) == pytest.approx(-expected)
+        assert float(near[row]) == pytest.approx(expected)
+        assert float(far[row]) == pytest.approx(-expected)
     as_labels = goals.Impersonate(threshold, None, metric)
     assert torch.equal(as_labels.margin(out, gallery[y]), near)
 
@@ -181,7 +185,10 @@ def test_the_scale_of_a_tree_is_its_largest_number():
     out = {"a": torch.tensor([[1.0, -5.0], [0.5, math.nan]]), "b": (torch.tensor([9, 9]), torch.tensor([2.0, 3.0]))}
     assert scale_of(out).tolist() == [5.0, 3.0]
     assert scale_of({"b": torch.tensor([1, 2])}) is None
-    ragged = [{"boxes": torch.zeros(0, 4), "scores": torch.zeros(0)}, {"boxes": torch.full((1, 4), 7.0), "scores": torch.ones(1)}]
+    ragged = [
+        {"boxes": torch.zeros(0, 4), "scores": torch.zeros(0)},
+        {"boxes": torch.full((1, 4), 7.0), "scores": torch.ones(1)},
+    ]
     assert scale_of(ragged).tolist() == [0.0, 7.0]
     assert scale_of(out, goals.Part("a", ib.Untargeted())).tolist() == [5.0, 0.0]
 
@@ -195,7 +202,12 @@ def test_the_scale_of_a_tree_is_its_largest_number():
         (goals.Pixels(), torch.zeros(2, 3), torch.zeros(2, dtype=torch.long), "height, width"),
         (goals.Pixels(), torch.zeros(2, 3, 2, 2), torch.zeros(2, 2), r"\(2, 2, 2\), a class for every pixel"),
         (goals.Hide(), torch.zeros(2, 3), torch.zeros(2, 4), "'boxes'"),
-        (goals.Hide(), {"boxes": torch.zeros(2, 1, 4), "scores": torch.zeros(2, 1)}, torch.zeros(2, 3), "labels are boxes"),
+        (
+            goals.Hide(),
+            {"boxes": torch.zeros(2, 1, 4), "scores": torch.zeros(2, 1)},
+            torch.zeros(2, 3),
+            "labels are boxes",
+        ),
         (goals.Impersonate(0.5), torch.zeros(2, 3), torch.zeros(2, 4), "one of each size"),
         (goals.Dodge(0.5, torch.zeros(4, 3)), torch.zeros(2, 3), torch.zeros(2), "numbers of identities"),
         (goals.Above(0.0), torch.zeros(2, 3), None, "one score an input"),

@@ -29,11 +29,16 @@ def test_the_area_and_the_curve_are_those_of_counting_pairs(high, low):
 
 def test_points_asked_for():
     found = roc([4, 3, 2, 1], [2.5, 0])
-    assert found.false_positives_at(0.5) == 0 and found.false_positives_at(0.75) == 0.5
-    assert found.threshold_at(0.5) == 3 and found.threshold_at(1.0) == 1
+    assert found.false_positives_at(0.5) == 0
+    assert found.false_positives_at(0.75) == 0.5
+    assert found.threshold_at(0.5) == 3
+    assert found.threshold_at(1.0) == 1
     table = json.loads(json.dumps(found.as_dict()))
-    assert table["threshold"][0] is None and table["true_positives"][-1] == table["false_positives"][-1] == 1
-    assert roc([1, 2], [1, 2]).auroc == 0.5 and roc([2], [1]).auroc == 1.0 and roc([1], [2]).auroc == 0.0
+    assert table["threshold"][0] is None
+    assert table["true_positives"][-1] == table["false_positives"][-1] == 1
+    assert roc([1, 2], [1, 2]).auroc == 0.5
+    assert roc([2], [1]).auroc == 1.0
+    assert roc([1], [2]).auroc == 0.0
 
 
 def test_what_has_no_curve_is_refused():

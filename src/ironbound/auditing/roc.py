@@ -35,7 +35,11 @@ class Roc:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain numbers, for JSON; the first threshold, above all scores, is None."""
-        columns = {"threshold": self.threshold, "true_positives": self.true_positives, "false_positives": self.false_positives}
+        columns = {
+            "threshold": self.threshold,
+            "true_positives": self.true_positives,
+            "false_positives": self.false_positives,
+        }
         table = {name: column.tolist() for name, column in columns.items()}
         return {"auroc": self.auroc, **table, "threshold": [None, *table["threshold"][1:]]}
 
@@ -49,13 +53,17 @@ def roc(positives: Any, negatives: Any) -> Roc:
     """
     high, low = (torch.as_tensor(scores, dtype=torch.float64).flatten().cpu() for scores in (positives, negatives))
     if len(high) == 0 or len(low) == 0 or bool(high.isnan().any() | low.isnan().any()):
-        raise InputError(f"scores of both kinds are needed, without NaN; got {len(high)} positives and {len(low)} negatives.")
+        raise InputError(
+            f"scores of both kinds are needed, without NaN; got {len(high)} positives and {len(low)} negatives."
+        )
     values, place = torch.cat([high, low]).unique(return_inverse=True)
     count = lambda at: torch.bincount(at, minlength=len(values)).flip(0)
     passed, wrongly = count(place[: len(high)]).cumsum(0), count(place[len(high) :]).cumsum(0)
     zero = torch.zeros(1, dtype=torch.int64)
     passed, wrongly = torch.cat([zero, passed]), torch.cat([zero, wrongly])
-    twice = ((wrongly[1:] - wrongly[:-1]) * (passed[1:] + passed[:-1])).sum()  # whole numbers: trapezoids count ties half
+    twice = (
+        (wrongly[1:] - wrongly[:-1]) * (passed[1:] + passed[:-1])
+    ).sum()  # whole numbers: trapezoids count ties half
     threshold = torch.cat([torch.tensor([torch.inf], dtype=torch.float64), values.flip(0)])
     area = int(twice) / (2 * len(high) * len(low))
     return Roc(threshold, passed.double() / len(high), wrongly.double() / len(low), area)

@@ -75,17 +75,18 @@ class Boxes(Joinable):
 class Hide(Boxes):
     """No detection is left of the labelled objects: each that overlaps one by `iou` or more scores below the threshold.
 
-    The margin of an object is the least over detections: threshold - score of those that overlap it enough, of others
-    what they lack to do so (or to count), which is positive. Detections may be silenced or moved away.
+    The margin of an object is the least threshold - score of the detections that overlap it enough; where none does, the
+    least that one lacks to do so (or to count), which is positive. Detections may be silenced or moved away.
 
     Papers: Thys, Van Ranst, Goedeme 2019, Fooling Automated Surveillance Cameras, arXiv 1904.08653 (the objectness loss);
     Lu, Sibai, Fabry 2017, Adversarial Examples that Fool Detectors, arXiv 1712.02494.
     """
 
     def _each(self, scores: Tensor, overlap: Tensor, there: Tensor) -> Tensor:
-        silent = self.threshold - scores
-        margins = torch.where(overlap >= self.iou, silent, torch.maximum(silent, self.iou - overlap))
-        margins = margins.masked_fill(~there, torch.inf)
+        silent, near = self.threshold - scores, there & (overlap >= self.iou)
+        some = near.any(2, keepdim=True)
+        margins = torch.where(some, silent, torch.maximum(silent, self.iou - overlap))
+        margins = margins.masked_fill(~torch.where(some, near, there), torch.inf)
         nothing = margins.new_full((*margins.shape[:2], 1), torch.inf)
         least = torch.cat([margins, nothing], 2).amin(2)
         return torch.where(there.any(2), least, self.iou)  # without detections none overlaps

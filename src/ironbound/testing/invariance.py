@@ -56,7 +56,7 @@ def budget_holds(trial: Trial, forward: int, cheap: bool = False) -> None:
 
 def _elsewhere(attack: Any, result: Result) -> int:
     """How many of the rows charged an oracle ran on models of its own."""
-    oracle = getattr(attack, "oracle", None)
+    oracle: Any = getattr(attack, "oracle", None)
     share: int = getattr(oracle, "elsewhere", 0)
     return int((result.forward - result.judged).sum()) * share // oracle.cost if share else 0
 
