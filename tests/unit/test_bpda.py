@@ -202,11 +202,11 @@ def test_what_is_masked_is_broken_through(kind, digits_net, data):
 
 def _naive(model, data, pgd):
     """Through rounding the gradient is zero, through comparisons there is none: a random search is what is left."""
-    try:
-        return ib.attack(model, data.x, data.y, threat="linf:0.15", method=pgd)
-    except ModelError as error:
-        assert "Bpda" in str(error)
-        return ib.attack(model, data.x, data.y, threat="linf:0.15", method="noise")
+    if isinstance(model.net.defense, Thermometer):
+        with pytest.raises(ModelError, match="Bpda"):
+            ib.attack(model, data.x, data.y, threat="linf:0.15", method=pgd)
+        pgd = "noise"
+    return ib.attack(model, data.x, data.y, threat="linf:0.15", method=pgd)
 
 
 def test_a_defense_that_draws_is_broken_by_eot_around_bpda(digits_net, data):
