@@ -144,6 +144,7 @@ def test_an_ensemble_is_attacked_as_one_model(problem):
     for member in nets:
         member[-1].weight.data.mul_(10)  # untrained nets answer with much the same class everywhere
     whole = ib.Averaged(nets, "probabilities").eval()
+    assert described(whole) != described(ib.Averaged(nets, "probabilities", (1, 2, 3)))
     share = sum(member(x).softmax(1) for member in nets) / 3
     assert torch.allclose(whole(x).exp(), share)
     assert torch.allclose(

@@ -37,6 +37,10 @@ class Averaged(nn.Module):
         self.nets = nn.ModuleList([net.module if isinstance(net, Model) else net for net in nets])
         self.mean, self.weights = mean, tuple(weight / sum(given) for weight in given)
 
+    def extra_repr(self) -> str:
+        """How it averages: what is printed of a module is also what tells it from others in fingerprints."""
+        return f"mean={self.mean!r}, weights={self.weights}"
+
     def forward(self, x: Tensor) -> Tensor:
         """Logits (n, classes)."""
         return mean_of([net(x) for net in self.nets], self.weights, self.mean)
