@@ -57,7 +57,8 @@ def test_an_identity_is_dodged_and_another_impersonated(faces, metric):
     own = ib.attack(
         model, x, gallery[other], threat="linf:0.2", method=ascent(goals.Impersonate(threshold, metric=metric))
     )
-    assert int(own.success.sum()) == int(found.success.sum())  # the labels may be the references themselves
+    assert int(own.success.sum()) >= 30  # the labels may be the references themselves; their draws are others
+    assert bool(same(own.adversarial, other)[own.success].all())
 
 
 def test_who_is_taken_for_another_already_is_not_attacked(faces):
