@@ -88,6 +88,7 @@ class Pdpgd(Move):
         away = margin.abs() * per_length(1.0, length(DUAL[norm], inside))
         return SHARE[norm] * away / (1.0 if norm == "linf" else flat(along).shape[1] ** 0.5)
 
+
     def _proximal(self, region: Any, change: Tensor, metric: Tensor, rate: Tensor, s: Any, channels: int) -> Tensor:
         """The proximal operator in the metric, by a few steps of proximal gradient descent."""
         top = flat(metric).amax(1).double()
