@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from ironbound.core.errors import IronboundError
     from ironbound.core.protocols import Ask, Budget, Can, Rows, Status, Want
     from ironbound.core.result import Result
-    from ironbound.goals import Targeted, TopK, Untargeted
+    from ironbound.goals import Part, Targeted, TopK, Untargeted
     from ironbound.merging import merge
+    from ironbound.models.averaged import Averaged
     from ironbound.models.model import Model
     from ironbound.models.open import load
-    from ironbound.objectives import CrossEntropy, Dlr, Margin, ProbabilityMargin, Rescaled
-    from ironbound.oracles import Direct, Eot, Labels
+    from ironbound.objectives import CrossEntropy, Dlr, Hinged, Margin, ProbabilityMargin, Rescaled
+    from ironbound.oracles import Bpda, Direct, Ensemble, Eot, Labels
     from ironbound.searches.ascent import Ascent, Clean, Uniform
     from ironbound.searches.guided import Aimed, Away
     from ironbound.searches.moves import Apgd, Momentum, Step
@@ -54,8 +55,10 @@ __all__ = [
     "Ascent",
     "Ask",
     "Attack",
+    "Averaged",
     "Away",
     "Blur",
+    "Bpda",
     "Brightness",
     "Budget",
     "Can",
@@ -66,10 +69,12 @@ __all__ = [
     "CrossEntropy",
     "Direct",
     "Dlr",
+    "Ensemble",
     "Eot",
     "Finite",
     "Flow",
     "Hardened",
+    "Hinged",
     "InputRegion",
     "IronboundError",
     "Labels",
@@ -77,6 +82,7 @@ __all__ = [
     "Margin",
     "Model",
     "Momentum",
+    "Part",
     "ProbabilityMargin",
     "Rescaled",
     "Result",
@@ -114,12 +120,13 @@ _HOMES = {
     "core.errors": "IronboundError",
     "core.protocols": "Ask Budget Can Rows Status Want",
     "core.result": "Result",
-    "goals": "Targeted TopK Untargeted goals",
+    "goals": "Part Targeted TopK Untargeted goals",
     "merging": "merge",
+    "models.averaged": "Averaged",
     "models.model": "Model",
     "models.open": "load",
-    "objectives": "CrossEntropy Dlr Margin ProbabilityMargin Rescaled objectives",
-    "oracles": "Direct Eot Labels oracles",
+    "objectives": "CrossEntropy Dlr Hinged Margin ProbabilityMargin Rescaled objectives",
+    "oracles": "Bpda Direct Ensemble Eot Labels oracles",
     "recipes": "recipes",
     "searches.ascent": "Ascent Clean Uniform",
     "searches.guided": "Aimed Away",

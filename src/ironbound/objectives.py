@@ -7,6 +7,7 @@ says which of its searches.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from jaxtyping import Float, Int
@@ -35,6 +36,26 @@ class Margin:
     def __call__(self, out: Outputs, y: Labels, goal: Goal) -> Float[Tensor, " m"]:
         """One number a row, in logits."""
         return goal.margin(out, y)
+
+
+@dataclass(frozen=True)
+class Hinged:
+    """The mean of the goal's margins over its parts (pixels, boxes, joined goals), each cut off at `cut`.
+
+    What works already counts no more. For goals of many parts, of which the margin is that of a single one. Papers: Xie et al.
+    2017, Adversarial Examples for Semantic Segmentation and Object Detection, arXiv 1703.08603, equation 1 (the sum over
+    targets that are still right); with `cut` > 0 the confidence of Carlini, Wagner 2017, arXiv 1608.04644.
+    """
+
+    cut: float = 0.0
+
+    def __call__(self, out: Outputs, y: Labels, goal: Goal) -> Float[Tensor, " m"]:
+        """One number a row, in logits, at most `cut`."""
+        parts = getattr(goal, "margins", None)
+        margins = goal.margin(out, y)[:, None] if parts is None else parts(out, y)
+        counted = margins < math.inf  # parts that do not count are at +inf
+        cut = margins.masked_fill(~counted, self.cut).clamp_max(self.cut)
+        return (cut - self.cut).sum(1) / counted.sum(1).clamp_min(1) + self.cut
 
 
 @dataclass(frozen=True)
@@ -166,6 +187,9 @@ def _of(table: Float[Tensor, "m c"], classes: Int[Tensor, " m"]) -> Float[Tensor
 
 def _scores(out: Outputs, objective: object) -> Tensor:
     if not (isinstance(out, Tensor) and out.is_floating_point() and out.ndim == 2):
-        shape = f"{out.dtype} {tuple(out.shape)}" if isinstance(out, Tensor) else type(out).__name__
-        raise ModelError(f"{type(objective).__name__} compares logits (m, classes); the model answers with {shape}.")
+        shape = f"{out.dtype} {tuple(out.shape)}" if isinstance(out, Tensor) else f"a {type(out).__name__}"
+        raise ModelError(
+            f"{type(objective).__name__} compares logits (m, classes); the model answers with {shape}. Use an objective that the "
+            "goal itself defines: Margin(), CrossEntropy(), or Hinged() for goals of many parts."
+        )
     return out

@@ -54,7 +54,8 @@ def attack(
     Parameters
     ----------
     model: a torch.nn.Module (inputs in [0, 1]), or a Model with range, preprocessing and kind of output.
-    x, y: inputs (n, ...) in the model's range and labels (n,); without labels, the model's own answers are kept from.
+    x, y: inputs (n, ...) in the model's range and labels (n,); without labels, the model's own answers are kept from. Of a
+        model whose outputs are "anything", y is what the method's goal reads: maps, boxes, embeddings, a dict of them.
     threat: what may change: Linf(8/255), L2(0.5), L1(12), L0(3), a union of them by |, or a text: "linf:8/255|l2:0.5".
     method: a name of `ironbound list`, an Attack composed of parts, or a Cascade of attacks.
     target: the class to reach instead of any other than y: one for all, one a sample, or "random", "next likely",
@@ -72,7 +73,8 @@ def attack(
     chosen = fitted(composed(method, set_of(threat), targeted=target is not None), wrapped)
     radius_must_fit(chosen.set, wrapped, inputs)
     keys = content_keys(inputs, labels).to(wrapped.device)
-    if labels is None and (target is None or isinstance(target, str)):
+    classes = wrapped.outputs != "anything"
+    if labels is None and classes and (target is None or isinstance(target, str)):
         labels = own_answers(wrapped, inputs, Rng.of(seed, keys), rows)
     options: dict[str, Any] = {"seed": seed, "rows": rows, "reproducible": reproducible, "progress": progress}
     view = Seen(wrapped, inputs, labels, chosen.set, seed)

@@ -12,6 +12,7 @@ from ironbound.goals import Targeted, TopK, Untargeted
 from ironbound.objectives import (
     CrossEntropy,
     Dlr,
+    Hinged,
     KlToClean,
     Margin,
     ProbabilityMargin,
@@ -32,7 +33,7 @@ class TestTopGoals(testing.GoalConformance):
 
 
 class TestObjectives(testing.ObjectiveConformance):
-    objectives = [CrossEntropy(), Margin(), ProbabilityMargin()]
+    objectives = [CrossEntropy(), Margin(), ProbabilityMargin(), Hinged(8.0)]
 
 
 class TestObjectivesForTheTop(testing.ObjectiveConformance):

@@ -16,7 +16,7 @@ from ironbound.recipes import ENTRIES
 from ironbound.testing import Conformance
 
 ROOT = Path(__file__).parents[2]
-PAGES = ["README.md", "docs/start.md", "docs/extend.md"]
+PAGES = ["README.md", "docs/start.md", "docs/extend.md", "docs/defenses.md"]
 
 
 def blocks(page: str) -> list[str]:

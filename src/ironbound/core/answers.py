@@ -34,12 +34,12 @@ def scattered(
     )  # fmt: skip
 
 
-def refused(task: Task, ask: Ask, granted: Tensor, like: Tensor | None, collective: bool) -> Answer:
+def refused(task: Task, ask: Ask, granted: Tensor, like: Any, collective: bool) -> Answer:
     """Nothing was granted: -inf, False and zeros in the right shapes; `like` is a row of earlier outputs."""
     count, device = len(granted), granted.device
     none = torch.zeros(0, dtype=torch.long, device=device)
     return Answer(
-        outputs=None if like is None else rows.spread(like[:0], none, count, 0),
+        outputs=None if like is None else rows.spread(rows.part(like, slice(0, 0)), none, count, 0),
         value=torch.full((count,), -torch.inf, device=device),
         success=torch.zeros(count, dtype=torch.bool, device=device),
         granted=granted,

@@ -105,8 +105,8 @@ class Attack:
             )
         if getattr(self.search, "from_label", False) and not getattr(self.goal, "from_label", True):
             raise CompositionError(
-                f"{type(self.search).__name__} leads away from the label by itself, and the goal {self.goal!r} is a class "
-                "to reach. Use a search that climbs the goal's own objective: pgd, or apgd with objective=Dlr()."
+                f"{type(self.search).__name__} leads away from the label by itself, and the goal {self.goal!r} is another "
+                "one. Use a search that climbs the goal's own objective: pgd, or apgd with objective=Dlr()."
             )
         if self.restarts < 1 or self.votes < 1 or not 0 < self.share <= 1:
             raise UsageError(
@@ -211,7 +211,7 @@ class Attack:
         if model.random and self.votes == 1:
             raise CompositionError(
                 "the model draws, and a single draw proves nothing: give the votes that judge a claim, "
-                "attack.replace(votes=20), and average gradients over draws, oracle=Eot(Direct(), None, draws=10)."
+                "attack.replace(votes=20), and average gradients over draws, oracle=Eot(draws=10)."
             )
         if rows_.count(x) == 0:
             raise CompositionError("there is nothing to attack: x has no rows.")

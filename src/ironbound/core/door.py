@@ -37,15 +37,27 @@ class Door:
             yield
 
     def seen(self, oracle: Oracle, problem: Tensor, backward: int) -> Counted:
-        """The model through an oracle, on account of these problems (one entry a row asked)."""
-        left = oracle.cost
+        """The model through an oracle, on account of these problems (one entry a row asked).
+
+        Rows that the oracle runs `elsewhere`, on models of its own, are a part of its cost and charged here, too.
+        """
+        elsewhere: int = getattr(oracle, "elsewhere", 0)
+        left = oracle.cost - elsewhere
 
         def counted(x: Any, rng: Rng) -> Any:  # which the oracle may call more than once
             nonlocal left
             allowed, left = left, left - rows.count(x) // len(problem)
             return self.rows(x, rng, problem, backward, allowed)
 
-        return oracle.bind(counted)
+        bound = oracle.bind(counted)
+        if not elsewhere:
+            return bound
+
+        def charged(x: Any, rng: Rng) -> Any:
+            self.ledger.charge(problem, elsewhere, backward)
+            return bound(x, rng)
+
+        return charged
 
     def rows(self, x: Any, rng: Rng, problem: Tensor, backward: int, allowed: int = 1) -> Any:
         """Run x for the problems given, of which an oracle may have made up to `allowed` rows each, and charge them."""

@@ -117,11 +117,11 @@ class Run:
                 self._failures(task, ask, heard.margin, problem, index)
         self.ledger.asked[whose] += 1  # once a problem, however many rows
         self.nans.index_add_(0, whose, heard.margin.isnan().long())
-        self._like = heard.outputs[:1] if isinstance(heard.outputs, Tensor) else None
+        self._like = None if heard.outputs is None else rows.part(heard.outputs, slice(0, 1))
         return scattered(task, ask, heard, rate, enough, granted, index), True
 
     def _note_scale(self, out: Any, whose: Tensor) -> None:
-        largest = scale_of(out)
+        largest = scale_of(out, self.attack.goal)
         if largest is not None:
             self.scale.scatter_reduce_(0, whose, largest, "amax")
 
@@ -312,7 +312,7 @@ class Run:
             out = self.door.rows(inputs, draws, problem[row], 0)
             margin = self.attack.goal.margin(out, rows.take(self.y, problem[row] if here is None else here))
             self.ledger.settle()
-            largest = scale_of(out)
+            largest = scale_of(out, self.attack.goal)
             return margin.double(), torch.zeros_like(margin).double() if largest is None else largest
 
         with torch.no_grad():

@@ -12,17 +12,41 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ironbound.core import rows
+
 TAU = 1e-4  # of the logits' scale, for attacks and certificates alike: the batch alone moves logits by 1e-6 of it
 SLACK = 0.05  # logits: a cheap pass this close to the boundary may have missed a success
 LOOKS = 4  # such a point is judged at every fourth ask of its problem: one that hovers there would be at each
 DOUBT = 0.01  # how often chance alone may win the vote over a random model
 
 
-def scale_of(out: Any) -> Tensor | None:
-    """The largest logit of each row, float64, NaN left out; None of bare decisions, which know no rounding."""
-    if not (isinstance(out, Tensor) and out.is_floating_point()):
-        return None
-    return out.abs().flatten(1).amax(1).double().nan_to_num_(nan=0.0)
+def scale_of(out: Any, goal: Any = None) -> Tensor | None:
+    """The largest logit of each row, float64, NaN left out; None of bare decisions, which know no rounding.
+
+    Of a tree of outputs the largest number in any of its floating parts, unless the goal has a `scale` of its own: the
+    size of the numbers that its margin compares.
+    """
+    own = getattr(goal, "scale", None)
+    return _largest(out) if own is None else own(out)
+
+
+def _largest(out: Any) -> Tensor | None:
+    if isinstance(out, Tensor):
+        if not out.is_floating_point():
+            return None
+        values = rows.flat(out).abs()
+        largest = values.amax(1) if values.shape[1] else values.sum(1)
+        return largest.double().nan_to_num_(nan=0.0)
+    if isinstance(out, list):  # one object a row
+        each = [[_largest(leaf[None]) for leaf in rows.leaves(row)] for row in out]
+        found = [[one for one in row if one is not None] for row in each]
+        if not any(found):
+            return None
+        like = next(row for row in found if row)[0]
+        return torch.cat([torch.stack(row).amax(0) if row else torch.zeros_like(like) for row in found])
+    parts = list(out.values()) if isinstance(out, dict) else out if isinstance(out, tuple) else ()
+    known = [one for one in map(_largest, parts) if one is not None]
+    return torch.stack(known).amax(0) if known else None
 
 
 def convincing(margin: Tensor, scale: Tensor) -> Tensor:

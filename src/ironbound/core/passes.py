@@ -13,6 +13,7 @@ from ironbound.core.errors import ModelError, UsageError
 from ironbound.core.pairing import Pairs
 from ironbound.core.protocols import Ask, Can, Points, Rows, Terms
 from ironbound.core.rng import Rng
+from ironbound.core.several import Several
 
 if TYPE_CHECKING:
     from ironbound.core.attack import Attack
@@ -64,11 +65,13 @@ def hear(attack: Attack, door: Door, ask: Ask, chunk: Chunk) -> Heard:
         if backward:  # without, the pass is of the points themselves, as the judge sees them
             leaf = rows.each(lambda part: part.detach().requires_grad_(), chunk.region.leaf(leaf))
         inputs = chunk.region.apply(leaf, chunk.draws, chunk.item)
-        outputs = door.seen(attack.oracle, chunk.problem, backward)(inputs, chunk.draws)
-        seen = rows.each(Tensor.detach, outputs)
-        margin = attack.goal.margin(seen, chunk.y)
+        answers = Several.of(door.seen(attack.oracle, chunk.problem, backward)(inputs, chunk.draws))
+        detached = answers.each(lambda answer: rows.each(Tensor.detach, answer))
+        outputs, seen = answers.middle, detached.middle
+        margin = detached.mean(lambda answer: attack.goal.margin(answer, chunk.y))
         scores = Can.SCORES in attack.oracle.gives
-        value = attack.objective(outputs, chunk.y, attack.goal) if scores else (margin > 0).double()
+        climbed = lambda answer: attack.objective(answer, chunk.y, attack.goal)
+        value = answers.mean(climbed) if scores else (margin > 0).double()
         loss = None
         if ask.loss is not None:
             loss = ask.loss(Terms(leaf, inputs, outputs, value, chunk.y, chunk.region), *chunk.args)
@@ -92,8 +95,13 @@ def _gradient(total: Tensor, leaf: Any, keep: bool) -> Any:
     return rows.each(lambda _: next(grads), leaf)
 
 
-def _jacobian(outputs: Tensor, chosen: Tensor, less: Tensor | None, leaf: Any) -> Any:
+def _jacobian(outputs: Any, chosen: Tensor, less: Tensor | None, leaf: Any) -> Any:
     """Gradients of the chosen outputs (less another), shape (m, k, ...): one backward pass for each of the k columns."""
+    if not (isinstance(outputs, Tensor) and outputs.ndim == 2):
+        raise ModelError(
+            "this attack needs the gradients of single logits (m, classes), and the model's answers are no such table. "
+            "Use one that climbs the goal's own objective: pgd or apgd, .replace(goal=..., objective=Margin())."
+        )
     values = outputs.gather(1, chosen)
     columns = (values if less is None else values - outputs.gather(1, less[:, None])).sum(0)
     last = len(columns) - 1

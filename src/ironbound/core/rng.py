@@ -127,7 +127,16 @@ def _row_bytes(rows: Any) -> list[Any]:
         branches = rows.items() if isinstance(rows, dict) else enumerate(rows)
         tables = [(str(name).encode(), _row_bytes(branch)) for name, branch in branches]
         return [b"|".join(b"=".join((name, table[i])) for name, table in tables) for i in range(rows_.count(rows))]
-    return [_row_bytes(row[None])[0] if isinstance(row, Tensor) else repr(row).encode() for row in rows]
+    return [_object_bytes(row) for row in rows]
+
+
+def _object_bytes(row: Any) -> Any:
+    """The bytes of an object of its own size: a tensor, numbers in a tree (which are named), or anything with a repr."""
+    if isinstance(row, Tensor):
+        return _row_bytes(row[None])[0]
+    if isinstance(row, dict) and rows_.leaves(row):
+        return b"|".join(str(name).encode() + b"=" + bytes(_object_bytes(part)) for name, part in row.items())
+    return repr(row).encode()
 
 
 def _mix(z: Tensor) -> Tensor:

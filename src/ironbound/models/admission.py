@@ -75,6 +75,40 @@ def admitted_labels(y: Any, count: int, classes: int | None, device: torch.devic
     return y
 
 
+def admitted_tree(y: Any, count: int, device: torch.device) -> Any:
+    """What a goal needs to know of each input, in tensors on the device: a tree of tables, each of so many rows.
+
+    A list holds one object a row (the boxes of one picture, a dict); a list of plain numbers becomes a tensor. Raises
+    InputError where a table has another number of rows.
+    """
+    if y is None:
+        return None
+    y = _label_tables(y)
+    for table in _tables(y):
+        if len(table) != count:
+            raise InputError(f"labels have {len(table)} rows for {count} inputs; give one row an input in every part.")
+    return rows.to(y, device)
+
+
+def _label_tables(y: Any) -> Any:
+    if isinstance(y, (dict, tuple)):
+        parts = {key: _label_tables(part) for key, part in (y.items() if isinstance(y, dict) else enumerate(y))}
+        return parts if isinstance(y, dict) else tuple(parts.values())
+    if isinstance(y, list) and not all(isinstance(row, (int, float)) for row in y):
+        return [
+            rows.each(torch.as_tensor, row) if not isinstance(row, np.ndarray) else torch.as_tensor(row) for row in y
+        ]
+    try:
+        return torch.as_tensor(y)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"labels are tables of numbers, or trees of them; got {type(y).__name__} ({error}).") from None
+
+
+def _tables(y: Any) -> list[Any]:
+    parts = list(y.values()) if isinstance(y, dict) else y if isinstance(y, tuple) else None
+    return [y] if parts is None else [table for part in parts for table in _tables(part)]
+
+
 def _as_tensors(x: Any) -> Any:
     if isinstance(x, np.ndarray):
         if x.dtype == object:

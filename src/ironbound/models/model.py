@@ -16,7 +16,7 @@ from ironbound.core.errors import ModelError, UsageError
 from ironbound.core.memory import Chunks, is_memory
 from ironbound.core.protocols import WHITE_BOX, Box, Can, Counted
 from ironbound.core.rng import Rng, forked
-from ironbound.models.admission import admitted_inputs, admitted_labels
+from ironbound.models.admission import admitted_inputs, admitted_labels, admitted_tree
 from ironbound.models.cheap import Cheap, layout_kept
 from ironbound.models.held import held
 from ironbound.models.outputs import KINDS, LogitsOf, kind_of, probes
@@ -32,7 +32,8 @@ class Model:
     mean, std: a normalisation that belongs in front of the net, one number or one a channel (dimension 1 of a batch).
         Perturbations are measured before it, in `range`.
     outputs: "logits", "probabilities", "logit" or "probability" (of class 1, one column), "decisions" (integers);
-        "auto" finds out from inputs of its own, see outputs.py.
+        "auto" finds out from inputs of its own, see outputs.py. "anything": embeddings, maps, boxes or several of these in
+        a dict or tuple, one row an input, which the goal reads; labels are then whatever the goal reads, too.
     random: whether two passes of one input may differ (dropout at inference, smoothing). A module whose `forward` takes
         `rng` draws from it and is reproducible row by row; another draws from torch's global generator, which is
         seeded for the pass and restored.
@@ -63,6 +64,7 @@ class Model:
         self.device, self.dtype = _home(net)
         self.box = _checked_range(range, self.dtype)
         self.classes: int | None = None
+        self._declared = {"outputs": outputs, "mean": mean, "std": std}
         self._settled: torch.Size | None = None
         self.module = Wrapped(net, mean, std, outputs, self.device, self.dtype)
         self.keyed = random and "rng" in inspect.signature(net.forward).parameters
@@ -79,6 +81,11 @@ class Model:
         return self.module.kind
 
     @property
+    def key(self) -> Any:
+        """What tells it from other models, for descriptions of parts that hold models of their own."""
+        return {"net": self.net, "range": self.box, "random": self.random, **self._declared}
+
+    @property
     def gives(self) -> Can:
         """What the model can tell an attacker."""
         return Can.DECISIONS if self.outputs == "decisions" else WHITE_BOX
@@ -87,10 +94,13 @@ class Model:
         """Inputs and labels checked, on the model's device and in its type.
 
         Raises InputError for inputs outside the range (the message carries the line that mends it), NaN, integers,
-        labels of other classes; ModelError where the model cannot take inputs of this shape.
+        labels of other classes; ModelError where the model cannot take inputs of this shape. Labels for outputs that are
+        "anything" are a tree of tensors, or of lists of them (boxes), one row an input; numbers keep their type.
         """
         x = admitted_inputs(x, self.box, self.device, self.dtype)
         self.settle(x)
+        if self.outputs == "anything":
+            return x, admitted_tree(y, rows.count(x), self.device)
         return x, admitted_labels(y, rows.count(x), self.classes, self.device)
 
     def settle(self, example: Any) -> None:
@@ -104,10 +114,25 @@ class Model:
             if self.outputs == "auto":
                 self.module.kind = kind_of(out)
             out = self.module.logits_of(out)
-        if out.is_floating_point() and not bool(torch.isfinite(out).any()):
+        numbers = [leaf for leaf in rows.leaves(out) if leaf.is_floating_point() and leaf.numel()]
+        if numbers and not any(bool(torch.isfinite(leaf).any()) for leaf in numbers):
             raise ModelError("the model answers NaN or infinity to every input of its range that was tried.")
-        self.classes = out.shape[1] if out.ndim == 2 else None
+        self._count(out, len(questions))
+        logits = self.outputs != "anything" and out.ndim == 2
+        self.classes = out.shape[1] if logits else None
         self._settled = example.shape[1:]
+
+    def _count(self, out: Any, asked: int) -> None:
+        got = (
+            {leaf.shape[0] if leaf.ndim else 0 for leaf in rows.leaves(out)}
+            if not isinstance(out, list)
+            else {len(out)}
+        )
+        if got != {asked} and self.outputs == "anything":
+            raise ModelError(
+                f"the model answers {asked} inputs with {sorted(got)} rows; one row an input is expected in every part: "
+                "tensors (n, ...), a dict or tuple of them, or a list of n objects."
+            )
 
     def _answer_to(self, x: Tensor) -> Any:
         streams = (Rng.of(0, torch.arange(len(x), device=x.device)),) if self.keyed else ()
@@ -142,7 +167,7 @@ class Model:
             def answer_cheaply(x: Any, rng: Rng) -> Any:
                 with swapped.weights(), torch.autocast(self.device.type, torch.bfloat16):
                     out = answer(x, rng)
-                return out.to(self.dtype) if isinstance(out, Tensor) and out.is_floating_point() else out
+                return rows.each(lambda part: part.to(self.dtype) if part.is_floating_point() else part, out)
 
             with layout_kept(self.module):
                 yield answer_cheaply

@@ -1,4 +1,7 @@
-"""What a model answers, told apart and turned into logits: logits, probabilities, one logit, one probability, decisions."""
+"""What a model answers, told apart and turned into logits: logits, probabilities, one logit, one probability, decisions.
+
+Answers of another kind ("anything": embeddings, maps, boxes, several heads in a dict) pass as they are, to goals that read them.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,9 @@ from torch import Tensor
 
 from ironbound.core.errors import ModelError
 
-KINDS = ("logits", "probabilities", "logit", "probability", "decisions")
+KINDS = ("logits", "probabilities", "logit", "probability", "decisions", "anything")
+
+_OR = "or say ironbound.Model(net, outputs='anything') and attack it with a goal of ironbound.goals that reads such answers"
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,7 @@ def kind_of(out: Any) -> str:
     if not isinstance(out, Tensor):
         raise ModelError(
             f"the model answers with {type(out).__name__}; a tensor of logits (n, classes) is expected. "
-            "Wrap it in a module that returns that tensor alone."
+            f"Wrap it in a module that returns that tensor alone, {_OR}."
         )
     if not out.is_floating_point():
         return "decisions"
@@ -51,7 +56,9 @@ def kind_of(out: Any) -> str:
         sums = out.double().sum(1)
         shares = bool((out >= 0).all()) and bool(((sums - 1).abs() < 1e-3).all())
         return "probabilities" if shares else "logits"
-    raise ModelError(f"the model answers with shape {tuple(out.shape)}; logits of shape (n, classes) are expected.")
+    raise ModelError(
+        f"the model answers with shape {tuple(out.shape)}; logits of shape (n, classes) are expected, {_OR}."
+    )
 
 
 def probes(example: Tensor, box: tuple[float, float], count: int = 15) -> Tensor:

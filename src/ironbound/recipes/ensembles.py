@@ -10,7 +10,7 @@ from ironbound.core.catalogue import Entry, Paper
 from ironbound.core.errors import UsageError
 from ironbound.core.protocols import PerturbationSet, Want
 from ironbound.objectives import TargetDlr, TargetProbability
-from ironbound.oracles import Direct, Eot
+from ironbound.oracles import Eot
 from ironbound.recipes.gradient import CROCE, apgd, apgd_targeted
 from ironbound.recipes.vision import fab, fab_targeted, square
 from ironbound.searches.ascent import Ascent
@@ -61,7 +61,7 @@ def autoattack(version: str = "standard") -> AutoAttack:
         case "plus":
             stages = [_started(ce, 5), _started(dlr, 5), _stage("fab", fab(restarts=5)), queries, aimed, fab_t]
         case "rand":
-            drawn = {"oracle": Eot(Direct(), None, RAND_DRAWS), "votes": RAND_DRAWS}
+            drawn = {"oracle": Eot(draws=RAND_DRAWS), "votes": RAND_DRAWS}
             stages = [replace(stage, attack=stage.attack.replace(**drawn)) for stage in (ce, dlr)]
         case _:
             raise UsageError(f"AutoAttack has the versions standard, plus and rand; got {version!r}.")

@@ -11,17 +11,19 @@ from torch import Tensor
 from ironbound.core import rows as rows_
 from ironbound.core.attack import Attack
 from ironbound.core.cascade import Cascade
+from ironbound.core.errors import UsageError
 from ironbound.core.predict import majority_margin, predict
 from ironbound.core.protocols import Model, Status
 from ironbound.core.result import Result
 from ironbound.core.rng import Rng
-from ironbound.goals import Targeted, TopK, Untargeted
 from ironbound.recipes.draws import VOTES
 
 
 def own_answers(model: Model, x: Any, rng: Rng, rows: int | None) -> Tensor:
     """The classes that the model itself answers, int64 (n,)."""
     out = predict(model, x, rng.fold("own answers"), rows=rows)
+    if not isinstance(out, Tensor):
+        raise UsageError("the model answers with no single class that could be kept from; pass y, what the goal reads.")
     answers: Tensor = out.argmax(1) if out.is_floating_point() else out
     return answers
 
@@ -31,10 +33,10 @@ def attack_from_clean(
 ) -> Result:
     """The clean pass, then the attack on those that are right: a result with a row for every input."""
     region = chosen.set.at(x, model.box)
-    if region.items is not None or not isinstance(chosen.goal, (Targeted, TopK, Untargeted)):
+    if region.items is not None:
         return chosen(model, x, y, seed=seed, rows=rows, **options)
     margin, met, out = majority_margin(model, x, y, chosen.goal, Rng.of(seed, keys), VOTES, rows=rows)
-    bad = ~torch.isfinite(out).flatten(1).all(1) if out.is_floating_point() else torch.zeros_like(met)
+    bad = _bad(out, met)
     whole = _standing(chosen, region, x, margin, met & ~bad, bad, seed, VOTES + 1 if model.random else 1)
     at = (~met & ~bad).nonzero()[:, 0]
     if len(at) == 0:
@@ -42,6 +44,20 @@ def attack_from_clean(
     taken = rows_.take(x, at), rows_.take(y, at)
     found = chosen.rows(at)(model, *taken, keys=keys[at], seed=seed, rows=rows, **options)
     return replace(whole.with_rows(at, found), config={**found.config, "attack": whole.config["attack"]})
+
+
+def _bad(out: Any, like: Tensor) -> Tensor:
+    """Whose answers hold NaN or infinity, in any part."""
+    if isinstance(out, list):
+        rows = [all(bool(torch.isfinite(leaf).all()) for leaf in rows_.leaves(row)) for row in out]
+        return ~torch.tensor(rows, device=like.device)
+    bad = torch.zeros_like(like)
+    for part in out.values() if isinstance(out, dict) else out if isinstance(out, tuple) else (out,):
+        if not isinstance(part, Tensor):
+            bad |= _bad(part, like)
+        elif part.is_floating_point():
+            bad |= ~torch.isfinite(rows_.flat(part)).all(1)
+    return bad
 
 
 def _standing(

@@ -9,7 +9,7 @@ mend it. Needs pytest: pip install 'ironbound[testing]'.
 """
 
 from ironbound.testing.around import Around
-from ironbound.testing.nets import Flat, RowWise, Tiny, WhiteNoise, fit
+from ironbound.testing.nets import Flat, Front, RowWise, Tiny, WhiteNoise, fit
 from ironbound.testing.oracles import OracleConformance
 from ironbound.testing.outputs import GoalConformance, ObjectiveConformance, Towards
 from ironbound.testing.promise import Broken, Conformance, Promise, promises, require
@@ -22,6 +22,7 @@ __all__ = [
     "Broken",
     "Conformance",
     "Flat",
+    "Front",
     "GoalConformance",
     "ObjectiveConformance",
     "OracleConformance",

@@ -51,7 +51,14 @@ def budget_holds(trial: Trial, forward: int, cheap: bool = False) -> None:
         mend,
     )
     require(result.judged <= result.forward, "the judge's rows are not among the forward rows.", mend)
-    require(spy.ran >= int(result.forward.sum()), "more rows were charged than run.", mend)
+    require(spy.ran >= int(result.forward.sum()) - _elsewhere(attack, result), "more rows were charged than run.", mend)
+
+
+def _elsewhere(attack: Any, result: Result) -> int:
+    """How many of the rows charged an oracle ran on models of its own."""
+    oracle: Any = getattr(attack, "oracle", None)
+    share: int = getattr(oracle, "elsewhere", 0)
+    return int((result.forward - result.judged).sum()) * share // oracle.cost if share else 0
 
 
 def no_row_is_alone(trial: Trial) -> None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ironbound.core import rows
 from ironbound.core.attack import Attack
 from ironbound.core.protocols import Can
 from ironbound.core.rng import Rng
+from ironbound.core.several import Several
 from ironbound.goals import Untargeted
+from ironbound.models.model import Model
 from ironbound.objectives import Margin
 from ironbound.oracles import Eot
 from ironbound.searches.chance import Draws
@@ -22,7 +24,7 @@ from ironbound.testing.invariance import budget_holds
 from ironbound.testing.nets import Tiny, fit
 from ironbound.testing.promise import Conformance, Promise, ids, promises, require
 from ironbound.testing.tables import same
-from ironbound.testing.trials import trial_of
+from ironbound.testing.trials import Trial, trial_of
 
 SHAPE, ROWS = (1, 4, 4), 6
 _STREAMS = "draw from the rng given, one stream a row: rng.fold(name), rng.repeat(times); never from global generators."
@@ -36,17 +38,24 @@ class Seen:
     classes: int
     ran: list[int]
     """The rows of each pass of the model."""
+    front: nn.Module | None = None
+    """What stands in front of the net."""
+
+    def net(self, classes: int) -> nn.Module:
+        """The model."""
+        net = Tiny(SHAPE, classes)
+        return (net if self.front is None else nn.Sequential(self.front, net)).eval()
 
     def __call__(self, x: Tensor, streams: Rng) -> Any:
         """What the attacker hears."""
-        net = Tiny(SHAPE, self.classes).eval()
+        net = self.net(self.classes)
 
         def model(x: Any, rng: Rng) -> Any:
             assert len(rng) == rows.count(x), "the model is given one stream an input"
             self.ran.append(rows.count(x))
             return net(x)
 
-        return self.oracle.bind(model)(x, streams)
+        return Several.of(self.oracle.bind(model)(x, streams)).middle
 
     @property
     def x(self) -> Tensor:
@@ -61,7 +70,7 @@ class Seen:
     def clean(self) -> Tensor:
         """What the model itself answers."""
         with torch.no_grad():
-            out: Tensor = Tiny(SHAPE, self.classes).eval()(self.x)
+            out: Tensor = self.net(self.classes)(self.x)
         return out
 
 
@@ -112,7 +121,7 @@ def it_gives_what_it_says(seen: Seen) -> None:
 
 def it_nests(seen: Seen) -> None:
     """Averaged by another oracle it costs twice as much, and keeps the promises of streams and cost."""
-    outer = Seen(Eot(seen.oracle, None, 2), seen.classes, [])
+    outer = replace(seen, oracle=Eot(seen.oracle, None, 2), ran=[])
     require(
         outer.oracle.cost == 2 * seen.oracle.cost,
         "its cost does not multiply.",
@@ -126,9 +135,21 @@ def budgets_are_kept(seen: Seen) -> None:
     """Under an attack, budgets hold to the row: what it runs is what it is charged for."""
     if Can.SCORES | Can.DECISIONS in seen.oracle.gives or Can.DECISIONS in seen.oracle.gives:
         attack = Attack(Linf(0.2), Untargeted(), Margin(), Draws(6), seen.oracle)
-        trial = trial_of(attack, None, shape=SHAPE, classes=seen.classes, n=ROWS)
+        trial = _behind(seen.front, trial_of(attack, None, shape=SHAPE, classes=seen.classes, n=ROWS))
         for forward in (1, seen.oracle.cost, 2 * seen.oracle.cost + 1, 5 * seen.oracle.cost + 3):
             budget_holds(trial, forward)
+
+
+def _behind(front: nn.Module | None, trial: Trial) -> Trial:
+    """The trial with this in front of its net."""
+    if front is None:
+        return trial
+
+    def build(kind: torch.dtype) -> tuple[Any, Any, Tensor]:
+        model, x, y = trial.build(kind)
+        return Model(nn.Sequential(front, model.net), range=model.box), x, y
+
+    return replace(trial, build=build)
 
 
 PROMISES = promises(
@@ -143,19 +164,21 @@ class OracleSubject:
     name: str
     oracle: Any
     classes: Sequence[int]
+    front: nn.Module | None
 
     can = ~Can(0)
 
     def cases(self) -> Iterator[tuple[str, Seen]]:
         """Every number of classes."""
         for classes in self.classes:
-            yield f"{classes} classes, inputs {(ROWS, *SHAPE)}", Seen(self.oracle, classes, [])
+            yield f"{classes} classes, inputs {(ROWS, *SHAPE)}", Seen(self.oracle, classes, [], self.front)
 
 
 class OracleConformance(Conformance):
-    """Name `oracles`."""
+    """Name `oracles`; `front` is a module in front of the nets of the kit, for oracles about such a one."""
 
     oracles: ClassVar[Sequence[Any]] = ()
+    front: ClassVar[nn.Module | None] = None
     classes: ClassVar[Sequence[int]] = (2, 10)
     promises: ClassVar[tuple[Promise, ...]] = PROMISES
     named = "oracles"
@@ -163,4 +186,4 @@ class OracleConformance(Conformance):
     def subjects(self) -> Iterable[OracleSubject]:
         """The oracles that were named."""
         for name, oracle in zip(ids(self.oracles), self.oracles, strict=True):
-            yield OracleSubject(name, oracle, self.classes)
+            yield OracleSubject(name, oracle, self.classes, self.front)
