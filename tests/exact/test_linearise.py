@@ -100,8 +100,9 @@ def test_the_nearest_of_many_classes_is_found(norm: Any, build: Any, classes: in
 def test_sparsefool_changes_the_fewest_values_of_a_linear_model(seed: int) -> None:
     """All values have the same way to their edges, so that the steepest are the fewest."""
     net, x = Linear(4, 30, seed), torch.full((1, 30), 0.5, dtype=torch.float64)
-    net.b.data[0] += 8.0
     z, w = net(x).detach()[0], net.w.detach()
+    net.b.data[0] += z.max() - z[0] + 5
+    z = net(x).detach()[0]
     assert int(z.argmax()) == 0
     result = sparsefool(ahead=1.0).replace(set=L0(of="coordinates"))(Model(net), x, torch.tensor([0]))
     gains = [0.5 * (w[:, k] - w[:, 0]).abs().sort(descending=True).values for k in (1, 2, 3)]
