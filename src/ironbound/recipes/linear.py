@@ -30,7 +30,7 @@ def deepfool(steps: int = 50, overshoot: float = 0.02) -> Attack:
 
 
 def superdeepfool(searches: int = 10, steps: int = 50, overshoot: float = 0.02) -> Attack:
-    """A smaller change than DeepFool's, for twice its passes: DeepFool, a step along the boundary's normal, a search back.
+    """A smaller change than DeepFool's for twice its passes: DeepFool, a step along the boundary's normal, a search back.
 
     Use it where distances are wanted and time is short; in L2 first of all.
     Paper: Abdolahpourrostam, Abroshan, Moosavi-Dezfooli 2023, SuperDeepFool: a New Fast and Accurate Minimal Adversarial
