@@ -31,8 +31,11 @@ SURE = 3e-4
 """Of the largest logit: the judge wants 1e-4, the searches aim at half as much again."""
 
 
-def knows(build: Any, norm: Any) -> bool:
-    return norm.norm in build().search.norms
+PAIRS = pytest.mark.parametrize(
+    ("build", "norm"),
+    [(build, norm) for build in WALKS for norm in (Linf, L2, L1) if norm.norm in build().search.norms],
+)
+"""Each search with the norms it knows."""
 
 
 def middle(n: int, d: int, seed: int = 1) -> Tensor:
@@ -42,11 +45,9 @@ def middle(n: int, d: int, seed: int = 1) -> Tensor:
 
 # ------------------------------------------------------------------------------------------------- closed forms
 @MODELS
-@NORMS
-@pytest.mark.parametrize("build", WALKS)
+@PAIRS
 def test_two_classes_are_told_apart_at_the_distance_also_in_the_box(kind: type[Two], norm: Any, build: Any) -> None:
-    if not knows(build, norm):
-        pytest.skip("this search knows no such norm")
+    """Clipped steps along one normal add up to the nearest point within the box."""
     for seed in range(3):
         model, x, y, w, b = problem(kind, seed)
         result = build().replace(set=norm())(model, x, y)
@@ -76,14 +77,11 @@ def test_deepfool_ends_after_one_step_on_a_linear_model(norm: Any, classes: int)
         assert 1.02 * float(best) <= float(result.size[i]) * (1 + 1e-9) <= 1.02 * float(sure) * (1 + 2e-9)
 
 
-@NORMS
-@pytest.mark.parametrize("build", WALKS)
+@PAIRS
 @pytest.mark.parametrize("classes", [3, 10])
 def test_the_nearest_of_many_classes_is_found(norm: Any, build: Any, classes: int) -> None:
     """Mostly: they choose the plane that would be nearest if there were no box."""
-    if not knows(build, norm):
-        pytest.skip("this search knows no such norm")
-    net, x = Linear(classes, 14), inputs(8, 14)
+    net, x = Linear(classes, 14), inputs(5, 14)
     z, w = net(x).detach(), net.w.detach()
     y, far = z.argmax(1), 0
     result = build().replace(set=norm())(Model(net), x, y)
@@ -95,27 +93,23 @@ def test_the_nearest_of_many_classes_is_found(norm: Any, build: Any, classes: in
         if result.success[i]:
             assert float(result.size[i]) >= best * (1 - 1e-9)
         far += not result.success[i] or float(result.size[i]) > 1.025 * worst
-    assert far <= 2
+    assert far <= 1
 
 
-def test_sparsefool_changes_the_fewest_values_of_a_linear_model() -> None:
+@pytest.mark.parametrize("seed", range(4))
+def test_sparsefool_changes_the_fewest_values_of_a_linear_model(seed: int) -> None:
     """All values have the same way to their edges, so that the steepest are the fewest."""
-    net, d = Linear(4, 30), 30
-    x = torch.full((6, d), 0.5, dtype=torch.float64)
-    net.b.data.copy_(torch.tensor([3.0, 0.0, -1.0, 0.5]))
-    z, w = net(x).detach(), net.w.detach()
-    y = torch.arange(4).repeat(2)[:6]
-    x, y = x[z[:, 0] > -math.inf], z.argmax(1) + 0 * y
-    result = sparsefool(ahead=1.0).replace(set=L0(of="coordinates"))(Model(net), x, y)
+    net, x = Linear(4, 30, seed), torch.full((1, 30), 0.5, dtype=torch.float64)
+    z, w = net(x).detach()[0], net.w.detach()
+    net.b.data[0] += z.max() - z[0] + 5
+    z = net(x).detach()[0]
+    assert int(z.argmax()) == 0
+    result = sparsefool(ahead=1.0).replace(set=L0(of="coordinates"))(Model(net), x, torch.tensor([0]))
+    gains = [0.5 * (w[:, k] - w[:, 0]).abs().sort(descending=True).values for k in (1, 2, 3)]
+    fewest = min(int((gains[k - 1].cumsum(0) < z[0] - z[k]).sum()) + 1 for k in (1, 2, 3))
+    assert fewest > 2
     assert result.success.all()
-    for i in range(len(x)):
-        fewest = d
-        for k in range(4):
-            if k != y[i]:
-                gains = 0.5 * (w[:, k] - w[:, y[i]]).abs().sort(descending=True).values
-                fewest = min(fewest, int((gains.cumsum(0) < z[i, y[i]] - z[i, k]).sum()) + 1)
-        assert fewest > 1
-        assert fewest <= int(result.size[i]) <= fewest + 1
+    assert fewest <= int(result.size) <= fewest + 1
 
 
 @pytest.mark.parametrize("classes", [3, 10])
@@ -166,20 +160,20 @@ class Watch:
 def test_differences_of_outputs_are_a_pass_each() -> None:
     """`Ask.less` takes one output's gradient off: k differences in k passes, and the numbers of k + 1 gradients."""
 
+    heard: list[Any] = []
+
     class Both:
         needs = Can.GRADIENT
-        heard: list[Any] = []
 
         def run(self, task: Any) -> Any:
             p, jac = task.region.identity(), torch.tensor([[0, 2, 5]]).expand(task.n, 3)
-            self.heard.append((yield Ask(p, jac=jac, less=task.y)))
-            self.heard.append((yield Ask(p, jac=jac)))
-            self.heard.append((yield Ask(p, jac=task.y[:, None])))
+            heard.append((yield Ask(p, jac=jac, less=task.y)))
+            heard.append((yield Ask(p, jac=jac)))
+            heard.append((yield Ask(p, jac=task.y[:, None])))
 
     x, y = digits()[0][:6].double(), digits()[1][:6]
-    search = Both()
-    result = attack_on(search, L2())(Model(net_of(torch.float64)), x, y)
-    less, each, own = (answer.jac for answer in search.heard)
+    result = attack_on(Both(), L2())(Model(net_of(torch.float64)), x, y)
+    less, each, own = (answer.jac for answer in heard)
     torch.testing.assert_close(less, each - own, rtol=0, atol=1e-12)
     assert result.backward.tolist() == [7] * 6
 
@@ -190,7 +184,7 @@ def test_of_a_thousand_classes_ten_are_linearised() -> None:
     watch = Watch(DeepFool())
     result = attack_on(watch, L2())(Model(net, range=None, outputs="logits"), x, y)
     assert result.success.all()
-    assert [ask.jac.shape[1] for ask in watch.asks if ask.jac is not None][0] == 9
+    assert next(ask.jac.shape[1] for ask in watch.asks if ask.jac is not None) == 9
     likely = net(x).topk(10).indices[:, 1:]
     assert torch.equal(watch.asks[1].jac.sort(1).values, likely.sort(1).values)
 
@@ -252,7 +246,7 @@ def test_superdeepfool_comes_nearer_than_deepfool() -> None:
         bare = attack_on(SuperDeepFool(looks=0), norm())(Model(net), x, y).size
         assert bool((near <= far).all())
         assert bool((near <= bare).all())
-        assert float(near.mean()) < 0.97 * float(far.mean())
+        assert float(near.mean()) < 0.99 * float(far.mean())
 
 
 def test_the_radius_of_trust_grows_where_the_model_is_linear() -> None:

@@ -22,15 +22,15 @@ def deepfool(steps: int = 50, overshoot: float = 0.02) -> Attack:
 
     Use it for a first idea of distances, or as a part of other attacks; superdeepfool comes nearer.
     Paper: Moosavi-Dezfooli, Fawzi, Frossard 2016, DeepFool: a Simple and Accurate Method to Fool Deep Neural Networks, arXiv
-    1511.04599, algorithm 2. Differs: steps aim at the margin that the judge wants, stay within the box, and ask for the
-    gradients of those classes only whose planes are near enough to be the nearest; ten classes at most are linearised.
+    1511.04599, algorithm 2. Differs: steps aim at the margin that the judge wants, and ask for the gradients of those classes
+    only whose planes are near enough to be the nearest; ten classes at most are linearised.
     Cost: steps + 2 forward, 9 steps backward rows a problem at most, with ten classes; 4 and 13 on a small CIFAR-10 net.
     """
     return _composed(DeepFool(steps, overshoot))
 
 
 def superdeepfool(searches: int = 10, steps: int = 50, overshoot: float = 0.02) -> Attack:
-    """A smaller change than DeepFool's, for twice its passes: DeepFool, a step along the boundary's normal, a search back.
+    """A smaller change than DeepFool's for twice its passes: DeepFool, a step along the boundary's normal, a search back.
 
     Use it where distances are wanted and time is short; in L2 first of all.
     Paper: Abdolahpourrostam, Abroshan, Moosavi-Dezfooli 2023, SuperDeepFool: a New Fast and Accurate Minimal Adversarial
