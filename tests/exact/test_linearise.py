@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -168,7 +168,7 @@ def test_differences_of_outputs_are_a_pass_each() -> None:
 
     class Both:
         needs = Can.GRADIENT
-        heard: list[Any] = []
+        heard: ClassVar[list[Any]] = []
 
         def run(self, task: Any) -> Any:
             p, jac = task.region.identity(), torch.tensor([[0, 2, 5]]).expand(task.n, 3)
@@ -190,7 +190,7 @@ def test_of_a_thousand_classes_ten_are_linearised() -> None:
     watch = Watch(DeepFool())
     result = attack_on(watch, L2())(Model(net, range=None, outputs="logits"), x, y)
     assert result.success.all()
-    assert [ask.jac.shape[1] for ask in watch.asks if ask.jac is not None][0] == 9
+    assert next(ask.jac.shape[1] for ask in watch.asks if ask.jac is not None) == 9
     likely = net(x).topk(10).indices[:, 1:]
     assert torch.equal(watch.asks[1].jac.sort(1).values, likely.sort(1).values)
 

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from jaxtyping import Bool
 from torch import Tensor
-from torch import Tensor
 
 from ironbound.core.protocols import Answer, Can, Task
 from ironbound.core.rows import column, flat
@@ -87,7 +86,6 @@ class Pdpgd(Move):
         norm, inside = region.norm, inward(region, s.p, along)
         away = margin.abs() * per_length(1.0, length(DUAL[norm], inside))
         return SHARE[norm] * away / (1.0 if norm == "linf" else flat(along).shape[1] ** 0.5)
-
 
     def _proximal(self, region: Any, change: Tensor, metric: Tensor, rate: Tensor, s: Any, channels: int) -> Tensor:
         """The proximal operator in the metric, by a few steps of proximal gradient descent."""
