@@ -13,10 +13,13 @@ from torch import Tensor
 from ironbound.core.protocols import Answer, Can, Task
 from ironbound.core.rows import column, flat
 from ironbound.searches.moves.lengths import (
+    DUAL,
     NORMS,
     clamped,
     free,
+    inward,
     length,
+    per_length,
     reach,
     shrunk,
     within,
