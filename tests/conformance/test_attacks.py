@@ -10,25 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from ironbound import L0, L1, L2, Budget, Finite, Linf, recipes, testing
+from ironbound import L0, L1, L2, Finite, Linf, recipes, testing
 from ironbound.core.attack import TheThreat
 from ironbound.names import fits
 from ironbound.sets import Blur, Brightness, ColorShift, Flow, Rotation, Spatial, Translation
+from recipe_samples import small
 
-SMALL = {
-    "steps": 5,
-    "queries": 40,
-    "draws": 12,
-    "rounds": 2,
-    "restarts": 1,
-    "searches": 2,
-    "angles": 5,
-    "values": 5,
-    "shifts": 3,
-}
-"""What recipes' parameters of these names are set to: runs are many."""
-ROWS = 40
-"""Model rows a problem in each stage of a cascade."""
 SHAPE = (3, 4, 4)
 
 
@@ -46,18 +33,6 @@ CHANGES = (
     Finite((dimmed, shifted, torch.full(SHAPE, 0.2))),
 )  # fmt: skip
 """For what fits no ball. Each recipe without a set of its own is tried on what it fits."""
-
-
-def small(make: Callable[..., Any], **chosen: Any) -> Callable[[], Any]:
-    """The recipe with few steps; the stages of a cascade with few rows each."""
-    known = inspect.signature(make).parameters
-
-    def made() -> Any:
-        attack = make(**{name: value for name, value in SMALL.items() if name in known}, **chosen)
-        return attack.replace(budget=Budget(ROWS, ROWS)) if hasattr(attack, "stages") else attack
-
-    made.__name__ = "_".join([make.__name__, *map(str, chosen.values())])
-    return made
 
 
 def ways(make: Callable[..., Any]) -> Iterator[Callable[[], Any]]:

@@ -8,8 +8,10 @@ import torch
 from torch import nn
 
 import ironbound as ib
+from ironbound.core.catalogue import find
 from ironbound.core.errors import CompositionError, InputError, UnknownName, UsageError
 from ironbound.core.rng import forked
+from recipe_samples import small
 
 ON_L0 = "What fits this threat: noise, fgsm, frank_wolfe, "
 
@@ -44,7 +46,7 @@ def test_every_attack_that_is_named_does_run(net: nn.Module) -> None:
         named = str(refused.value).split("What fits this threat: ")[1].split(".")[0].split(", ")
         assert "noise" in named
         for method in named:
-            recipe = ib.recipes.hopskipjump(queries=50) if method == "hopskipjump" else method
+            recipe = small(find(ib.recipes.ENTRIES, "attack", method).make)()
             assert len(ib.attack(net, X, Y, threat=threat, method=recipe)) == len(X)
 
 

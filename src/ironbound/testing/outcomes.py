@@ -61,7 +61,10 @@ def failures_say_so(tried: Tried) -> None:
             mend = "report it: the engine answers with what it keeps."
             require(result.size[lost] == 0, "a failure has a size.", mend)
             require(same(result.adversarial[lost], x[lost]), "a failure is not the input itself.", mend)
-        if want is Want.FIRST and isinstance(trial.attack.oracle, Direct):
+        heard = isinstance(trial.attack.set, Ball) and isinstance(
+            trial.attack.oracle, Direct
+        )  # points, as the model sees them
+        if want is Want.FIRST and heard:
             for problem in lost.nonzero()[:SOME, 0]:
                 _is_the_strongest(trial, problem[None])
 
