@@ -97,6 +97,7 @@ def main() -> None:
         make_golden_linear,
         make_golden_sets,
         make_golden_sparse,
+        make_golden_spatial,
     )
 
     net, grey = trained("fgsm_family.npz", 0.0, 1.0), trained("apgd_l2.npz", 0.4, 0.6)
@@ -110,6 +111,7 @@ def main() -> None:
     make_golden_sets.make(write)
     make_golden_sparse.make(write, net, x, y)
     make_golden_linear.make(write, net, grey, x, inner, y)
+    make_golden_spatial.make(write, net, x, y)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from ironbound.core.attack import Attack
 from ironbound.core.catalogue import Entry
 from ironbound.core.protocols import Want
 from ironbound.objectives import Margin
+from ironbound.searches.grid import AXES, Grid
 
 SOME = 64
 """Survivors on which Square is a witness against masked gradients."""
@@ -25,7 +26,8 @@ def standard() -> Plan:
     from sixteen of its corners, and on the margin from two: many short climbs find more than a long one. Then APGD
     towards nine targets in MALT's order, longer for the three that came nearest; FAB where it finds something. Square with
     1,000 queries on 64 survivors is a witness that gradients are not masked; where it breaks one, it runs on all of them with
-    5,000. FGSM and noise are witnesses too. On L0 balls greedy search and sigma-zero stand in for the climbs.
+    5,000. FGSM and noise are witnesses too. On L0 balls greedy search and sigma-zero stand in for the climbs,
+    on angles, shifts, colours and blurs a grid.
     """
     return Plan(
         "standard",
@@ -37,6 +39,7 @@ def standard() -> Plan:
             _own("apgd_narrowed", recipes.apgd_narrowed()),
             _own("fab", recipes.fab_targeted(steps=50, targets=3), optional=True),
             *_sparse(greedy_l0=recipes.greedy_l0(50), sigma_zero=recipes.sigma_zero(200)),
+            _grid(),
             *_witnesses(),
             _own("square", recipes.square(1000), witness=True, optional=True, most=SOME),
             _own("square on all", recipes.square(5000), witness=True, optional=True, after="square"),
@@ -107,6 +110,11 @@ def _short(loss: str, restarts: int, corners: bool = False) -> Attack:
 def _sparse(**attacks: Attack) -> list[Attacking]:
     """The stages on L0 balls, where the first witness will do: gradient climbs have no steepest direction there."""
     return [_own(name, attack.replace(want=Want.FIRST), norms=("l0",)) for name, attack in attacks.items()]
+
+
+def _grid() -> Attacking:
+    """Instead of climbs on sets of a few parameters: the loss has many maxima, and gradients lead to the next one only."""
+    return _own("grid", recipes.rotation().replace(search=Grid()), norms=tuple(AXES))
 
 
 def _witnesses() -> tuple[Attacking, Attacking]:
