@@ -60,7 +60,7 @@ def ead(
     pass; searches end as in cw.
     Cost: at most searches * steps forward and backward rows a problem.
     """
-    search = Penalty(Shrinkage(steps, rate, beta, momentum), Bisect(searches, c), steps, abort)
+    search = Penalty(Shrinkage(steps, rate, beta, momentum), Bisect(searches, c), steps, abort, patience=2)
     return Attack(TheThreat(), _goal(confidence), Margin(), search, Direct(), Want.SMALLEST)
 
 

@@ -18,6 +18,7 @@ from ironbound.core.errors import UsageError
 from ironbound.core.judge import TAU, convincing, scale_of
 from ironbound.core.protocols import Answer, Ask, Can, Task
 from ironbound.core.rows import kept
+from ironbound.searches.norms import norm_among
 
 Asking = Generator[Ask, Answer, Any]
 ENOUGH = 1.5
@@ -128,8 +129,11 @@ class Penalty:
     steps: int = 100
     abort: bool = True
     """End a search that makes no progress in a tenth of its steps."""
+    patience: int = 1
+    """Tenths in a row without progress that end it; momentum may go up before it goes down."""
     hinge: bool = True
     """Nothing is won by an objective above the aim; else more is always better (cross-entropy)."""
+    norms = ("linf", "l2", "l1", "l0")  # D is of changes of values; other sets are refused when it runs
     needs = Can.GRADIENT | Can.SCORES
 
     def __post_init__(self) -> None:
@@ -138,9 +142,11 @@ class Penalty:
 
     def run(self, task: Task) -> Asking:
         """Ask, step; where a search is over, follow with the next."""
+        norm_among(task.region, self.norms, self)
         x = task.region.identity()
         number = torch.zeros(task.n, dtype=torch.float64, device=x.device)
-        s = task.state(p=x, scale=number, last=number + torch.inf, t=torch.zeros_like(number, dtype=torch.int64))
+        count = torch.zeros_like(number, dtype=torch.int64)
+        s = task.state(p=x, scale=number, last=number + torch.inf, t=count, stuck=count)
         self.descent.begin(task, s)
         self.outer.begin(task, s)
         every = max(1, -(-self.steps // CHECKS))
@@ -181,11 +187,13 @@ class Penalty:
         if self.abort and len(looks):
             at = row[looks]
             loss = self.descent.away(task, s, at) + s.c[at] * (wants[looks].clamp_min(0) if self.hinge else wants[looks])
-            over[looks] |= ~(loss <= PROGRESS * s.last[at])
-            s.last = s.last.index_copy(0, at, loss)
+            stuck = torch.where(loss <= PROGRESS * s.last[at], 0, s.stuck[at] + 1)
+            over[looks] |= stuck >= self.patience
+            s.last, s.stuck = s.last.index_copy(0, at, loss), s.stuck.index_copy(0, at, stuck)
         return over
 
     def _follow(self, task: Task, s: Any, row: Int[Tensor, " r"]) -> None:
         self.outer.follow(task, s, row)
         self.descent.restart(task, s, row)
         s.t, s.last = s.t.index_fill(0, row, 0), s.last.index_fill(0, row, torch.inf)
+        s.stuck = s.stuck.index_fill(0, row, 0)

@@ -25,7 +25,7 @@ class ShrinkTau:
     c: float = 1e-5
     most: float = 20.0
     factor: float = 2.0
-    decrease: float = 0.9
+    decrease: float = 0.8
     near: float = 0.01
 
     def begin(self, task: Task, s: Any) -> None:
@@ -56,7 +56,7 @@ class ShrinkTau:
         tau = torch.where(won, torch.maximum(self.decrease * best, middle), torch.where(last, middle, tau))
         c = torch.where(won | last, c, c * self.factor)
         width = 1.0 if task.region.box is None else task.region.box[1] - task.region.box[0]
-        over = (last & torch.isinf(best)) | (best - failed <= self.near * best) | (best < width / 256)
+        over = (last & torch.isinf(best)) | (best - failed <= self.near * best)
         s.open = s.open.index_copy(0, row, s.open[row] & ~over)
         new = {"c": c, "tau": tau, "failed": failed, "best": best, "now": torch.full_like(now, torch.inf)}
         for name, values in new.items():
