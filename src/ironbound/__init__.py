@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ironbound.core.errors import IronboundError
     from ironbound.core.protocols import Ask, Budget, Can, Rows, Status, Want
     from ironbound.core.result import Result
-    from ironbound.goals import Targeted, TopK, Untargeted
+    from ironbound.goals import Confident, Targeted, TopK, Untargeted
     from ironbound.merging import merge
     from ironbound.models.model import Model
     from ironbound.models.open import load
@@ -41,6 +41,7 @@ __all__ = [
     "Can",
     "Cascade",
     "Clean",
+    "Confident",
     "CrossEntropy",
     "Direct",
     "Dlr",
@@ -87,7 +88,7 @@ _HOMES = {
     "core.errors": "IronboundError",
     "core.protocols": "Ask Budget Can Rows Status Want",
     "core.result": "Result",
-    "goals": "Targeted TopK Untargeted goals",
+    "goals": "Confident Targeted TopK Untargeted goals",
     "merging": "merge",
     "models.model": "Model",
     "models.open": "load",

@@ -1,4 +1,4 @@
-"""How the penalty searches walk: Adam behind a tanh, which no step can lead out of the box."""
+"""How the penalty searches walk: Adam in the box, on the values themselves or behind a tanh."""
 
 from __future__ import annotations
 
@@ -21,8 +21,14 @@ FINE, FINER = 20, 100
 
 
 @dataclass(frozen=True)
-class TanhAdam:
-    """Adam on w, where p = low + (high - low) (tanh w + 1) / 2; without a box on p itself.
+class BoxAdam:
+    """Adam's steps, clamped to the box.
+
+    With `tanh`, as published, on w where p = low + (high - low) (tanh w + 1) / 2. There a value at an end of the box, a black
+    or white pixel, is so far out that 100 steps of 0.01 hardly move it; without, it moves as others do.
+
+    No step is longer than a twentieth (beyond tau: a hundredth) of the largest change of a value that is known to suffice,
+    so that small witnesses are found as exactly as large ones.
 
     D is the squared L2 distance, or with `beyond` the sum of what the changes of the values have over s.tau.
 
@@ -70,7 +76,13 @@ class TanhAdam:
         return d.square().sum(1, dtype=torch.float64)
 
     def step(
-        self, task: Task, s: Any, row: Int[Tensor, " r"], g: Tensor, pull: Float[Tensor, " r"], loss: Float[Tensor, " r"]
+        self,
+        task: Task,
+        s: Any,
+        row: Int[Tensor, " r"],
+        g: Tensor,
+        pull: Float[Tensor, " r"],
+        loss: Float[Tensor, " r"],
     ) -> None:
         """Adam's step down D - pull objective; a few rows at a time, so that what it needs on the way stays in the cache."""
         region, whole, free = task.region, len(row) == task.n, _free(task.region, s)
@@ -98,7 +110,9 @@ class TanhAdam:
                 out.index_copy_(0, row[at], points)
         s.p = out
 
-    def _adam(self, region: Any, d: Tensor, p: Tensor, own: tuple[Tensor, Tensor, Tensor], t: Tensor, near: Tensor) -> None:
+    def _adam(
+        self, region: Any, d: Tensor, p: Tensor, own: tuple[Tensor, Tensor, Tensor], t: Tensor, near: Tensor
+    ) -> None:
         """Change w and the means in place; d is the gradient at p and may be written to."""
         w, mean, square = own
         size = 1.0

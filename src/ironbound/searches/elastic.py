@@ -48,7 +48,13 @@ class Shrinkage:
         return d.square().sum(1, dtype=torch.float64) + self.beta * d.abs().sum(1, dtype=torch.float64)
 
     def step(
-        self, task: Task, s: Any, row: Int[Tensor, " r"], g: Tensor, pull: Float[Tensor, " r"], loss: Float[Tensor, " r"]
+        self,
+        task: Task,
+        s: Any,
+        row: Int[Tensor, " r"],
+        g: Tensor,
+        pull: Float[Tensor, " r"],
+        loss: Float[Tensor, " r"],
     ) -> None:
         """S_beta(p - size gradient), clamped to the box; then beyond."""
         n, k = task.n, (s.t[row] - 1).double()

@@ -57,7 +57,13 @@ class Lbfgs:
         return flat(kept(s.p, row, task.n) - kept(task.region.x, row, task.n)).square().sum(1, dtype=torch.float64)
 
     def step(
-        self, task: Task, s: Any, row: Int[Tensor, " r"], g: Tensor, pull: Float[Tensor, " r"], loss: Float[Tensor, " r"]
+        self,
+        task: Task,
+        s: Any,
+        row: Int[Tensor, " r"],
+        g: Tensor,
+        pull: Float[Tensor, " r"],
+        loss: Float[Tensor, " r"],
     ) -> None:
         """Accept the trial and turn, or come back halfway."""
         n, p = task.n, kept(s.p, row, task.n)

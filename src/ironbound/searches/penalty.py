@@ -41,9 +41,15 @@ class Descent(Protocol):
         ...
 
     def step(
-        self, task: Task, s: Any, row: Int[Tensor, " r"], g: Tensor, pull: Float[Tensor, " r"], loss: Float[Tensor, " r"]
+        self,
+        task: Task,
+        s: Any,
+        row: Int[Tensor, " r"],
+        g: Tensor,
+        pull: Float[Tensor, " r"],
+        loss: Float[Tensor, " r"],
     ) -> None:
-        """Replace the points of some problems: g is the objective's gradient there, `pull` its weight, `loss` c times the wants."""
+        """Replace the points of some problems: g is the objective's gradient there, `pull` its weight; `loss` is D's rival."""
         ...
 
     def away(self, task: Task, s: Any, row: Int[Tensor, " r"]) -> Float[Tensor, " r"]:
@@ -186,7 +192,9 @@ class Penalty:
         looks = (t % every == 0).nonzero()[:, 0]
         if self.abort and len(looks):
             at = row[looks]
-            loss = self.descent.away(task, s, at) + s.c[at] * (wants[looks].clamp_min(0) if self.hinge else wants[looks])
+            loss = self.descent.away(task, s, at) + s.c[at] * (
+                wants[looks].clamp_min(0) if self.hinge else wants[looks]
+            )
             stuck = torch.where(loss <= PROGRESS * s.last[at], 0, s.stuck[at] + 1)
             over[looks] |= stuck >= self.patience
             s.last, s.stuck = s.last.index_copy(0, at, loss), s.stuck.index_copy(0, at, stuck)

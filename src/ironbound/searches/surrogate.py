@@ -38,7 +38,9 @@ class Surrogate:
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.looks < 0 or not (self.weight > 0 and self.rate > 0 and self.kappa >= 0):
-            raise UsageError(f"a surrogate takes a step at least, weight and rate > 0, kappa and looks >= 0; got {self}.")
+            raise UsageError(
+                f"a surrogate takes a step at least, weight and rate > 0, kappa and looks >= 0; got {self}."
+            )
 
     def run(self, task: Task) -> Asking:
         """Down the gradient, with a look at the set now and then."""
@@ -56,7 +58,9 @@ class Surrogate:
             outside = s.p - task.region.project(s.p)
             down = outside.mul(column(self.weight / s.reach, up)).sub_(up.mul_(column(wants, up)))
             rate = self.rate * (1 - t / self.steps)
-            s.p = torch.addcmul(s.p, column(-rate * s.reach, down), down).clamp_(*inner_box(task.region.box, down.dtype))
+            s.p = torch.addcmul(s.p, column(-rate * s.reach, down), down).clamp_(
+                *inner_box(task.region.box, down.dtype)
+            )
             if self.looks and (t + 1) % every == 0 and t + 1 < self.steps:
                 task.compact()
                 yield Ask(task.region.project(s.p))
