@@ -16,12 +16,13 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: waiting thr
 import aa
 import ask
 import audits
+import minimum
 import pgd
 import torch
 from cases import Chosen
 from timing import machine
 
-SECTIONS = {"pgd": pgd.run, "ask": ask.run, "autoattack": aa.run, "audit": audits.run}
+SECTIONS = {"pgd": pgd.run, "ask": ask.run, "autoattack": aa.run, "audit": audits.run, "minimum": minimum.run}
 
 
 def main() -> None:
@@ -34,8 +35,10 @@ def main() -> None:
     parser.add_argument("--only", default="", help="cases whose name contains this")
     parser.add_argument("--seeds", type=int, default=1, help="runs of autoattack, with the seeds 0, 1, ...")
     parser.add_argument("--plan", default="standard", help="of the audit: a name, or the path of a plan")
-    parser.add_argument("--shown", action="store_true", help="audit: show the results that are kept, run nothing")
-    parser.add_argument("--page", type=Path, help="audit: a page to write the tables into, as docs/numbers.md")
+    parser.add_argument(
+        "--shown", action="store_true", help="audit, minimum: show the results that are kept, run nothing"
+    )
+    parser.add_argument("--page", type=Path, help="audit, minimum: a page to write the tables into, as docs/numbers.md")
     parser.add_argument("--json", type=Path, default=Path("benchmarks.json"), help="where the numbers are written")
     given = parser.parse_args()
     unknown = set(given.sections) - set(SECTIONS)

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from scipy.stats import beta
 
-from ironbound.auditing.report.pictures import Picture
 from ironbound.auditing.report.schema import Audit, Check, Curve, GroupFacts, Result, Severity, Share, Stage
+from ironbound.showing.images import Picture
 
 
 def share(count: int, total: int) -> Share:

@@ -24,7 +24,25 @@ if TYPE_CHECKING:
     from ironbound.searches.ascent import Ascent, Clean, Uniform
     from ironbound.searches.guided import Aimed, Away
     from ironbound.searches.moves import Apgd, Momentum, Step
-    from ironbound.sets import L0, L1, L2, Finite, InputRegion, Linf, Union, parse_threat
+    from ironbound.sets import (
+        L0,
+        L1,
+        L2,
+        Blur,
+        Brightness,
+        ColorShift,
+        Corruptions,
+        Finite,
+        Flow,
+        InputRegion,
+        Linf,
+        Rotation,
+        Spatial,
+        Translation,
+        Union,
+        parse_threat,
+    )
+    from ironbound.showing.seen import show
     from ironbound.verbs import Hardened, attack, audit, certify, harden, verify
 
 __all__ = [
@@ -37,16 +55,21 @@ __all__ = [
     "Ask",
     "Attack",
     "Away",
+    "Blur",
+    "Brightness",
     "Budget",
     "Can",
     "Cascade",
     "Clean",
+    "ColorShift",
+    "Corruptions",
     "Confident",
     "CrossEntropy",
     "Direct",
     "Dlr",
     "Eot",
     "Finite",
+    "Flow",
     "Hardened",
     "InputRegion",
     "IronboundError",
@@ -58,11 +81,14 @@ __all__ = [
     "ProbabilityMargin",
     "Rescaled",
     "Result",
+    "Rotation",
     "Rows",
+    "Spatial",
     "Status",
     "Step",
     "Targeted",
     "TopK",
+    "Translation",
     "Uniform",
     "Union",
     "Untargeted",
@@ -79,6 +105,7 @@ __all__ = [
     "oracles",
     "parse_threat",
     "recipes",
+    "show",
     "verify",
 ]
 
@@ -98,7 +125,9 @@ _HOMES = {
     "searches.ascent": "Ascent Clean Uniform",
     "searches.guided": "Aimed Away",
     "searches.moves": "Apgd Momentum Step",
-    "sets": "L0 L1 L2 Finite InputRegion Linf Union parse_threat",
+    "showing.seen": "show",
+    "sets": "L0 L1 L2 Blur Brightness ColorShift Corruptions Finite Flow InputRegion Linf Rotation Spatial Translation Union "
+    "parse_threat",
     "verbs": "Hardened attack audit certify harden verify",
 }
 _APART = {"testing"}  # reached as ironbound.testing, and not by `import *`: it needs pytest

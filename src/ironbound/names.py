@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,11 +101,24 @@ def fits(attack: Attack | Cascade, threat: PerturbationSet) -> bool:
     except CompositionError:
         return False
     parts = getattr(threat, "parts", (threat,))
-    norms, numbered = {getattr(part, "norm", "") for part in parts}, any(Can.FINITE in part.can for part in parts)
-    searches = searches_of(made)
-    return all(norms <= set(getattr(search, "norms", norms)) for search in searches) and not (
-        numbered and any(getattr(search, "walks", False) for search in searches)
-    )
+    kinds = {getattr(part, "norm", "") for part in parts}
+    no_inputs = any(Can.FINITE in part.can or getattr(part, "parametric", False) for part in parts)
+    for search in searches_of(made):
+        walkers = list(_parts_of(search))
+        if not all(kinds <= set(getattr(part, "norms", kinds)) for part in walkers):
+            return False
+        if no_inputs and any(getattr(part, "walks", False) for part in walkers):
+            return False
+    return True
+
+
+def _parts_of(search: Any) -> Iterator[Any]:
+    """A search and the parts that it is made of, such as its move."""
+    yield search
+    if is_dataclass(search):
+        for part in fields(search):
+            if is_dataclass(value := getattr(search, part.name)):
+                yield from _parts_of(value)
 
 
 def _what_fits(threat: PerturbationSet, targeted: bool = False) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from ironbound.names import catalogue, composed, plan_must_fit, plan_named, radi
 from ironbound.recipes.draws import fitted
 from ironbound.recipes.standing import attack_from_clean, own_answers
 from ironbound.recipes.targets import NAMES, ranked_targets
+from ironbound.showing.seen import Seen
 
 if TYPE_CHECKING:
     from ironbound.auditing.audit import Audit
@@ -62,7 +63,7 @@ def attack(
 
     A sample that the model gets wrong already has status ALREADY_WRONG, success, and itself as the adversarial input;
     so has one whose target is the model's answer as it is: give targets other than y. One that the model answers with
-    NaN has status NON_FINITE. Results are on the device of x, or NumPy arrays where x is one.
+    NaN has status NON_FINITE. Results are on the device of x, or NumPy arrays where x is one; `show()` makes a page of them.
 
     >>> found = attack(net, x, y, threat="linf:8/255", method="apgd")  # doctest: +SKIP
     """
@@ -74,8 +75,9 @@ def attack(
     if labels is None and (target is None or isinstance(target, str)):
         labels = own_answers(wrapped, inputs, Rng.of(seed, keys), rows)
     options: dict[str, Any] = {"seed": seed, "rows": rows, "reproducible": reproducible, "progress": progress}
+    view = Seen(wrapped, inputs, labels, chosen.set, seed)
     if target is None:
-        return _returned(attack_from_clean(chosen, wrapped, inputs, labels, keys, **options), x)
+        return _returned(attack_from_clean(chosen, wrapped, inputs, labels, keys, **options), x, view)
     targets = _targets(wrapped, inputs, labels, target, Rng.of(seed, keys), rows)
     result = attack_from_clean(chosen, wrapped, inputs, targets[:, 0], keys, **options)
     region = chosen.set.at(inputs, wrapped.box) if targets.shape[1] > 1 else None
@@ -84,7 +86,7 @@ def attack(
         if len(at):
             rest = attack_from_clean(chosen.rows(at), wrapped, rows_.take(inputs, at), wanted[at], keys[at], **options)
             result = merged(result, at, rest, region)
-    return _returned(result, x)
+    return _returned(result, x, view)
 
 
 def _targets(model: Model, x: Any, y: Tensor, target: Any, rng: Rng, rows: int | None) -> Tensor:
@@ -216,9 +218,10 @@ def verify(
     return check(RunFolder.open(folder), Model.of(model), loaded, progress, given)
 
 
-def _returned(result: Result, x: Any) -> Result:
+def _returned(result: Result, x: Any, view: Seen) -> Result:
     import numpy as np
 
+    result = replace(result, view=view)
     if isinstance(x, np.ndarray):
         return result.to("cpu").numpy()
     return result.to(x.device) if isinstance(x, Tensor) else result

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -13,12 +13,23 @@ from torch import Tensor
 from ironbound import L0, L1, L2, Budget, Finite, Linf, recipes, testing
 from ironbound.core.attack import TheThreat
 from ironbound.names import fits
+from ironbound.sets import Blur, Brightness, ColorShift, Flow, Rotation, Spatial, Translation
 
-SMALL = {"steps": 5, "queries": 40, "draws": 12, "rounds": 2, "restarts": 1, "searches": 2}
+SMALL = {
+    "steps": 5,
+    "queries": 40,
+    "draws": 12,
+    "rounds": 2,
+    "restarts": 1,
+    "searches": 2,
+    "angles": 5,
+    "values": 5,
+    "shifts": 3,
+}
 """What recipes' parameters of these names are set to: runs are many."""
 ROWS = 40
 """Model rows a problem in each stage of a cascade."""
-SHAPE = (2, 4, 4)
+SHAPE = (3, 4, 4)
 
 
 def dimmed(x: Tensor) -> Tensor:
@@ -29,31 +40,39 @@ def shifted(x: Tensor) -> Tensor:
     return x.roll(1, -1)
 
 
-THREATS = (
-    Linf(0.15), L2(0.6), L1(2.0), L0(3), L0(4, of="coordinates"),
+BALLS = (Linf(0.15), L2(0.6), L1(2.0), L0(3), L0(4, of="coordinates"))
+CHANGES = (
+    Rotation(40), Translation(1), Spatial(30, 1), Flow(0.6), ColorShift(0.4), Brightness(0.3), Blur(1.5),
     Finite((dimmed, shifted, torch.full(SHAPE, 0.2))),
 )  # fmt: skip
-"""Each recipe without a set of its own is tried on those of these that it fits."""
+"""For what fits no ball. Each recipe without a set of its own is tried on what it fits."""
 
 
-def small(make: Callable[..., Any]) -> Callable[[], Any]:
+def small(make: Callable[..., Any], **chosen: Any) -> Callable[[], Any]:
     """The recipe with few steps; the stages of a cascade with few rows each."""
     known = inspect.signature(make).parameters
 
     def made() -> Any:
-        attack = make(**{name: value for name, value in SMALL.items() if name in known})
+        attack = make(**{name: value for name, value in SMALL.items() if name in known}, **chosen)
         return attack.replace(budget=Budget(ROWS, ROWS)) if hasattr(attack, "stages") else attack
 
-    made.__name__ = make.__name__
+    made.__name__ = "_".join([make.__name__, *map(str, chosen.values())])
     return made
 
 
-RECIPES = [small(entry.make) for entry in recipes.ENTRIES if entry.verb == "attack"]
+def ways(make: Callable[..., Any]) -> Iterator[Callable[[], Any]]:
+    """The recipe, in each of its modes."""
+    mode = inspect.signature(make, eval_str=True).parameters.get("mode")
+    for way in get_args(mode.annotation) if mode else [None]:
+        yield small(make) if way is None else small(make, mode=way)
+
+
+RECIPES = [made for entry in recipes.ENTRIES if entry.verb == "attack" for made in ways(entry.make)]
 
 
 def threats_of(attack: Any) -> Sequence[Any]:
-    """The sets on which an attack without one can run."""
-    return [threat for threat in THREATS if fits(attack, threat)]
+    """The sets on which an attack without one can run: balls, where it fits any."""
+    return next(filter(None, ([s for s in some if fits(attack, s)] for some in (BALLS, CHANGES))), [])
 
 
 class TestRecipes(testing.SearchConformance):
@@ -69,4 +88,6 @@ class TestRecipes(testing.SearchConformance):
 def test_every_recipe_is_tried_on_something(make: Callable[[], Any]) -> None:
     attack = make()
     own = getattr(attack, "set", None)
-    assert not isinstance(own, TheThreat) or threats_of(attack), "it fits no set of THREATS: add one that it fits"
+    assert not isinstance(own, TheThreat) or threats_of(attack), (
+        "it fits none of BALLS and CHANGES: add a set that it fits"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -52,6 +53,15 @@ def test_attacks_alone(flags, capsys):
     assert [stage["name"] for stage in facts["stages"]] == ["clean", "fgsm", "i_fgsm"]
     assert facts["certified"]["count"] == 0
     assert facts["verdicts"]["broken"] > 0
+    assert run(["verify", "x"]) == 0
+
+
+def test_attacks_that_are_shown(flags, capsys):
+    assert run(["attack", *flags, "--show", "--out", "x"]) == 0
+    assert "Shown: x/found.html" in capsys.readouterr().out
+    page, broken = Path("x/found.html").read_text(), Audit.load("x").verdicts.count("broken")
+    assert page.count('src="data:image/png;base64,') == 3 * min(broken, 24) > 0
+    assert f": {broken} broken" in page
     assert run(["verify", "x"]) == 0
 
 

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+import ironbound as ib
 from ironbound.auditing.report import wording
 from ironbound.auditing.report.render import render, render_many
+from ironbound.testing import fit
 from report_samples import audit, check, curve, picture
 
 pytestmark = pytest.mark.browser
@@ -90,13 +92,47 @@ def test_the_picture_is_drawn(browser: str, tmp_path: Path) -> None:
     assert {(0x1D, 0x4E, 0x74), (0xDF, 0xEA, 0xF3), (0xF0, 0xB6, 0x7C), (0xFD, 0xFC, 0xFA)} <= colours
 
 
+def shown(shape: tuple[int, ...] = (3, 8, 8)) -> str:
+    """The page of a result with long names."""
+    model, x, y = fit(shape, 3, 12)
+    names = ["an_unbroken_name_" * 12, "b", "c"]
+    features = None if len(shape) == 3 else [f"{'feature' * 20}{i}" for i in range(shape[0])]
+    return ib.attack(model, x, y, threat="linf:0.1", method="pgd").show(names=names, features=features).text
+
+
+def test_a_result_is_shown_alone_and_in_a_notebook(browser: str, tmp_path: Path) -> None:
+    model, x, y = fit((3, 8, 8), 3, 12)
+    result, page = ib.attack(model, x, y, threat="linf:0.1", method="pgd"), tmp_path / "found.html"
+    result.show(page)
+    seen = _run(browser, page, "--dump-dom")
+    assert seen.count("<figure>") == 12
+    assert "<strong>found</strong>" in seen
+    assert re.findall(r"""\ssrc\s*=\s*["'](?!data:image/png;base64,)""", seen) == []
+    cell, shot = tmp_path / "notebook.html", tmp_path / "shot.png"
+    cell.write_text(f"<!DOCTYPE html><body style='margin:0'>{result.show(page)._repr_html_()}</body>", encoding="utf-8")
+    _run(browser, cell, f"--screenshot={shot}", "--window-size=1000,700")
+    colours = {colour for _, colour in Image.open(shot).convert("RGB").getcolors(maxcolors=1 << 24)}
+    assert len(colours) > 100  # pictures, not only paper and ink
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (20,)])
+@pytest.mark.parametrize("width", [390, 1200])
+def test_a_shown_result_fits_its_window(browser: str, tmp_path: Path, width: int, shape: tuple[int, ...]) -> None:
+    assert _widths(browser, tmp_path, width, shown(shape)) == [width, width]
+
+
 @pytest.mark.parametrize("width", [390, 1200])
 def test_nothing_overflows_sideways(browser: str, tmp_path: Path, width: int) -> None:
+    assert _widths(browser, tmp_path, width, _wide()) == [width, width]
+
+
+def _widths(browser: str, tmp_path: Path, width: int, text: str) -> list[int]:
+    """How wide the page's window is, and how wide what it holds."""
     page = tmp_path / "probe.html"  # a copy in a frame of that width, as some browsers refuse a narrow window
-    quoted = _wide().replace("&", "&amp;").replace('"', "&quot;")
+    quoted = text.replace("&", "&amp;").replace('"', "&quot;")
     quoted = re.sub(r"&lt;meta http-equiv=[^&]*|<meta http-equiv=[^>]*>", "", quoted)
     page.write_text(PROBE.format(width=width, page=quoted), encoding="utf-8")
     seen = _run(browser, page, "--dump-dom", "--window-size=1300,900")
     title = re.search(r"<title>(\d+) (\d+)</title>", seen)
     assert title is not None
-    assert [int(part) for part in title.groups()] == [width, width]
+    return [int(part) for part in title.groups()]

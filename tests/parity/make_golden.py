@@ -91,7 +91,7 @@ def main() -> None:
         if importlib.metadata.version(name) != version:
             raise SystemExit(f"{name} is {importlib.metadata.version(name)}; the golden files are made with {version}.")
     stand_in("torchvision", "torchvision.transforms", "torchvision.utils", "torchvision.datasets", "visdom")
-    from parity import make_golden_autoattack, make_golden_gradient, make_golden_sets
+    from parity import make_golden_autoattack, make_golden_gradient, make_golden_sets, make_golden_sparse
 
     net, grey = trained("fgsm_family.npz", 0.0, 1.0), trained("apgd_l2.npz", 0.4, 0.6)
     torch.set_default_dtype(torch.float64)  # the official code keeps losses and step sizes in the default type
@@ -102,6 +102,7 @@ def main() -> None:
     make_golden_gradient.make(write, net, grey, x, inner, y)
     make_golden_autoattack.make(write, net, grey, x, inner, y)
     make_golden_sets.make(write)
+    make_golden_sparse.make(write, net, x, y)
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ def test_cite(capsys):
     assert "madry2018towards" in out
     assert "eprint = {1706.06083}" in out
     wrong = {
-        "pdg": "Did you mean 'pgd'",
+        "pgdd": "Did you mean 'pgd'",
         "standard": "no paper",
         "defend:pgd": "no verb",
         "attack:x": "knows no method",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from ironbound.core.rng import forked
 from ironbound.data import load
 from ironbound.models.zoo import digits_cnn
+from ironbound.recipes import ENTRIES
 from ironbound.testing import Conformance
 
 ROOT = Path(__file__).parents[2]
@@ -48,3 +50,14 @@ def test_the_code_on_the_page_runs(page, net, tmp_path, monkeypatch):
         for parameter in kit()._parameters():  # the tests that are named on the page
             promise, subject = parameter.values
             promise(subject)
+
+
+def test_the_table_of_attacks_is_the_catalogues(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    tables = importlib.import_module("tables")
+    page = (ROOT / "docs/choose-an-attack.md").read_text(encoding="utf-8")
+    guide, _, rest = page.partition(tables.BEGIN)
+    shown = rest.partition(tables.END)[0].strip()
+    assert shown == tables.table(), "run python docs/tables.py"
+    untold = [entry.name for entry in ENTRIES if f"`{entry.name}`" not in guide]
+    assert not untold, f"the guide says nothing of {', '.join(untold)}"

@@ -46,7 +46,7 @@ def test_names_are_unique_within_a_verb_and_found() -> None:
         assert entry.make() is not None
         assert entry.summary.endswith((".", ":", "?"))
         assert entry.full_name == f"{entry.verb}:{entry.name}"
-    with pytest.raises(UnknownName, match=r"Did you mean 'apgd'\? There are: adam_pgd, apgd, "):
+    with pytest.raises(UnknownName, match=r"Did you mean 'apgd'\? There are: adam_pgd, alma, apgd, "):
         find(catalogue(), "attack", "apdg")
 
 

@@ -22,8 +22,8 @@ from ironbound.auditing.plan import Attacking, Bounds, Plan
 from ironbound.auditing.plans import quick, standard
 from ironbound.auditing.verdicts import Verdicts
 from ironbound.certification.ibp import Ibp
-from ironbound.core.errors import FingerprintMismatch, RunError
-from ironbound.sets import L0, Linf
+from ironbound.core.errors import CompositionError, FingerprintMismatch, RunError
+from ironbound.sets import L0, Finite, Linf
 
 
 def trial(name: str, decided: str, cost: float, optional: bool = True) -> Trial:
@@ -257,5 +257,32 @@ def test_optional_stages_that_do_not_fit_the_threat_are_left_out() -> None:
 
 
 def test_standard_keeps_what_it_cannot_do_without() -> None:
-    must = [stage.name for stage in standard().stages if not stage.optional]
-    assert must == ["pma", "pma_corners", "margin_corners", "apgd_narrowed", "fgsm", "noise"]
+    for threat, climbs in {
+        Linf(0.1): ["pma", "pma_corners", "margin_corners", "apgd_narrowed"], L0(3): ["greedy_l0", "sigma_zero"]
+    }.items():  # fmt: skip
+        made = standard().against(threat)
+        assert [stage.name for stage in made.stages if not stage.optional] == [*climbs, "fgsm", "noise"]
+
+
+def test_stages_for_balls_of_a_norm_stand_in_for_the_others() -> None:
+    """Also on parts of a union; witnesses run on all, and sets without a norm have the stages that name none."""
+    stages = tuple(stage for stage in standard().stages if not stage.optional)
+    made = Plan("both", stages).against(Linf(0.1) | L0(3) | L0(5, of="coordinates"))
+    sets = {stage.name: stage.single.set for stage in made.stages if isinstance(stage, Attacking)}
+    assert sets["pma"] == Linf(0.1)
+    assert (sets["sigma_zero: l0 1"], sets["sigma_zero: l0 2"]) == (L0(3), L0(5, of="coordinates"))
+    assert [sets[f"fgsm: {name}"] for name in ("linf", "l0 1", "l0 2")] == [Linf(0.1), L0(3), L0(5, of="coordinates")]
+    with pytest.raises(CompositionError, match=r"SUPPORT|PROJECT|STEER"):
+        standard().against(Finite([torch.zeros(1, 8, 8)]))
+
+
+@pytest.mark.parametrize("threat", ["l0:4", "l0:6 coordinates"])
+def test_standard_audits_l0(tmp_path: Path, threat: str) -> None:
+    """What greedy search and sigma-zero break is verified; checks that look at gradients' steps do not apply."""
+    net, data = digits_net(), digits(48)
+    found = ib.audit(net, data, threat=threat, out=tmp_path / "run")
+    assert found.attacked_accuracy < found.clean_accuracy
+    assert ib.verify(found.folder, net, data, threat=threat).failures == []
+    results = {check["number"]: check["result"] for check in found.checks}
+    assert "fail" not in results.values()
+    assert {results[number] for number in (6, 14, 23, 26)} == {"not applicable"}

@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from ironbound.auditing.report import pictures, wording
-from ironbound.auditing.report.pictures import PARTS, magnified
+from ironbound.auditing.report.pictures import PARTS
 from ironbound.auditing.report.render import IMAGE_BYTES, render, render_many
+from ironbound.showing.images import magnified
 from report_samples import audit, check, curve, group, picture, share
 
 HOSTILE = [

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from ironbound.auditing.report import wording
-from ironbound.auditing.report.pictures import magnified, png
+from ironbound.showing.images import magnified, png
 from report_samples import audit, check
 
 

@@ -30,7 +30,7 @@ from ironbound.core.errors import (
 )
 from ironbound.data import load
 from ironbound.defenses.train import Pgd, Training
-from ironbound.names import attack_of, catalogue, plan_of, set_of
+from ironbound.names import attack_of, catalogue, fits, plan_of, set_of
 from ironbound.verbs import parted
 
 LABELS = {"found", "not found", "already wrong", "non finite", "budget"}
@@ -71,11 +71,15 @@ def test_names_and_objects_are_the_same(net: nn.Module, right: Any, threat: Any,
     assert torch.equal(first.adversarial, other.adversarial)
 
 
+SEMANTIC = (ib.Rotation(1), ib.Translation(1), ib.Flow(1), ib.ColorShift(1), ib.Brightness(1), ib.Blur(1))
+
+
 def test_every_attack_of_the_catalogue_runs(net: nn.Module, right: tuple[Tensor, Tensor]) -> None:
     x, y = right[0][:4], right[1][:4]
+    threats = (ib.L2(1), ib.L1(1), ib.L0(1), ib.Finite((0.5 * torch.ones_like(x[0]),)), *SEMANTIC)
     for entry in (e for e in catalogue() if e.verb == "attack"):
-        method = entry.make(queries=100) if entry.name == "hopskipjump" else entry.name
-        threat = ib.Finite((0.5 * torch.ones_like(x[0]),)) if entry.name == "exhaustive" else ib.L2(1)
+        method = entry.make(queries=100) if entry.name == "hopskipjump" else entry.make()
+        threat = next(threat for threat in threats if fits(method, threat))
         found = ib.attack(net, x, y, threat=threat, method=method)
         assert len(found) == 4
         assert bool((found.size <= 1).all())
@@ -190,7 +194,7 @@ def test_a_model_that_draws_is_attacked_with_votes(right: tuple[Tensor, Tensor])
 
 
 @pytest.mark.parametrize(("options", "error", "said"), [
-    ({"threat": "linf:0.1", "method": "pdg"}, UnknownName, "Did you mean 'pgd'"),
+    ({"threat": "linf:0.1", "method": "pgdd"}, UnknownName, "Did you mean 'pgd'"),
     ({"threat": "linf:0.1", "method": 3}, UsageError, "a name of the catalogue or an Attack"),
     ({"threat": 0.1}, UsageError, r"a threat is a set such as Linf\(8/255\)"),
     ({"threat": "l7:0.1"}, UnknownName, "no threat is called 'l7'"),

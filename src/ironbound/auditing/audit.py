@@ -275,7 +275,7 @@ def _stage(folder: RunFolder, verdicts: Verdicts, name: str) -> dict[str, Any]:
 
 
 def _witness_reader(folder: RunFolder, verdicts: Verdicts) -> Any:
-    """From a sample's place to its adversarial input; the part that was read last is kept."""
+    """From a sample's place to a table of its witness ("adversarial", "points"); the part that was read last is kept."""
     from ironbound.core import rows
 
     parts = [(number, folder.witnessed(number)) for number in folder.finished()]
@@ -285,7 +285,7 @@ def _witness_reader(folder: RunFolder, verdicts: Verdicts) -> Any:
     order = np.argsort(index, kind="stable")
     last: dict[int, Any] = {}
 
-    def witness(place: int) -> Any:
+    def witness(place: int, table: str = "adversarial") -> Any:
         wanted = int(verdicts.index[place])
         found = np.searchsorted(index, wanted, "right", sorter=order) - 1  # the later one, of two
         if found < 0 or index[order[found]] != wanted:
@@ -293,7 +293,7 @@ def _witness_reader(folder: RunFolder, verdicts: Verdicts) -> Any:
         number = int(part[order[found]])
         if number not in last:
             last.clear()
-            last[number] = folder.witnesses(number)["adversarial"]
-        return rows.take(last[number], torch.tensor([int(row[order[found]])]))
+            last[number] = folder.witnesses(number)
+        return rows.take(last[number].get(table), torch.tensor([int(row[order[found]])]))
 
     return witness

@@ -38,8 +38,8 @@ from ironbound.core.store import (
 )
 
 SEAL = "digests.json"
-UNSEALED = ("lock", "report.html", SEAL)
-"""What may change afterwards: the report can be rendered anew."""
+UNSEALED = ("lock", "report.html", "found.html", SEAL)
+"""What may change afterwards: pages can be rendered anew."""
 
 
 NEEDED = {"schema", "fingerprints", "pool", "plan", "kinds", "threat", "model", "data", "seed", "probes", "environment"}

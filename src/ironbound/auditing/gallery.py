@@ -5,15 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from ironbound.auditing.checks.check import Evidence
-from ironbound.auditing.inside import around, points_of
-from ironbound.auditing.report.pictures import Picture
-from ironbound.core.predict import predict
+from ironbound.auditing.inside import around
 from ironbound.core.rng import Rng, content_keys
 from ironbound.core.store import read_tensors, write_tensors
+from ironbound.showing.images import Picture, is_picture
+from ironbound.showing.seen import answers
 
 MOST = 24
 
@@ -33,12 +30,12 @@ def keep_gallery(folder: Path, evidence: Evidence) -> None:
     }
     for name, inputs in (("clean", x), ("adversarial", adversarial)):
         keys = content_keys(x, y).to(evidence.model.device)
-        out = predict(evidence.model, inputs, Rng.of(evidence.seed, keys), rows=evidence.rows)
-        decided = not out.is_floating_point()
-        confidence, answer = (torch.ones(len(out)), out) if decided else out.double().softmax(1).max(1)
-        tables[f"{name}_answer"], tables[f"{name}_confidence"] = answer.cpu(), confidence.cpu()
+        said = answers(evidence.model, inputs, Rng.of(evidence.seed, keys), evidence.rows)
+        if said is None:
+            return
+        tables[f"{name}_answer"], tables[f"{name}_confidence"] = said
     region = around(evidence.threat, places, x, evidence.model.box)
-    tables["size"] = region.size(points_of(region, adversarial)).cpu()
+    tables["size"] = region.size(evidence.points(region, places, adversarial)).cpu()
     write_tensors(folder / "gallery.safetensors", tables)
 
 
@@ -60,8 +57,3 @@ def pictures(folder: Path, facts: dict[str, Any]) -> list[Picture]:
         )
         for i in range(len(tables["index"]))
     ]  # fmt: skip
-
-
-def is_picture(x: Any) -> bool:
-    """Whether rows are pictures: (channels, height, width) with one, three or four channels."""
-    return isinstance(x, Tensor) and x.ndim == 4 and x.shape[1] in (1, 3, 4)

@@ -161,6 +161,9 @@ def threat_facts(threat: Any, box: Any) -> dict[str, Any]:
 
 def _sentence(threat: Any) -> str:
     """What one may change, in words."""
+    if hasattr(threat, "sentence"):
+        said: str = threat.sentence
+        return said
     norm, eps = getattr(threat, "norm", ""), getattr(threat, "eps", None)
     unit = getattr(threat, "of", "pixels")
     texts = {
@@ -184,7 +187,7 @@ def _said(threat: Any) -> str:
     if hasattr(threat, "parts"):
         return " | ".join(spec_of(part) or _said(part) for part in threat.parts)
     norm, eps = getattr(threat, "norm", ""), getattr(threat, "eps", None)
-    if not norm or eps is None:
+    if not norm or eps is None or hasattr(threat, "spec"):
         return repr(threat)
     radius = radius_text(eps) if isinstance(eps, float) else _span(eps)
     return f"{norm}:{radius}" + (" (masked)" if getattr(threat, "mask", None) is not None else "")

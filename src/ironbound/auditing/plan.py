@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
+from operator import or_
 from typing import Any
 
 from ironbound.core.attack import Attack
@@ -47,6 +49,8 @@ class Attacking:
     """Only where the stage of this name broke a sample."""
     near: float | None = None
     """Only samples that an attack before it brought at least this share of the way from their clean margin to zero."""
+    norms: tuple[str, ...] = ()
+    """On balls of these norms it stands in for the stages that name none, but for witnesses; it is for no other sets."""
 
     kind = "attack"
 
@@ -134,11 +138,25 @@ class Plan:
         fitted: list[Stage] = []
         for stage in self.stages:
             try:
-                fitted += _flat(stage, threat) if isinstance(stage, Attacking) else [stage]
+                fitted += self._flat(stage, threat) if isinstance(stage, Attacking) else [stage]
             except CompositionError:
                 if not stage.optional:
                     raise
         return self.without({stage.name for stage in self.stages if not _has(fitted, stage.name)}, fitted)
+
+    def _flat(self, stage: Attacking, threat: PerturbationSet) -> list[Attacking]:
+        """A stage on the parts of the set that it is for."""
+        whole = getattr(threat, "parts", (threat,))
+        parts = [part for part in whole if self._is_for(stage, part)]
+        if len(parts) == len(whole):
+            return _flat(stage, threat)
+        return _flat(stage, reduce(or_, parts)) if parts else []
+
+    def _is_for(self, stage: Attacking, part: PerturbationSet) -> bool:
+        norm = getattr(part, "norm", "")
+        if stage.norms or stage.witness:
+            return not stage.norms or norm in stage.norms
+        return not any(norm in getattr(other, "norms", ()) for other in self.stages)
 
     def following(self, names: Sequence[str]) -> Plan:
         """These stages in this order, as a run of the plan recorded them; nothing is left to decide."""

@@ -8,6 +8,7 @@ from ironbound.certification.exhaustive import Exhaustive
 from ironbound.certification.ibp import Ibp
 from ironbound.core.attack import Attack
 from ironbound.core.catalogue import Entry
+from ironbound.core.protocols import Want
 from ironbound.objectives import Margin
 
 SOME = 64
@@ -24,7 +25,7 @@ def standard() -> Plan:
     from sixteen of its corners, and on the margin from two: many short climbs find more than a long one. Then APGD
     towards nine targets in MALT's order, longer for the three that came nearest; FAB where it finds something. Square with
     1,000 queries on 64 survivors is a witness that gradients are not masked; where it breaks one, it runs on all of them with
-    5,000. FGSM and noise are witnesses too.
+    5,000. FGSM and noise are witnesses too. On L0 balls greedy search and sigma-zero stand in for the climbs.
     """
     return Plan(
         "standard",
@@ -35,6 +36,7 @@ def standard() -> Plan:
             _own("margin_corners", _short("margin", 2, corners=True), near=NEAR),
             _own("apgd_narrowed", recipes.apgd_narrowed()),
             _own("fab", recipes.fab_targeted(steps=50, targets=3), optional=True),
+            *_sparse(greedy_l0=recipes.greedy_l0(50), sigma_zero=recipes.sigma_zero(200)),
             *_witnesses(),
             _own("square", recipes.square(1000), witness=True, optional=True, most=SOME),
             _own("square on all", recipes.square(5000), witness=True, optional=True, after="square"),
@@ -48,7 +50,8 @@ def thorough() -> Plan:
     """Everything on everybody, several times: a few times AutoAttack's cost, for figures that are to be published.
 
     Interval bounds with radii; PGD; PMA and APGD on cross-entropy and DLR from five starts, PMA from sixteen corners; MALT;
-    APGD-T; FAB-T; Square with 5,000 queries on all survivors. Nothing is left to a pilot.
+    APGD-T; FAB-T; Square with 5,000 queries on all survivors. On L0 balls greedy search, sigma-zero, VFGA and JSMA.
+    Nothing is left to a pilot.
     """
     return Plan(
         "thorough",
@@ -62,6 +65,13 @@ def thorough() -> Plan:
             _own("malt", recipes.malt()),
             _own("apgd_t", recipes.apgd_targeted(large_radii=True)),
             _own("fab_t", recipes.fab_targeted(), optional=True),
+            *_sparse(
+                greedy_l0=recipes.greedy_l0(200),
+                greedy_slow=recipes.greedy_l0(200, share=0.2),
+                sigma_zero=recipes.sigma_zero(1000),
+                vfga=recipes.vfga(),
+                jsma=recipes.jsma(gamma=1.0, probabilities=True),
+            ),
             _own("square", recipes.square(5000), optional=True),
             *_witnesses(),
         ),
@@ -70,8 +80,9 @@ def thorough() -> Plan:
 
 
 def quick() -> Plan:
-    """Interval bounds and ten steps of PGD: a first look, with FGSM and noise as witnesses."""
-    return Plan("quick", (Bounds("ibp", Ibp()), _pgd(10), *_witnesses()))
+    """Interval bounds and ten steps of PGD (on L0 of greedy search): a first look, with FGSM and noise as witnesses."""
+    sparse = _sparse(greedy_l0=recipes.greedy_l0(10))
+    return Plan("quick", (Bounds("ibp", Ibp()), _pgd(10), *sparse, *_witnesses()))
 
 
 def exhaustive() -> Plan:
@@ -84,13 +95,18 @@ def _pgd(steps: int) -> Attacking:
     return Attacking("pgd", recipes.pgd(steps=steps).replace(objective=Margin()))
 
 
-def _own(name: str, attack: Attack, **rest: bool | int | float | str) -> Attacking:
+def _own(name: str, attack: Attack, **rest: bool | int | float | str | tuple[str, ...]) -> Attacking:
     """A stage with random streams of its own: two attacks would else begin at the same points."""
     return Attacking(name, attack.replace(stream=name), **rest)  # type: ignore[arg-type]
 
 
 def _short(loss: str, restarts: int, corners: bool = False) -> Attack:
     return recipes.apgd(steps=25, restarts=restarts, loss=loss, large_radii=True, corners=corners)
+
+
+def _sparse(**attacks: Attack) -> list[Attacking]:
+    """The stages on L0 balls, where the first witness will do: gradient climbs have no steepest direction there."""
+    return [_own(name, attack.replace(want=Want.FIRST), norms=("l0",)) for name, attack in attacks.items()]
 
 
 def _witnesses() -> tuple[Attacking, Attacking]:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ironbound.auditing.inside import kept
 from ironbound.auditing.plan import Attacking, Bounds, Plan, Stage
 from ironbound.certification.certificates import prove
 from ironbound.core import rows as rows_
@@ -57,6 +58,8 @@ class Pool:
     """The largest margin that attacks reached so far, likewise; -inf before the first."""
     records: list[dict[str, Any]] = field(default_factory=list)
     witnesses: dict[int, Any] = field(default_factory=dict)
+    points: dict[int, Any] = field(default_factory=dict)
+    """Of witnesses, where the inputs do not tell them."""
     costs: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def open(self) -> Tensor:
@@ -204,7 +207,10 @@ def _attack(evaluation: Evaluation, pool: Pool, stage: Attacking, index: Tensor)
     for row, i in enumerate(index.tolist()):
         if row in said:
             pool.verdict[i] = "broken"
-            pool.witnesses[i] = rows_.take(result.adversarial, torch.tensor([row], device=index.device))
+            at_row = torch.tensor([row], device=index.device)
+            pool.witnesses[i] = rows_.take(result.adversarial, at_row)
+            if kept(evaluation.threat):
+                pool.points[i] = rows_.take(result.points, at_row)
         prediction, confidence = said.get(row, (None, None))
         pool.records.append(
             _record(

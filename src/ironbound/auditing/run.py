@@ -226,5 +226,6 @@ def _witnesses(pool: Pool, data: Data) -> dict[str, Any]:
     if not pool.witnesses:
         return {}
     places = sorted(pool.witnesses)
-    numbers = data.index[torch.tensor(places)]
-    return {"index": numbers, "adversarial": rows_.to(rows_.join([pool.witnesses[i] for i in places]), "cpu")}
+    tables = {"adversarial": pool.witnesses} | ({"points": pool.points} if pool.points else {})
+    joined = {name: rows_.to(rows_.join([table[i] for i in places]), "cpu") for name, table in tables.items()}
+    return {"index": data.index[torch.tensor(places)], **joined}

@@ -304,19 +304,31 @@ def _check_witnesses(
         waiting[where] = False
         here = torch.from_numpy(where)
         x, y = model.admit(rows_.take(data.x, here), data.y[here])
-        good = _good(folder, model, rows_.of_rows(threat, here), x, y, rows_.to(part["adversarial"], model.device))
+        good = _good(
+            folder,
+            model,
+            rows_.of_rows(threat, here),
+            x,
+            y,
+            rows_.to(part["adversarial"], model.device),
+            rows_.to(part.get("points"), model.device),
+        )
         found.witnesses += len(numbers)
         found.failures += [f"sample {i}: its witness {why}" for i, why in zip(numbers, good, strict=True) if why]
     missing = np.sort(place.numbers[waiting])
     found.failures += [f"sample {i} is broken, but there is no witness" for i in missing]
 
 
-def _good(folder: RunFolder, model: Model, threat: Any, x: Any, y: Any, adversarial: Any) -> list[str]:
+def _good(
+    folder: RunFolder, model: Model, threat: Any, x: Any, y: Any, adversarial: Any, points: Any = None
+) -> list[str]:
     """For each witness why it does not hold; "" where it does."""
     if isinstance(x, Tensor) and (not isinstance(adversarial, Tensor) or adversarial.shape != x.shape):
         return ["has another shape than its input"] * len(y)
     region = threat.at(x, model.box)
-    inside = region.contains(points_of(region, adversarial))
+    if points is not None and rows_.count(points) != len(y):
+        return ["has no point of its own"] * len(y)
+    inside = region.contains(points_of(region, adversarial, points))
     rng = Rng.of(int(folder.manifest["seed"]), content_keys(x, y).to(model.device)).fold("verify")
     if model.random:
         fools = _wins(model, adversarial, y, rng) > RECOUNT - wins_beyond_chance(RECOUNT)

@@ -9,6 +9,9 @@ from ironbound.cli.checking import BROKEN, runs_in
 from ironbound.cli.terminal import Terminal
 from ironbound.core.errors import RunError, UsageError
 
+WITNESSES = 24
+"""Inputs that found.html shows, at most."""
+
 
 def run_report(places: list[str], out: str | None, terminal: Terminal) -> int:
     """Write the page and say where it is."""
@@ -43,6 +46,40 @@ def write_page(folders: list[Path], path: Path, title: str, names: list[str] | N
         places = ", ".join(str(folder) for folder in folders)
         raise RunError(f"{places}: audit.json is not what an audit writes ({error}); it was altered.") from None
     write_bytes(path, page.encode())
+
+
+def write_found(audit: Any, model: Any, data: Any, threat: Any, seed: int, rows: int | None) -> Path:
+    """found.html of a run: the first of its witnesses, each beside its clean input, with the model's answers.
+
+    Raises InputError for inputs that are neither pictures nor vectors.
+    """
+    import torch
+
+    from ironbound.auditing.inside import around, points_of
+    from ironbound.core import rows as rows_
+    from ironbound.core.store import write_bytes
+    from ironbound.showing.page import page_of
+    from ironbound.showing.seen import pictures
+    from ironbound.showing.words import plural
+
+    numbers, adversarial = audit.witnesses()
+    numbers = numbers[:WITNESSES]
+    broken = int(audit.facts["verdicts"]["broken"])
+    shown = []
+    if len(numbers):
+        where = {int(number): place for place, number in enumerate(data.index)}
+        places = torch.tensor([where[int(number)] for number in numbers])
+        x, y = model.admit(rows_.take(data.x, places), data.y[places])
+        made = rows_.to(rows_.part(adversarial, slice(0, len(numbers))), model.device)
+        region = around(threat, places, x, model.box)
+        shown = pictures(
+            model, x, y, made, index=numbers, verdicts=["found"] * len(numbers), size=region.size(points_of(region, made)).cpu(),
+            names=audit.facts["data"]["classes"], seed=seed, rows=rows,
+        )  # fmt: skip
+    lead = f"Of {plural(audit.facts['clean']['count'], 'input')} right when clean: {broken} broken, {len(shown)} of them shown."
+    path: Path = audit.folder / "found.html"
+    write_bytes(path, page_of("What the attack found", lead, shown, threat, None).text.encode())
+    return path
 
 
 def _opened(folder: Path) -> Any:

@@ -45,15 +45,25 @@ def run_audit(verb: str, settings: RunSettings, terminal: Terminal, folder: Path
             pool=settings.pool, shard=settings.shard, resume=settings.resume, checks=settings.checks, curve=settings.curve,
             progress=display.listener(), origin=origin,
         )  # fmt: skip
+    page = _shown(audit, model, data, threat, settings) if getattr(settings, "show", False) else None
     if terminal.json:
-        terminal.data({"folder": str(folder), **audit.facts})
+        terminal.data({"folder": str(folder), **({"shown": str(page)} if page else {}), **audit.facts})
     else:
         summarise(terminal, audit.facts, folder)
+        if page:
+            terminal.say(f"Shown: {page}")
     bounds = [stage for stage in audit.facts["stages"] if stage["kind"] == "bound"]
     if verb == "certify" and audit.facts["notes"] and not any(stage["entered"] for stage in bounds):
         reason = " ".join(audit.facts["notes"])
         raise UnsupportedOperation(f"nothing could be certified. {reason} Attacks need no bounds: ironbound attack.")
     return 0
+
+
+def _shown(audit: Any, model: Any, data: Any, threat: Any, settings: RunSettings) -> Path:
+    """Write the page of the run's witnesses into its folder."""
+    from ironbound.cli.pages import write_found
+
+    return write_found(audit, model, data, threat, settings.seed, settings.rows)
 
 
 def run_harden(settings: HardenSettings, terminal: Terminal, folder: Path) -> int:

@@ -100,6 +100,7 @@ class AttackSettings(RunSettings):
     """Attacks alone."""
 
     method: Names = _key(("pgd",), "attacks, one after the other; see `ironbound list attack`", "NAME,..")
+    show: bool = _key(False, "write found.html: clean and adversarial inputs, the change, the model's answers")
 
 
 class CertifySettings(RunSettings):

@@ -27,6 +27,7 @@ from ironbound.core.protocols import Answer, Ask, Model, Rows, Status, Want
 from ironbound.core.rng import Rng
 from ironbound.core.task import Task
 
+CACHED = 1 << 16  # values of points at a time whose sizes are measured: float64 copies of them stay in a CPU's cache
 IDLE = 1000  # asks in a row that nobody could pay: then the search will not find out by itself that it is over
 
 
@@ -213,8 +214,9 @@ class Run:
         y = rows.take(self.y, item) if item is not None else task.y if owner is None else rows.take(task.y, owner)
         pick = lambda table: table if row is None else rows.take(table, row)
         draws = self._draws(whose, None if rank is None else pick(rank), item)
-        jac = None if ask.jac is None else pick(ask.jac)
-        return Chunk(region, y, points_of(ask, row), draws, whose, item, jac, tuple(pick(arg) for arg in ask.args))
+        jac, less = (None if table is None else pick(table) for table in (ask.jac, ask.less))
+        args = tuple(pick(arg) for arg in ask.args)
+        return Chunk(region, y, points_of(ask, row), draws, whose, item, jac, less, args)
 
     def _draws(self, problem: Tensor, rank: Tensor | None, item: Tensor | None) -> Rng:
         """The oracle's streams: keyed by the problem, its own count of asks, the row's rank in this ask and the item."""
@@ -248,9 +250,9 @@ class Run:
         place = torch.arange(len(claimed), device=self.device) if strongest else (claimed | hopeful).nonzero()[:, 0]
         if len(place) == 0:
             return
-        slices = place.split(self.chunks.limit) if isinstance(ask.points, Rows) else [place]
+        slices = place.split(self._at_once(ask))
         parts = []
-        for at in slices:  # of lazy points only some exist at a time
+        for at in slices:
             row = at if index is None else index[at]
             every = len(row) == len(problem)
             owner = row if ask.owner is None else ask.owner[row]
@@ -258,6 +260,14 @@ class Run:
             table = heard.margin[at], heard.value[at], claimed[at], hopeful[at]
             parts.append(self.best.candidates(region, problem[row], points_of(ask, None if every else row), *table))
         self._decide(Candidates.best(parts), free)
+
+    def _at_once(self, ask: Ask) -> int:
+        """How many points are looked at together. Of lazy ones only some exist at a time; sizes are measured in the cache."""
+        if isinstance(ask.points, Rows):
+            return self.chunks.limit
+        if self.attack.want is not Want.SMALLEST or not isinstance(ask.points, Tensor) or self.device.type != "cpu":
+            return max(1, self.n, rows.count(ask.points))
+        return max(1, CACHED * len(ask.points) // max(1, ask.points.numel()))
 
     def _decide(self, table: Candidates, free: bool) -> None:
         """The candidates become incumbents, where the judge agrees; the problems of those that suffice are finished."""

@@ -34,7 +34,8 @@ class Candidates:
         names = ("whose", "points", "key", "margin", "claimed", "hopeful")
         tables = {name: rows.join([getattr(part, name) for part in some]) for name in names}
         at = one_each(tables["whose"], tables["key"], tables["hopeful"], tables["claimed"])
-        return Candidates(lost, **{name: rows.take(table, at) for name, table in tables.items()})
+        total = len(tables["whose"])
+        return Candidates(lost, **{name: rows.kept(table, at, total) for name, table in tables.items()})
 
 
 class Incumbents:

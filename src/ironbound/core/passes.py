@@ -51,6 +51,7 @@ class Chunk:
     problem: Tensor
     item: Tensor | None
     jac: Tensor | None
+    less: Tensor | None
     args: tuple[Tensor, ...]
 
 
@@ -73,7 +74,7 @@ def hear(attack: Attack, door: Door, ask: Ask, chunk: Chunk) -> Heard:
             loss = ask.loss(Terms(leaf, inputs, outputs, value, chunk.y, chunk.region), *chunk.args)
         upward = value if loss is None else loss
         grad = _gradient(upward.sum(), leaf, chunk.jac is not None) if ask.grad else None
-        jac = None if chunk.jac is None else _jacobian(outputs, chunk.jac, leaf)
+        jac = None if chunk.jac is None else _jacobian(outputs, chunk.jac, chunk.less, leaf)
     return Heard(seen, value.detach(), margin, None if loss is None else loss.detach(), grad, jac)
 
 
@@ -91,10 +92,12 @@ def _gradient(total: Tensor, leaf: Any, keep: bool) -> Any:
     return rows.each(lambda _: next(grads), leaf)
 
 
-def _jacobian(outputs: Tensor, chosen: Tensor, leaf: Any) -> Any:
-    """Gradients of the chosen outputs, shape (m, k, ...): one backward pass for each of the k columns."""
-    columns = outputs.gather(1, chosen).sum(0)
-    return rows.beside([_gradient(one, leaf, True) for one in columns])
+def _jacobian(outputs: Tensor, chosen: Tensor, less: Tensor | None, leaf: Any) -> Any:
+    """Gradients of the chosen outputs (less another), shape (m, k, ...): one backward pass for each of the k columns."""
+    values = outputs.gather(1, chosen)
+    columns = (values if less is None else values - outputs.gather(1, less[:, None])).sum(0)
+    last = len(columns) - 1
+    return rows.beside([_gradient(one, leaf, place < last) for place, one in enumerate(columns)])
 
 
 def points_of(ask: Ask, index: Tensor | None) -> Points:

@@ -288,6 +288,8 @@ class Ask:
     grad: bool = False
     jac: Int[Tensor, "m k"] | None = None
     """The outputs whose gradients are wanted (DeepFool, FAB, JSMA)."""
+    less: Int[Tensor, " m"] | None = None
+    """An output of each row whose gradient is taken off those of `jac`: differences of k outputs to it in k passes."""
     loss: Callable[..., Float[Tensor, " m"]] | None = None
     """Replaces the objective under the gradient: loss(terms, *args) (C&W, EAD)."""
     args: tuple[Tensor, ...] = ()
@@ -340,6 +342,11 @@ class Task(Protocol):
     @property
     def region(self) -> Any:
         """Their region."""
+        ...
+
+    @property
+    def goal(self) -> Goal:
+        """What is to be reached: for searches that are about classes, as JSMA is; others climb the objective."""
         ...
 
     @property

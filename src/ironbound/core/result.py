@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -12,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ironbound.core import rows
-from ironbound.core.errors import DataError
+from ironbound.core.errors import DataError, UsageError
 from ironbound.core.protocols import Inputs, Points, Status
 from ironbound.core.store import read_tensors, write_tensors
 
@@ -46,6 +47,8 @@ class Result:
     judged: Int[Tensor, " n"]
     """Forward rows spent on the judge, a part of `forward`."""
     config: dict[str, Any] = field(default_factory=dict)
+    view: Any = field(default=None, repr=False, compare=False)
+    """What it can be shown with: the model and the clean inputs, by reference. Set by the verb `attack`; not saved."""
 
     @staticmethod
     def of(run: Run, seed: int) -> Result:
@@ -79,7 +82,8 @@ class Result:
 
     def take(self, index: Tensor) -> Self:
         """Some rows. (Of ordinary problems: those of collective ones have other numbers than their inputs.)"""
-        return self._each(lambda table: rows.take(table, index))
+        taken = self._each(lambda table: rows.take(table, index))
+        return taken if self.view is None else replace(taken, view=self.view.take(index))
 
     def with_rows(self, index: Tensor, other: Result) -> Self:
         """These rows replaced by those of another result; passes are added up."""
@@ -88,20 +92,40 @@ class Result:
 
     def put(self, index: Tensor, other: Result) -> Self:
         """These rows replaced by those of another result."""
-        names = [f.name for f in fields(self) if f.name != "config"]
-        return replace(self, **{name: rows.put(getattr(self, name), index, getattr(other, name)) for name in names})
+        return replace(self, **{name: rows.put(getattr(self, name), index, getattr(other, name)) for name in TABLES})
 
     def numpy(self) -> Self:
         """The same with NumPy arrays instead of tensors."""
         return self._each(lambda table: rows.each(lambda leaf: leaf.cpu().numpy(), table))
 
     def _each(self, function: Any) -> Self:
-        return replace(self, **{f.name: function(getattr(self, f.name)) for f in fields(self) if f.name != "config"})
+        return replace(self, **{name: function(getattr(self, name)) for name in TABLES})
+
+    def show(
+        self, path: str | Path | None = None, *, names: Sequence[str] | None = None, features: Sequence[str] | None = None,
+        most: int = 24,
+    ) -> Any:  # fmt: skip
+        """A page of clean inputs, adversarial ones, magnified differences and the model's answers with its confidence.
+
+        The last expression of a notebook's cell is displayed; elsewhere the page is written, to a temporary file where no
+        `path` is given, and `print(found.show())` says where. Inputs may be pictures (n, 1 or 3 channels, height, width) or
+        vectors (n, features), of which the features that changed most are listed.
+
+        names: the names of the classes; features: those of the features; most: how many inputs, those found first.
+
+        Confidence is the softmax of a pass in the model's own precision. Raises UsageError where the result does not know
+        its clean inputs (it was loaded, or comes of an Attack called by itself): `ironbound.show(found, model, x, y)`.
+        """
+        if self.view is None:
+            raise UsageError(
+                "this result does not hold the model and the clean inputs: show it by ironbound.show(found, model, x, y), "
+                "with the inputs that were attacked."
+            )
+        return self.view.show(self, path, names, features, most)
 
     def save(self, path: str | Path) -> None:
         """Write a safetensors file that holds everything, the configuration too."""
-        tables = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "config"}
-        write_tensors(Path(path), tables, {"config": json.dumps(self.config)})
+        write_tensors(Path(path), {name: getattr(self, name) for name in TABLES}, {"config": json.dumps(self.config)})
 
     @staticmethod
     def load(path: str | Path) -> Result:
@@ -116,3 +140,7 @@ class Result:
         found = int(self.success.sum())
         forward, backward = int(self.forward.sum()), int(self.backward.sum())
         return f"Result({found} of {len(self)} found, {forward} rows forward, {backward} backward)"
+
+
+TABLES = tuple(f.name for f in fields(Result) if f.name not in ("config", "view"))
+"""What has one row a problem."""

@@ -13,6 +13,7 @@ from ironbound.core.rng import Rng
 
 if TYPE_CHECKING:
     from ironbound.core.engine import Run
+    from ironbound.core.protocols import Goal
 
 WORTH = 64  # compaction copies all state: it pays once this share of the rows, one in so many, is dead weight
 
@@ -46,6 +47,11 @@ class Task:
     def n(self) -> int:
         """How many problems are in the task."""
         return self.problems.shape[0]
+
+    @property
+    def goal(self) -> Goal:
+        """What is to be reached: for searches that are about classes."""
+        return self._run.attack.goal
 
     @property
     def rng(self) -> Rng:

@@ -30,6 +30,12 @@ class Ascent:
         """Gradients, and what move and start need of the set."""
         return Can.GRADIENT | self.move.needs | getattr(self.start, "needs", Can(0))
 
+    @property
+    def norms(self) -> tuple[str, ...]:
+        """Those that the move is for, where it is for some only; else there is no such attribute."""
+        norms: tuple[str, ...] = self.move.norms  # type: ignore[attr-defined]
+        return norms
+
     def run(self, task: Task) -> Generator[Ask, Answer, None]:
         """Ask for the gradient, move; every point on the way may be the witness."""
         s = task.state(p=self.start(task))

@@ -13,6 +13,7 @@ from torch import Tensor
 from ironbound.core.errors import CompositionError, UsageError
 from ironbound.core.protocols import Answer, Ask, Can, Rows, Task
 from ironbound.core.rows import column, flat
+from ironbound.searches.norms import must_hold_inputs
 
 Asking = Generator[Ask, Answer, Any]
 
@@ -48,11 +49,7 @@ class HopSkipJump:
                 "HopSkipJump starts anywhere in the model's range, but it has none; give Model(range=)."
             )
         x = task.region.identity()
-        if not (isinstance(x, Tensor) and x.is_floating_point()):
-            raise CompositionError(
-                "HopSkipJump walks through inputs, and the points of this set are no inputs. Try all points of a finite "
-                'set: method="exhaustive".'
-            )
+        must_hold_inputs(task.region, self)
         s = task.state(x=x, p=x, have=torch.zeros(task.n, dtype=torch.bool, device=x.device))
         yield from self._starting_points(task, s)
         yield from self._bisect(s)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
@@ -12,19 +11,16 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ironbound.core.errors import UsageError
-from ironbound.core.judge import TAU, convincing, scale_of
 from ironbound.core.protocols import Answer, Ask, Can, Task
-from ironbound.core.rows import column, flat, kept
-from ironbound.searches.guided import MOST
+from ironbound.core.rows import column, flat
+from ironbound.searches.guided import MOST, likeliest
 from ironbound.searches.hyperplane import DUAL, Planes
 from ironbound.searches.norms import norm_among
+from ironbound.searches.smallest import final, length, note, tables
 from ironbound.sets.bounds import BLOCK, inner_box
 
 Asking = Generator[Ask, Answer, Any]
 SHORTEST = 1e-8  # the length of a step for the weights of the two projections, as in the authors' code
-BEYOND = 0.1  # of the way back to a witness: where the final search looks, rather than at the level that suffices
-ENOUGH = 1.5  # times the least margin that the judge accepts: the level that the final search aims at
-FURTHEST = 3.0  # times the length of a witness that is too weak: how far the final search goes
 
 
 @dataclass(frozen=True)
@@ -84,11 +80,7 @@ class Fab:
         answer = yield Ask(x)
         if answer.outputs is None:  # nobody could pay even this
             return
-        far = torch.full((task.n,), math.inf, dtype=torch.float64, device=x.device)
-        s = task.state(
-            p=x, best=x.clone(), size=far, firm=torch.zeros_like(answer.success), value=far, scale=torch.zeros_like(far),
-            clean=answer.value, logits=answer.outputs,
-        )  # fmt: skip
+        s = task.state(p=x, logits=answer.outputs, **tables(x, answer))
         self._note(task, s, norm, x, answer)
         for number in range(self.restarts):
             task.compact()
@@ -101,7 +93,7 @@ class Fab:
                 answer = yield Ask(s.p)
                 self._note(task, s, norm, s.p, answer)
                 s.p = self._back(task.region, s.p, answer.success)
-        yield from self._final(task, s, norm)
+        yield from final(task, s, norm, self.final)
 
     # ------------------------------------------------------------------------------------------------ the plane
     def _objective(self, task: Task, s: Any, norm: str) -> Asking:
@@ -161,65 +153,15 @@ class Fab:
     def _note(
         self, task: Task, s: Any, norm: str, p: Tensor, answer: Answer, owner: Int[Tensor, " m"] | None = None
     ) -> Bool[Tensor, " m"]:
-        """Keep the smallest adversarial point of each problem, those that convince the judge first; says which are new."""
+        """Keep the logits heard last, and the smallest adversarial point of each problem; says which points are new."""
         if owner is None and not self.towards:
             s.logits = torch.where(answer.granted[:, None], answer.outputs, s.logits)
-        if (scale := scale_of(answer.outputs)) is not None:
-            row = torch.arange(task.n, device=p.device) if owner is None else owner
-            s.scale = s.scale.index_copy(0, row, torch.maximum(s.scale[row], scale))
-        if not bool(answer.success.any()):
-            return answer.success
-        x, known, sure, largest = (
-            table if owner is None else table.index_select(0, owner)
-            for table in (task.region.x, s.size, s.firm, s.scale)
-        )
-        # a target's value below 0 says nothing about the margin: another class is answered
-        firm, size = (answer.value <= 0) | convincing(answer.value, largest), _length(norm, flat(p - x))
-        new = answer.success & torch.where(firm == sure, size < known, firm)
-        at = new.nonzero()[:, 0]
-        if len(at):
-            row = at if owner is None else owner[at]
-            s.best.index_copy_(0, row, kept(p, at, len(p)))
-            s.size, s.firm = s.size.index_copy(0, row, size[at]), s.firm.index_copy(0, row, firm[at])
-            s.value = s.value.index_copy(0, row, answer.value[at].double())
-        return new
-
-    def _final(self, task: Task, s: Any, norm: str) -> Asking:
-        """Section 3, "final search": interpolate the objective between x and the smallest witness, keep what still wins.
-
-        A witness that is too weak for the judge is gone beyond instead, as far as the objective's slope suggests.
-        """
-        task.compact()
-        s.low, s.under = torch.zeros_like(s.size), s.clean.double()
-        for _ in range(self.final):
-            task.compact()
-            row = ((s.size > 0) & torch.isfinite(s.size)).nonzero()[:, 0]
-            if len(row) == 0:
-                return
-            t = self._where_to_look(s, row)
-            x, best = task.region.x[row], s.best[row]
-            q = (x + column(t, x) * (best - x)).clamp_(*inner_box(task.region.box, x.dtype))
-            answer = yield Ask(q, owner=row)
-            low, new = s.low[row], self._note(task, s, norm, q, answer, row)
-            nearer = ~new & (t < 1)  # of a new end at t, what was at low is now at low / t
-            s.low = s.low.index_copy(0, row, torch.where(new, low / t, torch.where(nearer, t, low)))
-            s.under = s.under.index_copy(0, row, torch.where(nearer, answer.value.double(), s.under[row]))
-
-    def _where_to_look(self, s: Any, row: Int[Tensor, " r"]) -> Float[Tensor, " r"]:
-        """The place between x (0) and the witness (1) where the objective should suffice; beyond 1 where a weak one does not."""
-        low, under, over = s.low[row], s.under[row], s.value[row]
-        level = ENOUGH * TAU * s.scale[row]
-        t = low + (1 - low) * (level - under) / (over - under)
-        crossing = (under < level) & (over > under) & (over > 0) & torch.isfinite(t)
-        t = torch.where(t < 1, t + BEYOND * (1 - t), torch.where(s.firm[row], 1.0, t.clamp_max(FURTHEST)))
-        return torch.where(crossing, t, (low + 1) / 2)
+        return note(task, s, norm, p, answer, owner)
 
 
 def _likeliest(logits: Float[Tensor, "n c"], y: Int[Tensor, " n"], count: int) -> Int[Tensor, "n k"]:
     """The label, then the other classes by their logits, `count` in all."""
-    others = min(count, logits.shape[1]) - 1
-    ordered = logits.nan_to_num().scatter(1, y[:, None], -torch.inf).topk(others, dim=1).indices
-    return torch.cat([y[:, None], ordered], 1)
+    return torch.cat([y[:, None], likeliest(logits.nan_to_num(), y, count - 1)], 1)
 
 
 def _nearest_plane(
@@ -240,13 +182,6 @@ def _start(task: Task, size: Float[Tensor, " n"], norm: str, number: int) -> Ten
     shape, kind = tuple(region.x.shape[1:]), region.x.dtype
     u = rng.uniform(shape, kind, -1, 1) if norm == "linf" else rng.normal(shape, kind)
     u = u if region.mask is None else region.mask * u
-    reach = torch.minimum(size, region.radius) / 2 / _length(norm, flat(u)).clamp_min(torch.finfo(kind).tiny)
+    reach = torch.minimum(size, region.radius) / 2 / length(norm, flat(u)).clamp_min(torch.finfo(kind).tiny)
     reach = torch.where(torch.isfinite(reach), reach, 0.0)
     return (region.x + column(reach, u) * u).clamp_(*inner_box(region.box, kind))
-
-
-def _length(norm: str, change: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
-    if norm == "l2":
-        return torch.linalg.vector_norm(change, dim=1).double()
-    size = change.abs()  # linalg's other norms are ten times slower
-    return (size.amax(1) if norm == "linf" else size.sum(1)).double()

@@ -90,7 +90,7 @@ class Likely:
     def ranked(self, task: Task) -> Generator[Ask, Answer, Int[Tensor, "n k"] | None]:
         """One forward row a problem."""
         out = yield from clean_logits(task)
-        return None if out is None else _likely(out, task.y, self.count)
+        return None if out is None else likeliest(out, task.y, self.count)
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Malt:
         out = yield from clean_logits(task)
         if out is None:
             return None
-        likely = _likely(out, task.y, self.among)
+        likely = likeliest(out, task.y, self.among)
         if likely.shape[1] < 2:
             return likely
         asked, x = torch.cat([task.y[:, None], likely], 1), task.region.identity()
@@ -118,7 +118,7 @@ class Malt:
         for row in torch.arange(len(asked), device=out.device).split(max(1, MOST // (asked.shape[1] * x[0].numel()))):
             answer = yield Ask(x[row], owner=row, jac=asked[row])
             difference = answer.jac[:, 1:] - answer.jac[:, :1]
-            norms[row] = _dual(task.region.norm, difference.flatten(2).double())
+            norms[row] = _dual(task.region, difference.flatten(2).double())
         gap = (out.gather(1, task.y[:, None]) - out.gather(1, likely)).double()
         score = torch.where(norms > 0, gap / norms, torch.inf)
         return likely.gather(1, score.argsort(dim=1, stable=True)[:, : self.count])
@@ -133,16 +133,21 @@ def clean_logits(task: Task) -> Asking:
     return out
 
 
-def _likely(out: Float[Tensor, "n c"], y: Int[Tensor, " n"], count: int | None) -> Int[Tensor, "n k"]:
+def likeliest(out: Float[Tensor, "n c"], y: Int[Tensor, " n"], count: int | None) -> Int[Tensor, "n k"]:
+    """The classes with the highest logits but y, the highest first; `count` of them, or all."""
     others = out.shape[1] - 1
     order = out.scatter(1, y[:, None], -torch.inf).argsort(dim=1, descending=True, stable=True)
     return order[:, : others if count is None else min(count, others)]
 
 
-def _dual(norm: str, gradients: Float[Tensor, "n k d"]) -> Float[Tensor, "n k"]:
-    if norm not in DUAL:
-        raise CompositionError(f"MALT ranks targets by a dual norm, and {norm} has none; use Likely() instead.")
-    return torch.linalg.vector_norm(gradients, ord=DUAL[norm], dim=2)
+def _dual(region: Any, gradients: Float[Tensor, "n k d"]) -> Float[Tensor, "n k"]:
+    """The slope of each along its steepest step of length 1; of a set that has no norm for it says so itself (`dual`)."""
+    if hasattr(region, "dual"):
+        own: Tensor = region.dual(gradients)
+        return own
+    if region.norm not in DUAL:
+        raise CompositionError(f"MALT ranks targets by a dual norm, and {region.norm} has none; use Likely() instead.")
+    return torch.linalg.vector_norm(gradients, ord=DUAL[region.norm], dim=2)
 
 
 # ------------------------------------------------------------------------------------------------- the searches

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ironbound.core.errors import CompositionError
 
@@ -27,6 +28,19 @@ def norm_among(region: Any, norms: tuple[str, ...], search: object) -> str:
         f"{type(search).__name__} walks in balls of {known}; got {type(region).__name__}. Use a ball in one of these "
         "norms, or another attack for this set."
     )
+
+
+def must_hold_inputs(region: Any, search: object) -> None:
+    """Raise CompositionError where a region's points are no inputs, but angles or numbers of a list.
+
+    Searches that ask for it say `walks = True`, so that they are not proposed for such sets.
+    """
+    start = region.identity()
+    if not (isinstance(start, Tensor) and start.is_floating_point()) or getattr(region, "parametric", False):
+        raise CompositionError(
+            f"{type(search).__name__} walks through inputs, and the points of this set are no inputs. Use pgd where the set "
+            'has parameters such as an angle; try all points of a finite set: method="exhaustive".'
+        )
 
 
 def everywhere(region: Any) -> Any:

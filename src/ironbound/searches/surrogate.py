@@ -13,6 +13,7 @@ from ironbound.core.errors import UsageError
 from ironbound.core.judge import TAU, scale_of
 from ironbound.core.protocols import Ask, Can, Task
 from ironbound.core.rows import column, flat
+from ironbound.searches.norms import must_hold_inputs
 from ironbound.searches.penalty import ENOUGH, Asking
 from ironbound.sets.bounds import inner_box
 
@@ -35,6 +36,7 @@ class Surrogate:
     """How often on the way the projection is asked, beside the end."""
 
     needs = Can.GRADIENT | Can.SCORES | Can.PROJECT
+    walks = True  # through inputs, to points outside of the set
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.looks < 0 or not (self.weight > 0 and self.rate > 0 and self.kappa >= 0):
@@ -44,6 +46,7 @@ class Surrogate:
 
     def run(self, task: Task) -> Asking:
         """Down the gradient, with a look at the set now and then."""
+        must_hold_inputs(task.region, self)
         x = task.region.identity()
         s = task.state(p=x, reach=torch.full((task.n,), torch.nan, dtype=torch.float64, device=x.device))
         every = max(1, self.steps // max(1, self.looks))

@@ -26,7 +26,8 @@ class Finite:
     """x itself, and what each of some changes makes of it: P(x) = {x, change_1(x), ..., change_k(x)}.
 
     A change is a function from a batch of inputs (n, ...) to one of the same shape and type, that treats every row by
-    itself, or a tensor of a sample's shape that is added. What leaves the model's range is clamped to it. To be
+    itself, or a tensor of a sample's shape that is added. What leaves the model's range is clamped to it; a change that
+    must know the range has a method `within(x, box)`, which is called instead. To be
     fingerprinted, functions are module-level ones or instances of frozen dataclasses.
 
     Points are numbers (n,), int64: 0 is x, i the i-th change. `sample` draws each with the same probability. The size is
@@ -122,7 +123,11 @@ class FiniteRegion:
         return out
 
     def _changed(self, change: Change | Tensor, x: Tensor) -> Tensor:
-        new = x + change.to(x.device, x.dtype) if isinstance(change, Tensor) else change(x)
+        if isinstance(change, Tensor):
+            new: Any = x + change.to(x.device, x.dtype)
+        else:
+            within = getattr(change, "within", None)
+            new = change(x) if within is None else within(x, self.box)
         if not isinstance(new, Tensor) or new.shape != x.shape or new.dtype != x.dtype:
             got = f"{new.dtype} {tuple(new.shape)}" if isinstance(new, Tensor) else type(new).__name__
             raise UsageError(f"change {_name(change)!r} made {got} of {x.dtype} {tuple(x.shape)}; it must keep both.")

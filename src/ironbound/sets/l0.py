@@ -75,7 +75,7 @@ class L0Region(BallRegion):
 
     def size(self, p: Tensor) -> Float[Tensor, " m"]:
         """How many pixels differ, float64."""
-        return self._by_pixel(p != self.x).any(1).sum(1).double()
+        return self.by_pixel(p != self.x).any(1).sum(1).double()
 
     @property
     def widest(self) -> float:
@@ -91,8 +91,8 @@ class L0Region(BallRegion):
             return near
         moved = near.double() - self.x.double()
         gain = moved * (2 * (p.double() - self.x.double()) - moved)  # |p - x|^2 - |p - near|^2
-        kept = self._best(self._by_pixel(gain).sum(1))
-        return choose(inside, near, torch.where(self._by_value(kept), near, self.x))
+        kept = self._best(self.by_pixel(gain).sum(1))
+        return choose(inside, near, torch.where(self.by_value(kept), near, self.x))
 
     def sample(self, rng: Rng) -> Tensor:
         shape, kind = tuple(self.x.shape[1:]), self.x.dtype
@@ -100,28 +100,28 @@ class L0Region(BallRegion):
             raise CompositionError("L0 draws values from the model's range, and this model has none: give it one.")
         order = rng.fold("pixels").uniform((int(flat(self.x).shape[1] / self.channels),), torch.float64, 0, 1)
         if self.mask is not None:
-            order = torch.where(self._by_pixel(self.mask).any(1), order, -1.0)
+            order = torch.where(self.by_pixel(self.mask).any(1), order, -1.0)
         low, high = self._ends
         values = rng.fold("values").uniform(shape, kind, low, high).clamp(low, high)
-        return torch.where(self._by_value(self._best(order + 1)), self._free(values), self.x)
+        return torch.where(self.by_value(self._best(order + 1)), self._free(values), self.x)
 
     def support(self, g: Tensor) -> tuple[Tensor, Float[Tensor, " m"]]:
         """The pixels with the most to gain go to the ends of the box that their gradients point to."""
         slope = g.double()
         end = torch.where(g > 0, self.hi, torch.where(g < 0, self.lo, self.x))
         gain = torch.where(g != 0, slope * (end.double() - self.x.double()), 0.0)
-        by_pixel = self._by_pixel(gain).sum(1)
+        by_pixel = self.by_pixel(gain).sum(1)
         kept = self._best(by_pixel)
         value = flat(slope * self.x.double()).sum(1) + torch.where(kept, by_pixel, 0.0).sum(1)
-        return torch.where(self._by_value(kept), end, self.x), value
+        return torch.where(self.by_value(kept), end, self.x), value
 
-    def _by_pixel(self, values: Tensor) -> Tensor:
-        """Shape (n, channels, pixels)."""
+    def by_pixel(self, values: Tensor) -> Tensor:
+        """Values in the shape of x as (n, channels, pixels)."""
         wide = flat(values)
         pixels = wide.shape[1] // self.channels  # which -1 could not tell of no rows
         return wide.reshape(len(wide), self.channels, pixels)
 
-    def _by_value(self, pixels: Bool[Tensor, "n pixels"]) -> Tensor:
+    def by_value(self, pixels: Bool[Tensor, "n pixels"]) -> Tensor:
         """What is said of pixels, said of each value, in the shape of x."""
         return pixels[:, None].expand(-1, self.channels, -1).reshape(self.x.shape)
 

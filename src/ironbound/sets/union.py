@@ -40,6 +40,12 @@ class Union:
                 f"points of a finite set are numbers of changes, and a union has one kind of points, the changed inputs; "
                 f"got {finite[0]!r} beside others. Attack them one after the other; Finite | Finite is one Finite."
             )
+        other = [part for part in flattened if getattr(part, "parametric", False)]
+        if other:
+            raise CompositionError(
+                f"points of {type(other[0]).__name__} are parameters of a change, and a union has one kind of points, the "
+                "changed inputs. Attack the parts one after the other; Spatial(rotation=, translation=) does both at once."
+            )
         object.__setattr__(self, "parts", tuple(flattened))
 
     def __or__(self, other: Any) -> Union:

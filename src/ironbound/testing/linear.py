@@ -93,9 +93,10 @@ def steepest_and_support_agree(around: Around) -> None:
     middle = around.with_inputs(torch.full_like(around.x, (around.box[0] + around.box[1]) / 2).double())
     radius = torch.full_like(middle.region.radius, 1e-3 * around.width)
     region, g = middle.region.scaled(radius), around.gradients["dense"].double()
-    gain = region.support(g)[1] - _dot(g, middle.x)
+    start = region.identity()
+    gain = region.support(g)[1] - _dot(g, start)
     promised = radius * _dot(g, region.steepest(g))
-    slack = 1e-9 * (_scale(g, middle.x) + promised.abs())
+    slack = 1e-9 * (_scale(g, start) + promised.abs())
     require((gain - promised).abs() <= slack, f"they differ by {float((gain - promised).abs().max()):.3g}.",
             "both follow from the norm: sign(g) and |g|_1 for Linf, g / |g|_2 for L2; neither may leave the mask.")  # fmt: skip
 

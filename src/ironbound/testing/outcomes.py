@@ -84,12 +84,21 @@ def _is_the_strongest(trial: Trial, problem: Tensor) -> None:
     region = trial.rows(problem).set.at(x[problem], model.box).take(every)
     with torch.no_grad():
         margins = trial.attack.goal.margin(model.module.eval()(inputs), y[problem].expand(len(inputs)))
-    best = margins[region.contains(inputs)].max()
+    best = margins[_contained(region, inputs)].max()
     require(
         (ours.margin - best).abs() <= 1e-9 * (1 + best.abs()),
         f"a failure has the margin {float(ours.margin):g}, and a contained point of margin {float(best):g} was asked.",
         "ask for contained points: only those may become an answer.",
     )
+
+
+def _contained(region: Any, inputs: Tensor) -> Tensor:
+    """Which inputs stand for contained points; all, where points are parameters that inputs do not tell."""
+    if getattr(region, "parametric", False):
+        return torch.ones(len(inputs), dtype=torch.bool)
+    locate = getattr(region, "locate", None)
+    inside: Tensor = region.contains(inputs if locate is None else locate(inputs))
+    return inside
 
 
 class Listening:

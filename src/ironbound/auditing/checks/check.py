@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ironbound.auditing.inside import around
+from ironbound.auditing.inside import around, kept, points_of
 from ironbound.auditing.passing import surveyed
 from ironbound.auditing.plan import Attacking, Plan
 from ironbound.auditing.pools import GOAL
@@ -47,8 +47,8 @@ class Evidence:
     threat: PerturbationSet
     plan: Plan
     verdicts: Verdicts
-    witness: Callable[[int], Any]
-    """The adversarial input of the sample at a place."""
+    witness: Callable[..., Any]
+    """The adversarial input of the sample at a place; with "points", the point that was kept beside it."""
     seed: int = 0
     rows: int | None = None
     manifest: dict[str, Any] | None = None
@@ -79,6 +79,14 @@ class Evidence:
     def witnesses(self, places: Tensor) -> Any:
         """The adversarial inputs of broken samples, on the model's device."""
         return rows_.to(rows_.join([self.witness(int(i)) for i in places]), self.model.device)
+
+    def points(self, region: Any, places: Tensor, adversarial: Any) -> Any:
+        """The points of broken samples in their region."""
+        if not kept(self.threat):
+            return points_of(region, adversarial)
+        stored = [self.witness(int(i), "points") for i in places]
+        lost = any(point is None for point in stored)
+        return points_of(region, adversarial, None if lost else rows_.to(rows_.join(stored), self.model.device))
 
     def attack(
         self, attack: Attack, places: Tensor, threat: PerturbationSet | None = None, *, model: Model | None = None,

@@ -101,12 +101,13 @@ class _Look:
 
     norms: list[Tensor]
     draws: bool
+    at_x: bool = True
 
     needs = Can.GRADIENT
 
     def run(self, task: Task) -> Generator[Ask, Answer, None]:
         drawn = [task.region.sample(task.rng.fold("look"))] if self.draws else []
-        for points in (task.region.identity(), *drawn):
+        for points in ([task.region.identity()] if self.at_x else []) + drawn:
             answer = yield Ask(points, grad=True)
             self.norms.append(torch.linalg.vector_norm(flat(answer.grad.double()), dim=1))
 
@@ -124,12 +125,13 @@ def gradients(evidence: Evidence) -> CheckResult:
         return CheckResult("cannot tell", "No sample is right when clean.")
     norms: list[Tensor] = []
     first = getattr(evidence.threat, "parts", (evidence.threat,))[0]
-    look = _Look(norms, evidence.drawable(places))
+    draws = evidence.drawable(places)
+    look = _Look(norms, draws, at_x=not (draws and getattr(first, "flat_at_x", False)))  # of a blur x tells nothing
     evidence.attack(Attack(first, Untargeted(), Margin(), look, Direct(), Want.STRONGEST), places, first)
     dead = (~torch.isfinite(torch.stack(norms))) | (torch.stack(norms) == 0)
     count, total = int(dead.any(0).sum()), len(places)
-    near = " or at a random point near it" if look.draws else ""
-    text = f"{percent(count, total)} samples have a zero, NaN or infinite gradient at the input{near}."
+    where = " or ".join(["at the input"] * look.at_x + ["at a random point near it"] * look.draws)
+    text = f"{percent(count, total)} samples have a zero, NaN or infinite gradient {where}."
     if count <= DEAD * total:
         return CheckResult("pass", text)
     return CheckResult(

@@ -68,7 +68,7 @@ def inside(evidence: Evidence) -> CheckResult:
         x, y = evidence.samples(some)
         adversarial = evidence.witnesses(some)
         region = around(evidence.threat, some, x, evidence.model.box)
-        points = points_of(region, adversarial)
+        points = evidence.points(region, some, adversarial)
         largest = max(largest, float(region.size(points).max()))
         outside += int((~region.contains(points)).sum())
         if rounding:

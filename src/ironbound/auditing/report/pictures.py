@@ -1,4 +1,4 @@
-"""What a report draws: the bracket and its swatches as SVG, inputs and their changes as PNG in data: URIs.
+"""What a report draws: the bracket, its swatches and the curve as SVG; inputs are drawn by `ironbound.showing`.
 
 Positions in the SVG are percentages and letters are in pixels, so that a picture is as wide as its place
 and its text is never shrunk. Fills are patterns of the style sheet's colours: no meaning hangs on colour.
@@ -6,14 +6,9 @@ and its text is never shrunk. Fills are patterns of the style sheet's colours: n
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-import torch
 from markupsafe import Markup
-from torch import Tensor
 
 from ironbound.auditing.report import wording
 from ironbound.auditing.report.schema import Audit, Curve, GroupFacts, Part, Share
@@ -37,47 +32,6 @@ TILES = {
     '<circle cx="2" cy="2" r="1.1" class="m-broken"/><circle cx="6" cy="6" r="1.1" class="m-broken"/>',
     "wrong": '<rect width="8" height="8" class="g-wrong"/><path d="M0,2 h8 M0,6 h8" class="m-wrong"/>',
 }
-
-
-@dataclass(frozen=True)
-class Picture:
-    """One sample of the gallery: the clean input and what the attack made of it."""
-
-    index: int
-    label: str
-    clean_answer: str
-    adversarial_answer: str
-    clean_confidence: float
-    adversarial_confidence: float
-    verdict: str
-    size: float
-    clean: Tensor  # (C, H, W) in [0, 1]
-    adversarial: Tensor  # (C, H, W) in [0, 1]
-
-
-def magnified(clean: Tensor, adversarial: Tensor) -> tuple[Tensor, float]:
-    """The signed change around mid-grey, magnified so that the largest one fills [0, 1], and the factor.
-
-    Where nothing changed at all, the picture is grey and the factor 1.
-    """
-    change = adversarial.detach().double() - clean.detach().double()
-    largest = float(change.abs().amax()) if change.numel() else 0.0
-    factor = 0.5 / largest if largest > 0 else 1.0
-    return (0.5 + factor * change).clamp(0, 1), factor
-
-
-def png(image: Tensor) -> str:
-    """An image (C, H, W) in [0, 1] as a data: URI; other than 1 or 3 channels are averaged to grey."""
-    from PIL import Image
-
-    channels = image.detach().cpu().double()
-    if channels.shape[0] not in (1, 3):
-        channels = channels.mean(dim=0, keepdim=True)
-    pixels = (channels.nan_to_num().clamp(0, 1) * 255).round().to(torch.uint8)
-    array = pixels[0].numpy() if len(pixels) == 1 else pixels.permute(1, 2, 0).contiguous().numpy()
-    file = io.BytesIO()
-    Image.fromarray(array).save(file, format="PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
 
 
 def swatch(part: str, prefix: str) -> Markup:

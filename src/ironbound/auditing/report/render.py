@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 
 from ironbound.auditing.report import pictures, wording
-from ironbound.auditing.report.pictures import Picture
 from ironbound.auditing.report.schema import Audit, Check, GroupFacts
+from ironbound.showing.images import Picture, figures
+from ironbound.showing.page import IMAGE_BYTES, environment
 
-IMAGE_BYTES = 4_000_000  # for all pictures of a document, encoded; what does not fit is left out and counted
 FEW_CLASSES = 20  # above that, the worst ones stand first and the full table can be opened
 
 RESULTS = ("fail", "cannot tell", "pass", "not applicable")
@@ -45,34 +45,17 @@ def render_many(title: str, audits: Sequence[tuple[str, Audit, Sequence[Picture]
 
 @cache
 def _environment() -> Environment:
-    """Jinja with escaping on for everything; only our own SVG is marked as safe."""
-    environment = Environment(
-        loader=PackageLoader("ironbound.auditing.report", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        count=wording.count,
-        percent=wording.percent,
-        number=wording.number,
-        duration=wording.duration,
-    )
-    environment.globals.update(
-        meanings=MEANINGS,
-        meter=pictures.meter,
-        plural=wording.plural,
-        span=wording.span,
-        strip=pictures.strip,
-        swatch=pictures.swatch,
-    )
-    return environment
+    """The house's, with what only reports need; only our own SVG is marked as safe."""
+    made = environment("ironbound.auditing.report")
+    made.filters.update(duration=wording.duration)
+    made.globals.update(meanings=MEANINGS, meter=pictures.meter, span=wording.span, strip=pictures.strip)
+    made.globals.update(swatch=pictures.swatch)
+    return made
 
 
 def _view(prefix: str, name: str, audit: Audit, gallery: Sequence[Picture], room: int) -> dict[str, Any]:
     """All that the template shows of one audit."""
-    shown = list(_figures(gallery, room))
+    shown = list(figures(gallery, room))
     rows = _rows(audit["classes"])
     ranked = sorted(rows, key=_weakness)
     return {
@@ -103,19 +86,6 @@ def _view(prefix: str, name: str, audit: Audit, gallery: Sequence[Picture], room
         "slices": [{**found, "rows": _rows(found["groups"])} for found in audit["slices"]],
         "checks": _grouped(audit["checks"]),
     }
-
-
-def _figures(gallery: Sequence[Picture], room: int) -> Iterator[dict[str, Any]]:
-    """The pictures with their images encoded, until the room is used up."""
-    for picture in gallery:
-        change, factor = pictures.magnified(picture.clean, picture.adversarial)
-        images = [pictures.png(image) for image in (picture.clean, picture.adversarial, change)]
-        room -= sum(map(len, images))
-        if room < 0:
-            return
-        found = "witness" if picture.verdict == "broken" else "closest try"
-        unchanged = bool((picture.clean == picture.adversarial).all())
-        yield {"picture": picture, "images": images, "factor": factor, "found": found, "unchanged": unchanged}
 
 
 def _rows(groups: Sequence[GroupFacts]) -> list[dict[str, Any]]:

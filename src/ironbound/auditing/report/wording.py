@@ -3,27 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil, floor, isfinite
+from math import ceil, floor
 
 from ironbound.auditing.report.schema import Audit, Check
-
-NORMS = {"linf": "L-inf", "l2": "L2", "l1": "L1", "l0": "L0"}
-
-
-def count(value: int) -> str:
-    """A whole number with thousands separators."""
-    return f"{value:,}"
-
-
-def percent(fraction: float) -> str:
-    """A share with one decimal; neither "0.0%" nor "100.0%" is said of a share that is not exactly that."""
-    if not isfinite(fraction):
-        return "\N{EN DASH}"
-    if 0 < fraction < 0.0005:
-        return "<0.1%"
-    if 0.9995 <= fraction < 1:
-        return ">99.9%"
-    return f"{100 * fraction:.1f}%"
+from ironbound.showing.words import NORMS, sized
+from ironbound.showing.words import count as count
+from ironbound.showing.words import number as number
+from ironbound.showing.words import percent as percent
+from ironbound.showing.words import plural as plural
 
 
 def ends(low: float, high: float) -> tuple[str, str]:
@@ -37,11 +24,6 @@ def span(low: float, high: float) -> str:
     return " to ".join(ends(low, high))
 
 
-def number(value: float) -> str:
-    """A real number with at most six digits."""
-    return f"{value:,.6g}"
-
-
 def duration(seconds: float) -> str:
     """A time in the two units that matter."""
     if seconds < 1:
@@ -52,11 +34,6 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600:,} h {whole % 3600 // 60:02d} min"
-
-
-def plural(value: int, noun: str) -> str:
-    """A number with its noun: "1 sample", "1,000 samples"."""
-    return f"{value:,} {noun}" if value == 1 else f"{value:,} {noun}s"
 
 
 def threat(audit: Audit) -> str:
@@ -82,13 +59,8 @@ def _ball(spec: str) -> str:
 
 def size(audit: Audit, value: float) -> str:
     """How large a change is, in the threat's own unit: "0.03 in L-inf", "2 pixels"."""
-    norm, spec = audit["threat"]["norm"].lower(), audit["threat"]["spec"]
-    if norm == "l0":
-        unit = "coordinate" if "coordinates" in spec else "pixel"
-        return plural(round(value), unit)
-    if norm == "union":
-        return f"{value:.4g} times the radius of the nearest part"
-    return f"size {value:.4g}" + (f" in {NORMS[norm]}" if norm in NORMS else "")
+    unit = "coordinate" if "coordinates" in audit["threat"]["spec"] else "pixel"
+    return sized(audit["threat"]["norm"].lower(), unit, value)
 
 
 def doubted(audit: Audit) -> bool:

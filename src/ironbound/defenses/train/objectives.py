@@ -278,6 +278,8 @@ def _correct(logits: Tensor, y: Tensor) -> Tensor:
 
 def _must_leave_room(region: Any, scene: Scene) -> None:
     """A radius from one end of the range to the other makes every input like every other."""
+    if getattr(scene.threat, "parametric", False):  # its radius is of angles or pixels
+        return
     radius, box = float(region.radius.max()), scene.model.box
     width = math.inf if box is None else box[1] - box[0]
     reach = width if isinstance(region, LinfRegion) else width * math.sqrt(scene.example[0].numel())
