@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ironbound.core.errors import IronboundError
     from ironbound.core.protocols import Ask, Budget, Can, Rows, Status, Want
     from ironbound.core.result import Result
-    from ironbound.goals import Part, Targeted, TopK, Untargeted
+    from ironbound.goals import Confident, Part, Targeted, TopK, Untargeted
     from ironbound.merging import merge
     from ironbound.models.averaged import Averaged
     from ironbound.models.model import Model
@@ -65,6 +65,7 @@ __all__ = [
     "Cascade",
     "Clean",
     "ColorShift",
+    "Confident",
     "Corruptions",
     "CrossEntropy",
     "Direct",
@@ -120,7 +121,7 @@ _HOMES = {
     "core.errors": "IronboundError",
     "core.protocols": "Ask Budget Can Rows Status Want",
     "core.result": "Result",
-    "goals": "Part Targeted TopK Untargeted goals",
+    "goals": "Confident Part Targeted TopK Untargeted goals",
     "merging": "merge",
     "models.averaged": "Averaged",
     "models.model": "Model",

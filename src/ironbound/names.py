@@ -14,7 +14,7 @@ from ironbound.core.cascade import Cascade, searches_of
 from ironbound.core.catalogue import Entry, find, normal
 from ironbound.core.errors import CompositionError, UnknownName, UsageError
 from ironbound.core.protocols import Can, PerturbationSet
-from ironbound.goals import Targeted, Untargeted
+from ironbound.goals import Confident, Targeted, Untargeted
 from ironbound.models.model import Model
 from ironbound.sets.threat import parse_threat
 
@@ -70,12 +70,14 @@ def attack_of(method: str | Attack | Cascade) -> Attack | Cascade:
 def composed(method: str | Attack | Cascade, threat: PerturbationSet, targeted: bool = False) -> Attack | Cascade:
     """The attack on this set. Raises CompositionError with the names that do fit, where this one does not."""
     attack = attack_of(method)
-    if targeted and not isinstance(attack.goal, (Targeted, Untargeted)):
+    confident = attack.goal if isinstance(attack, Attack) and isinstance(attack.goal, Confident) else None
+    if targeted and not isinstance(confident.goal if confident else attack.goal, (Targeted, Untargeted)):
         raise UsageError(
             f"target= sets the goal, and the attack has one of its own, {attack.goal!r}. Leave one of them out."
         )
+    goal = Targeted() if confident is None else Confident(Targeted(), confident.kappa)
     try:
-        return (attack.replace(goal=Targeted()) if targeted else attack).against(threat)
+        return (attack.replace(goal=goal) if targeted else attack).against(threat)
     except CompositionError as error:
         raise CompositionError(f"{_told(error, method)} {_what_fits(threat, targeted)}") from None
 

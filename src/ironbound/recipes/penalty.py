@@ -19,23 +19,26 @@ def cw(
     steps: int = 100,
     searches: int = 9,
     c: float | None = None,
-    rate: float = 0.01,
+    rate: float | None = None,
     confidence: float = 0.0,
     abort: bool = True,
+    tanh: bool = False,
 ) -> Attack:
     """The smallest change in L2, Linf or L0 by gradient descent on distance plus objective: slow, thorough, long the yardstick.
 
     Use it where a minimum-norm attack is to be independent of FAB and DeepFool, or where examples are to be wrong with a
-    `confidence` of so many logits. `rate` is Adam's, in tanh's coordinates; `c` is the first weight of the objective (1e-3; in
-    Linf 1e-5). `searches` over c count in L2; in Linf and L0 searches go on until nothing smaller is found.
+    `confidence` of so many logits. `rate` is Adam's: 0.005 in input units by default, or 0.01 in tanh's coordinates. `c` is the
+    first weight of the objective (1e-3; in Linf 1e-5). In L2 there are so many `searches` over c; in Linf and L0 they go on until
+    nothing smaller is found, or 20 times as many are done.
 
     Paper: Carlini, Wagner 2017, Towards Evaluating the Robustness of Neural Networks, arXiv 1608.04644, sections V and VI.
-    Differs: each problem ends a search of its own (`abort`) where a tenth of the steps wins less than a hundredth of its loss,
-    and goes on to its next c at once, where the published code stops a whole batch that wins less than 1e-4 of it; a witness
-    of the first fifth of a search does not count as a sign that c is large enough.
-    Cost: at most searches * steps forward and backward rows a problem in L2, about half of it with `abort`.
+    Differs: Adam steps on the values themselves, clamped to the box, since in the published coordinates (`tanh=True`) black
+    and white pixels hardly move; each problem ends a search of its own (`abort`) where a tenth of the steps wins less than a
+    hundredth of its loss, and goes on to its next c at once, where the published code stops a whole batch that wins less than
+    1e-4 of it; a witness of the first fifth of a search is no sign that c is large enough.
+    Cost: at most searches * steps forward and backward rows a problem in L2, less than half of it with `abort`.
     """
-    search = CarliniWagner(steps, searches, c, rate, abort)
+    search = CarliniWagner(steps, searches, c, rate, abort, tanh)
     return Attack(TheThreat(), _goal(confidence), Margin(), search, Direct(), Want.SMALLEST)
 
 
@@ -60,7 +63,7 @@ def ead(
     pass; searches end as in cw.
     Cost: at most searches * steps forward and backward rows a problem.
     """
-    search = Penalty(Shrinkage(steps, rate, beta, momentum), Bisect(searches, c), steps, abort)
+    search = Penalty(Shrinkage(steps, rate, beta, momentum), Bisect(searches, c), steps, abort, patience=2)
     return Attack(TheThreat(), _goal(confidence), Margin(), search, Direct(), Want.SMALLEST)
 
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ironbound.core.errors import UsageError
 from ironbound.core.protocols import Can, Task
-from ironbound.searches.descents import TanhAdam
+from ironbound.searches.descents import BoxAdam
 from ironbound.searches.norms import norm_among
 from ironbound.searches.penalty import Asking, Bisect, Penalty
 from ironbound.searches.shrinking import ShrinkPixels, ShrinkTau
 
+MANY = 20
+"""Times as many searches where each only lowers a limit a little."""
+
 
 @dataclass(frozen=True)
 class CarliniWagner:
-    """Minimise D(p - x) + c max(0, -objective(p)) by Adam behind a tanh; what D is and what follows is the norm's.
+    """Minimise D(p - x) + c max(0, -objective(p)) by Adam in the box; what D is and what follows is the norm's.
 
     L2: the squared distance, and a binary search over c. Linf: the sum of what values change beyond tau, which falls below
     every witness. L0: the squared distance of a set of pixels that shrinks.
@@ -24,8 +28,10 @@ class CarliniWagner:
     steps: int = 100
     searches: int = 9
     c: float | None = None
-    rate: float = 0.01
+    rate: float | None = None
     abort: bool = True
+    tanh: bool = False
+    """The published coordinates, see BoxAdam."""
 
     norms = ("l2", "linf", "l0")
     needs = Can.GRADIENT | Can.SCORES
@@ -33,10 +39,16 @@ class CarliniWagner:
     def run(self, task: Task) -> Asking:
         """The search of the region's norm."""
         norm, given = norm_among(task.region, self.norms, self), {} if self.c is None else {"c": self.c}
+        if self.tanh and norm == "l0":
+            raise UsageError("tanh=True moves every value a little, and in L0 every value counts; leave it out.")
+        rate = (0.01 if self.tanh else 0.005) if self.rate is None else self.rate
+        most = MANY * self.searches
         if norm == "l2":
-            search = Penalty(TanhAdam(self.rate), Bisect(self.searches, **given), self.steps, self.abort)
+            search = Penalty(BoxAdam(rate, tanh=self.tanh), Bisect(self.searches, **given), self.steps, self.abort)
         elif norm == "linf":
-            search = Penalty(TanhAdam(self.rate, beyond=True, warm=True), ShrinkTau(**given), self.steps, self.abort)
+            search = Penalty(
+                BoxAdam(rate, True, self.tanh, True), ShrinkTau(searches=most, **given), self.steps, self.abort
+            )
         else:
-            search = Penalty(TanhAdam(self.rate, warm=True), ShrinkPixels(**given), self.steps, self.abort)
+            search = Penalty(BoxAdam(rate, warm=True), ShrinkPixels(searches=most, **given), self.steps, self.abort)
         yield from search.run(task)

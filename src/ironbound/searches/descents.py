@@ -1,4 +1,4 @@
-"""How the penalty searches walk: Adam behind a tanh, which no step can lead out of the box."""
+"""How the penalty searches walk: Adam in the box, on the values themselves or behind a tanh."""
 
 from __future__ import annotations
 
@@ -16,11 +16,19 @@ from ironbound.sets.bounds import BLOCK, inner_box
 
 INSIDE = 1 - 1e-6
 """The inputs are drawn so far into the box, whose ends are infinitely far away in tanh's coordinates."""
+FINE, FINER = 20, 100
+"""Steps are no longer than such a part of the largest change of a value that is known to suffice."""
 
 
 @dataclass(frozen=True)
-class TanhAdam:
-    """Adam on w, where p = low + (high - low) (tanh w + 1) / 2; without a box on p itself.
+class BoxAdam:
+    """Adam's steps, clamped to the box.
+
+    With `tanh`, as published, on w where p = low + (high - low) (tanh w + 1) / 2. There a value at an end of the box, a black
+    or white pixel, is so far out that 100 steps of 0.01 hardly move it; without, it moves as others do.
+
+    No step is longer than a twentieth (beyond tau: a hundredth) of the largest change of a value that is known to suffice,
+    so that small witnesses are found as exactly as large ones.
 
     D is the squared L2 distance, or with `beyond` the sum of what the changes of the values have over s.tau.
 
@@ -30,6 +38,7 @@ class TanhAdam:
 
     rate: float = 0.01
     beyond: bool = False
+    tanh: bool = False
     warm: bool = False
     """Searches go on from where the last one ended, as far as s.free (where the outer has one) lets them."""
     beta1: float = 0.9
@@ -46,6 +55,7 @@ class TanhAdam:
         s.w = self._coordinates(task.region, x)
         s.mean, s.square = torch.zeros_like(x), torch.zeros_like(x)
         s.p = self._points(task.region, s.w, x, task.region.mask)
+        s.near = torch.full((task.n,), torch.inf, dtype=torch.float64, device=x.device)
 
     def restart(self, task: Task, s: Any, row: Int[Tensor, " r"]) -> None:
         """Begin again at x; or go on, with new means."""
@@ -84,9 +94,12 @@ class TanhAdam:
             p, x, w, mean, square, t = map(pick, (s.p, region.x, s.w, s.mean, s.square, s.t))
             mask = None if free is None else pick(free)
             d = torch.sub(p, x)
+            behind = torch.where(pull[at] > 0, torch.inf, flat(d).abs().amax(1).double())
+            near = torch.minimum(pick(s.near), behind)
+            s.near[row[at]] = near
             d = d.sign().mul_(d.abs() > column(pick(s.tau), d)) if self.beyond else d.mul_(2)
             d.addcmul_(column(pull[at], d), g[at], value=-1)
-            self._adam(region, d if mask is None else d.mul_(mask), p, (w, mean, square), t)
+            self._adam(region, d if mask is None else d.mul_(mask), p, (w, mean, square), t, near)
             if not whole:
                 for table, new in ((s.w, w), (s.mean, mean), (s.square, square)):
                     table.index_copy_(0, row[at], new)
@@ -97,23 +110,28 @@ class TanhAdam:
                 out.index_copy_(0, row[at], points)
         s.p = out
 
-    def _adam(self, region: Any, d: Tensor, p: Tensor, own: tuple[Tensor, Tensor, Tensor], t: Tensor) -> None:
+    def _adam(
+        self, region: Any, d: Tensor, p: Tensor, own: tuple[Tensor, Tensor, Tensor], t: Tensor, near: Tensor
+    ) -> None:
         """Change w and the means in place; d is the gradient at p and may be written to."""
         w, mean, square = own
         size = 1.0
-        if region.box is not None:  # dp/dw = 2 (p - low) (high - p) / (high - low)
+        if self.tanh and region.box is not None:  # dp/dw = 2 (p - low) (high - p) / (high - low)
             low, high = region.box
             d.mul_((p - low).mul_(high - p))
             size = 2 / (high - low)
         mean.mul_(self.beta1).add_(d, alpha=(1 - self.beta1) * size)
         square.mul_(self.beta2).addcmul_(d, d, value=(1 - self.beta2) * size**2)
         one, two = 1 - self.beta1 ** t.double(), (1 - self.beta2 ** t.double()).sqrt()
-        below = square.sqrt().add_(column(self.tiny * two, d)).mul_(column(-one / (self.rate * two), d))
+        rate = (near / (FINER if self.beyond else FINE)).clamp(1e-9, self.rate)
+        below = square.sqrt().add_(column(self.tiny * two, d)).mul_(column(-one / (rate * two), d))
         w.addcdiv_(mean, below)
+        if not self.tanh:
+            w.clamp_(*inner_box(region.box, w.dtype))
 
     def _coordinates(self, region: Any, x: Tensor) -> Tensor:
         """w at x."""
-        if region.box is None:
+        if not self.tanh or region.box is None:
             return x.clone()
         low, high = region.box
         return ((x - (low + high) / 2) * (2 * INSIDE / (high - low))).clamp_(-INSIDE, INSIDE).atanh_()
@@ -121,7 +139,7 @@ class TanhAdam:
     def _points(self, region: Any, w: Tensor, x: Tensor, mask: Tensor | None) -> Tensor:
         """p at w; x where values may not change."""
         p = w.clone()
-        if region.box is not None:
+        if self.tanh and region.box is not None:
             low, high = region.box
             p.mul_(2).sigmoid_()
             if (low, high) != (0.0, 1.0):

@@ -49,7 +49,7 @@ class Descent(Protocol):
         pull: Float[Tensor, " r"],
         loss: Float[Tensor, " r"],
     ) -> None:
-        """Replace some problems' points: g is the objective's gradient there, `pull` its weight, `loss` c times the wants."""
+        """Replace the points of some problems: g is the objective's gradient there, `pull` its weight; `loss` is D's rival."""
         ...
 
     def away(self, task: Task, s: Any, row: Int[Tensor, " r"]) -> Float[Tensor, " r"]:
@@ -135,10 +135,12 @@ class Penalty:
     steps: int = 100
     abort: bool = True
     """End a search that makes no progress in a tenth of its steps."""
+    patience: int = 1
+    """Tenths in a row without progress that end it; momentum may go up before it goes down."""
     hinge: bool = True
     """Nothing is won by an objective above the aim; else more is always better (cross-entropy)."""
+    norms = ("linf", "l2", "l1", "l0")  # D is of changes of values; other sets are refused when it runs
     needs = Can.GRADIENT | Can.SCORES
-    norms = ("linf", "l2", "l1", "l0")  # the descents walk in the model's range, as a ball's mask allows
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -149,7 +151,8 @@ class Penalty:
         norm_among(task.region, self.norms, self)
         x = task.region.identity()
         number = torch.zeros(task.n, dtype=torch.float64, device=x.device)
-        s = task.state(p=x, scale=number, last=number + torch.inf, t=torch.zeros_like(number, dtype=torch.int64))
+        count = torch.zeros_like(number, dtype=torch.int64)
+        s = task.state(p=x, scale=number, last=number + torch.inf, t=count, stuck=count)
         self.descent.begin(task, s)
         self.outer.begin(task, s)
         every = max(1, -(-self.steps // CHECKS))
@@ -192,11 +195,13 @@ class Penalty:
             loss = self.descent.away(task, s, at) + s.c[at] * (
                 wants[looks].clamp_min(0) if self.hinge else wants[looks]
             )
-            over[looks] |= ~(loss <= PROGRESS * s.last[at])
-            s.last = s.last.index_copy(0, at, loss)
+            stuck = torch.where(loss <= PROGRESS * s.last[at], 0, s.stuck[at] + 1)
+            over[looks] |= stuck >= self.patience
+            s.last, s.stuck = s.last.index_copy(0, at, loss), s.stuck.index_copy(0, at, stuck)
         return over
 
     def _follow(self, task: Task, s: Any, row: Int[Tensor, " r"]) -> None:
         self.outer.follow(task, s, row)
         self.descent.restart(task, s, row)
         s.t, s.last = s.t.index_fill(0, row, 0), s.last.index_fill(0, row, torch.inf)
+        s.stuck = s.stuck.index_fill(0, row, 0)

@@ -18,24 +18,26 @@ class ShrinkTau:
     """Linf: values pay for what they change beyond tau. tau falls below every witness; c grows where there is none.
 
     Paper: Carlini, Wagner 2017, arXiv 1608.04644, section VI.C. Differs: where no c finds anything below tau, the search goes
-    on between that tau and the smallest witness, until they are within `near` of each other; so a witness is not up to
-    1 - decrease too large. It ends at the smallest step of the published attack, 1/256 of the range.
+    on between that tau and the smallest witness, until they are within `near` of each other; the published one ends there, up
+    to 1 - decrease (0.1) too large, or at 1/256 of the range.
     """
 
     c: float = 1e-5
     most: float = 20.0
     factor: float = 2.0
-    decrease: float = 0.9
+    decrease: float = 0.8
     near: float = 0.01
+    searches: int = 180
+    """At most."""
 
     def begin(self, task: Task, s: Any) -> None:
         """No limit yet: the first search is for any witness."""
         zero = torch.zeros(task.n, dtype=torch.float64, device=s.p.device)
-        s.c, s.failed, s.tau = zero + self.c, zero, zero + torch.inf
-        s.best, s.now = zero + torch.inf, zero + torch.inf
+        s.c, s.failed, s.searched = zero + self.c, zero, zero
+        s.best, s.now = zero + torch.inf, zero + torch.inf  # the smallest witness, and that of this search
         s.open = torch.ones_like(zero, dtype=torch.bool)
         width = 1.0 if task.region.box is None else task.region.box[1] - task.region.box[0]
-        s.tau = zero + width
+        s.tau = zero + width  # what nothing can go beyond
 
     def heard(
         self, task: Task, s: Any, row: Int[Tensor, " r"], won: Bool[Tensor, " r"], answer: Answer, every: int
@@ -55,9 +57,9 @@ class ShrinkTau:
         middle = (failed + best) / 2
         tau = torch.where(won, torch.maximum(self.decrease * best, middle), torch.where(last, middle, tau))
         c = torch.where(won | last, c, c * self.factor)
-        width = 1.0 if task.region.box is None else task.region.box[1] - task.region.box[0]
-        over = (last & torch.isinf(best)) | (best - failed <= self.near * best) | (best < width / 256)
-        s.open = s.open.index_copy(0, row, s.open[row] & ~over)
+        over = (last & torch.isinf(best)) | (best - failed <= self.near * best)
+        s.searched = s.searched.index_add(0, row, torch.ones_like(c))
+        s.open = s.open.index_copy(0, row, s.open[row] & ~over & (s.searched[row] < self.searches))
         new = {"c": c, "tau": tau, "failed": failed, "best": best, "now": torch.full_like(now, torch.inf)}
         for name, values in new.items():
             setattr(s, name, getattr(s, name).index_copy(0, row, values))
@@ -76,11 +78,14 @@ class ShrinkPixels:
     c: float = 1e-3
     most: float = 2e6
     factor: float = 2.0
+    searches: int = 180
+    """At most."""
 
     def begin(self, task: Task, s: Any) -> None:
         """Everything may change."""
         zero = torch.zeros(task.n, dtype=torch.float64, device=s.p.device)
-        s.c, s.found = zero + self.c, torch.zeros_like(zero, dtype=torch.bool)
+        s.c, s.searched = zero + self.c, zero
+        s.found = torch.zeros_like(zero, dtype=torch.bool)
         s.open, mask = ~s.found, task.region.mask
         s.free = torch.ones_like(s.p, dtype=torch.bool) if mask is None else mask.clone()
         s.matter = torch.zeros_like(self._by_pixel(task.region, s.p).sum(1))
@@ -105,10 +110,12 @@ class ShrinkPixels:
         moved = self._by_pixel(region, (s.p[row] != x[row]) & s.free[row]).any(1)
         free = moved & ~self._least(s.matter[row], moved, 1.0 if region.box is None else region.box[1] - region.box[0])
         free = torch.where(found[:, None], free, self._by_pixel(region, s.free[row]).any(1))
-        wide = free[:, None].expand(-1, self._channels(region, s.p), -1).reshape(s.free[row].shape) & s.free[row]
+        wide = free[:, None].expand(-1, region.channels, -1).reshape(s.free[row].shape) & s.free[row]
         s.free, s.c = s.free.index_copy(0, row, wide), s.c.index_copy(0, row, c)
         s.found = s.found.index_fill(0, row, False)
-        s.open = s.open.index_copy(0, row, s.open[row] & (c <= self.most) & free.any(1))
+        s.searched = s.searched.index_add(0, row, torch.ones_like(c))
+        going = (c <= self.most) & free.any(1) & (s.searched[row] < self.searches)
+        s.open = s.open.index_copy(0, row, s.open[row] & going)
 
     def _least(self, matter: Tensor, moved: Tensor, width: float) -> Bool[Tensor, "r pixels"]:
         """Which of the pixels that moved matter least."""
@@ -117,10 +124,6 @@ class ShrinkPixels:
         below = torch.cat([torch.ones_like(moved[:, :1]), ordered[:, :-1] <= 0.01 * width], 1)
         few = place < (0.3 * moved.sum(1, keepdim=True).double().sqrt()).clamp_min(1)
         return torch.zeros_like(moved).scatter_(1, order, below & few) & moved
-
-    def _channels(self, region: Any, p: Tensor) -> int:
-        channels: int = region.channels
-        return channels
 
     def _by_pixel(self, region: Any, values: Tensor) -> Tensor:
         wide = flat(values)
