@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ironbound.core.protocols import Answer, Can, Task
-from ironbound.core.rows import column
+from ironbound.core.rows import column, flat
 from ironbound.searches.moves.lengths import DUAL, clamped, free, inward, length, per_length, reach, within
 from ironbound.searches.moves.move import Move
 from ironbound.searches.norms import norm_among
