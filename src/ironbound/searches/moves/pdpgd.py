@@ -9,15 +9,17 @@ from typing import Any
 import torch
 from jaxtyping import Bool
 from torch import Tensor
-from torch import Tensor
 
 from ironbound.core.protocols import Answer, Can, Task
 from ironbound.core.rows import column, flat
 from ironbound.searches.moves.lengths import (
+    DUAL,
     NORMS,
     clamped,
     free,
+    inward,
     length,
+    per_length,
     reach,
     shrunk,
     within,
@@ -87,7 +89,6 @@ class Pdpgd(Move):
         norm, inside = region.norm, inward(region, s.p, along)
         away = margin.abs() * per_length(1.0, length(DUAL[norm], inside))
         return SHARE[norm] * away / (1.0 if norm == "linf" else flat(along).shape[1] ** 0.5)
-
 
     def _proximal(self, region: Any, change: Tensor, metric: Tensor, rate: Tensor, s: Any, channels: int) -> Tensor:
         """The proximal operator in the metric, by a few steps of proximal gradient descent."""
