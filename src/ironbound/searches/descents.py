@@ -16,7 +16,7 @@ from ironbound.sets.bounds import BLOCK, inner_box
 
 INSIDE = 1 - 1e-6
 """The inputs are drawn so far into the box, whose ends are infinitely far away in tanh's coordinates."""
-FINE, FINER = 20, 100
+FINE, FINER = 8, 100
 """Steps are no longer than such a part of the largest change of a value that is known to suffice."""
 
 
@@ -27,7 +27,7 @@ class BoxAdam:
     With `tanh`, as published, on w where p = low + (high - low) (tanh w + 1) / 2. There a value at an end of the box, a black
     or white pixel, is so far out that 100 steps of 0.01 hardly move it; without, it moves as others do.
 
-    No step is longer than a twentieth (beyond tau: a hundredth) of the largest change of a value that is known to suffice,
+    No step is longer than an eighth (beyond tau: a hundredth) of the largest change of a value that is known to suffice,
     so that small witnesses are found as exactly as large ones.
 
     D is the squared L2 distance, or with `beyond` the sum of what the changes of the values have over s.tau.
