@@ -162,9 +162,10 @@ class DeepFoolInTurn(Sharing):
                     item = torch.stack([orders[row][place] for row in at])
                     yield from self._push(task, s, torch.tensor(at, device=item.device), item)
             task.compact()
-            answer = yield Ask(s.p)
+            at = s.open.nonzero()[:, 0].to(s.p.device)
+            answer = yield Ask(s.p.index_select(0, at), owner=at)
             assert answer.rate is not None  # the problems are collective
-            s.open = s.open & (answer.rate.cpu() < self.share)
+            s.open = s.open.index_put((at.cpu(),), answer.rate.cpu() < self.share)
             if not bool(s.open.any()):
                 return
 
