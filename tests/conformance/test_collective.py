@@ -49,10 +49,16 @@ class TestOtherSets(testing.CollectiveConformance):
 
 
 class TestUniversalSets(testing.SetConformance):
-    sets = [Universal(Linf(0.1)), Universal(L2(0.5), groups=(3, 1, 3, 2)), Universal(Linf(0.2, mask=torch.arange(4) > 0))]
+    sets = [
+        Universal(Linf(0.1)),
+        Universal(L2(0.5), groups=(3, 1, 3, 2)),
+        Universal(Linf(0.2, mask=torch.arange(4) > 0)),
+    ]
     shapes = ((2, 3, 4),)
     boxes = ((0.0, 1.0), (-1.7, 2.3), None)
-    but = {"a_radius_beyond_the_box_is_the_box": "a point is a change, which has no box; inputs that it makes are clamped"}
+    but = {
+        "a_radius_beyond_the_box_is_the_box": "a point is a change, which has no box; inputs that it makes are clamped"
+    }
 
 
 class TestPatchSets(testing.SetConformance):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 import ironbound as ib
+from cli_samples import model_of, write_zoo
+from ironbound.cli import run
 from ironbound.core.errors import CompositionError, InputError, UsageError
 from ironbound.core.rng import Rng
 from ironbound.searches.moves import Step
@@ -295,3 +298,29 @@ def test_patches_that_do_not_fit_the_picture_are_refused() -> None:
             region_of(**given)
     with pytest.raises(InputError, match="colours have 3 channels"):
         region_of(size=(2, 2), colours=COLOURS * 255)
+
+
+# ------------------------------------------------------------------------------------------------- at the prompt
+def test_at_the_prompt_it_is_found_on_one_half_and_measured_on_the_other(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    flags = [*model_of(write_zoo(tmp_path)), "--data", "digits", "--samples", "60", "--quiet"]
+    assert run(["attack", *flags, "--threat", "linf:0.2", "--method", "uap", "--out", "x", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["fitted"]["inputs"] == 30
+    assert facts["works"]["total"] + facts["before"] == 30
+    assert facts["works"]["count"] > facts["random"]["count"]
+    assert ib.Result.load("x/found.safetensors").points.shape == (1, 1, 8, 8)
+    assert run(["attack", *flags, "--threat", "patch:0.2", "--method", "patch", "--out", "y"]) == 0
+    said = capsys.readouterr().out
+    assert "a random one on" in said
+    assert "ironbound.apply('y/found.safetensors', x)" in said
+    for wrong, why in (
+        (["--threat", "patch:2", "--method", "patch"], "such as patch:0.1"),
+        (["--threat", "linf:0.2", "--method", "universal,pgd"], "run it alone"),
+        (["--threat", "linf:0.2", "--method", "patch"], "such as Patch"),
+        (["--threat", "patch:0.1", "--method", "pgd"], "ironbound.measure"),
+    ):
+        assert run(["attack", *flags, *wrong, "--out", "z"]) == 2
+        assert why in " ".join(capsys.readouterr().err.split())
+    assert run(["audit", *flags, "--threat", "linf:0.2", "--method", "universal", "--out", "z"]) == 2
+    assert "ironbound attack --method universal" in " ".join(capsys.readouterr().err.split())
