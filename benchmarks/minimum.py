@@ -228,5 +228,3 @@ def _version(library: str) -> str:
     names = {"adv_lib": "adv-lib", "art": "adversarial-robustness-toolbox"}
     package = PACKAGES[library]
     return importlib.metadata.version(names.get(package, package))
-
-

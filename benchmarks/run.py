@@ -42,7 +42,9 @@ def main() -> None:
     parser.add_argument(
         "--shown", action="store_true", help="audit, minimum: show the results that are kept, run nothing"
     )
-    parser.add_argument("--page", type=Path, help="audit, minimum, collective: a page to write the tables into, as docs/numbers.md")
+    parser.add_argument(
+        "--page", type=Path, help="audit, minimum, collective: a page to write the tables into, as docs/numbers.md"
+    )
     parser.add_argument("--json", type=Path, default=Path("benchmarks.json"), help="where the numbers are written")
     given = parser.parse_args()
     unknown = set(given.sections) - set(SECTIONS)

@@ -315,7 +315,7 @@ def test_at_the_prompt_it_is_found_on_one_half_and_measured_on_the_other(tmp_pat
     assert "a random one on" in said
     assert "ironbound.apply('y/found.safetensors', x)" in said
     for wrong, why in (
-        (["--threat", "patch:2", "--method", "patch"], "such as patch:0.1"),
+        (["--threat", "patch:2", "--method", "patch"], "patch:0.1"),
         (["--threat", "linf:0.2", "--method", "universal,pgd"], "run it alone"),
         (["--threat", "linf:0.2", "--method", "patch"], "such as Patch"),
         (["--threat", "patch:0.1", "--method", "pgd"], "ironbound.measure"),

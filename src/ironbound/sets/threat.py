@@ -138,7 +138,9 @@ def _patch(name: str, text: str) -> Patch:
     try:
         return Patch(area=_number(name, text, "and a share of the picture"))
     except UsageError as error:
-        raise UsageError(f"a patch has its share of the picture; got {text!r}. Example: {EXAMPLES[name]} ({error})") from None
+        raise UsageError(
+            f"a patch has its share of the picture; got {text!r}. Example: {EXAMPLES[name]} ({error})"
+        ) from None
 
 
 READERS: dict[str, Callable[[str, str], PerturbationSet]] = {

@@ -208,7 +208,7 @@ class CollectiveConformance(Conformance):
 
     def subjects(self) -> Iterable[Shared]:
         """The attacks that were named, each with the sets it takes."""
-        made = [given if hasattr(given, "replace") else given() for given in self.attacks]
+        made: list[Any] = [given if hasattr(given, "replace") else given() for given in self.attacks]
         names = [getattr(given, "__name__", type(attack.search).__name__)
                  for given, attack in zip(self.attacks, made, strict=True)]  # fmt: skip
         for name, attack in zip(numbered(names), made, strict=True):
