@@ -134,8 +134,8 @@ _HOMES = {
     "searches.guided": "Aimed Away",
     "searches.moves": "Apgd Momentum Step",
     "showing.seen": "show",
-    "sets": "L0 L1 L2 Blur Brightness ColorShift Corruptions Finite Flow InputRegion Linf Patch Rotation Spatial Translation Union "
-    "Universal parse_threat",
+    "sets": "L0 L1 L2 Blur Brightness ColorShift Corruptions Finite Flow "
+    "InputRegion Linf Patch Rotation Spatial Translation Union Universal parse_threat",
     "verbs": "Hardened attack audit certify harden verify",
 }
 _APART = {"testing"}  # reached as ironbound.testing, and not by `import *`: it needs pytest
