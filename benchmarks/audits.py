@@ -19,6 +19,7 @@ import numpy as np
 import peer
 from cases import Chosen
 from nets import NAMES, cache, case, described, slug
+from pages import into
 from timing import machine
 from torch import Tensor, nn
 
@@ -29,7 +30,6 @@ from ironbound.data import load
 from ironbound.models.zoo import digits_cnn
 
 CHECK = ("number", "name", "result", "severity", "evidence", "forward", "backward", "cpu")
-BEGIN, END = "<!-- audit: begin -->", "<!-- audit: end -->"
 
 
 def run(chosen: Chosen) -> list[dict[str, Any]]:
@@ -50,7 +50,7 @@ def run(chosen: Chosen) -> list[dict[str, Any]]:
     print("\n" + text)
     (cache() / "audit.md").write_text(text)
     if chosen.page is not None:
-        _into(chosen.page, text)
+        into(chosen.page, "audit", text)
     return lines
 
 
@@ -64,15 +64,6 @@ def _warm() -> None:
 def _kept(name: str) -> dict[str, Any] | None:
     path = cache() / f"{slug(name)}.audit.json"
     return json.loads(path.read_text()) if path.exists() else None
-
-
-def _into(page: Path, text: str) -> None:
-    """Put the tables between the marks of a page, in place of what is there."""
-    before, mark, rest = page.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not mark or not end:
-        raise SystemExit(f"{page} has no lines {BEGIN} and {END} to write between")
-    page.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}")
 
 
 def _compared(name: str, chosen: Chosen) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from cases import Chosen
 from counting import Passes, measured
 from minimum_peers import PACKAGES, RIVALS, Rival, bound, installed
 from nets import cache, case, slug
+from pages import into
 from peer import digests
 from timing import alternated, machine, ratio
 from torch import Tensor, nn
@@ -42,7 +43,6 @@ OURS: dict[str, dict[str, Any]] = {
 """Settings of ours, by name of the catalogue; names that are not there are left out."""
 ALONE = (("lbfgs", "l2"), ("convex_surrogate", "l2"), ("convex_surrogate", "linf"), ("greedy_l0", "l0"))
 """What no peer has, and in which norms it is shown."""
-BEGIN, END = "<!-- minimum: begin -->", "<!-- minimum: end -->"
 ROUNDS = 3
 """Alternations, at most: these attacks are long,"""
 LONG = 8.0
@@ -60,7 +60,7 @@ def run(chosen: Chosen) -> list[dict[str, Any]]:
     text = minimum_page.page(lines, [(attack, norm) for attack, norm in _wanted()])
     print("\n" + text)
     if chosen.page is not None:
-        _into(chosen.page, text)
+        into(chosen.page, "minimum", text)
     return lines
 
 
@@ -228,12 +228,3 @@ def _version(library: str) -> str:
     names = {"adv_lib": "adv-lib", "art": "adversarial-robustness-toolbox"}
     package = PACKAGES[library]
     return importlib.metadata.version(names.get(package, package))
-
-
-def _into(page: Path, text: str) -> None:
-    """Put the tables between the marks of a page, in place of what is there."""
-    before, mark, rest = page.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not mark or not end:
-        raise SystemExit(f"{page} has no lines {BEGIN} and {END} to write between")
-    page.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}")

@@ -74,6 +74,14 @@ def resnet(width: int = 12) -> nn.Sequential:
     )  # fmt: skip
 
 
+def vgg(width: int = 16) -> nn.Sequential:
+    """Three convolutions of 16, 32 and 64 channels with batch norm and max pooling, and a linear layer: (n, 3, 32, 32)."""
+    layers: list[nn.Module] = []
+    for given, wide in ((3, width), (width, 2 * width), (2 * width, 4 * width)):
+        layers += [nn.Conv2d(given, wide, 3, padding=1, bias=False), nn.BatchNorm2d(wide), nn.ReLU(), nn.MaxPool2d(2)]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(64 * width, 10))
+
+
 class Normalised(nn.Module):
     def __init__(self, net: nn.Module, mean: list[float], std: list[float]) -> None:
         super().__init__()
@@ -127,8 +135,17 @@ TRAINED = {
     "mnist ibp 0.2": Recipe(cnn_a, training_named("ibp", epochs=25, batch=100, rate=2e-3), 0.2),
     "cifar resnet 4/255": Recipe(resnet, _pgd(8, steps=5), 4 / 255, "cifar10", images=500),
 }
+STANDARD = partial(training_named, "standard", batch=128)
 STEPS = {"mnist pgd 0.2": Recipe(cnn_a, _pgd(2), 0.2, start="mnist pgd 0.1")}
 """Nets on the way to others: trained, not compared."""
+ASIDE = {
+    "cifar standard": Recipe(resnet, STANDARD(epochs=10, rate=2e-3), 10 / 255, "cifar10", fit=30_000, images=3000),
+    "cifar vgg": Recipe(
+        vgg, STANDARD(epochs=6, rate=3e-3, schedule="cosine", weight_decay=5e-4), 10 / 255, "cifar10", 30_000, 3000
+    ),
+}
+"""Nets of other sections than the audit's."""
+EVERY = TRAINED | STEPS | ASIDE
 GIVEN = {
     "cifar sdp 2/255": ("cifar_cnn_a_adv", 2 / 255),
     "cifar sdp 8/255": ("cifar_cnn_a_adv", 8 / 255),
@@ -141,7 +158,7 @@ def case(name: str) -> tuple[nn.Module, Tensor, Tensor, float]:
     """Net (in evaluation mode, frozen), images, labels and the radius of Linf. Trains the net where the cache lacks it."""
     if name in GIVEN:
         return *sdp(GIVEN[name][0]), GIVEN[name][1]
-    recipe = TRAINED[name]
+    recipe = EVERY[name]
     data = load(str(DATA / recipe.data / "test.parquet"), samples=recipe.images)
     net = recipe.make().eval().requires_grad_(False)
     net.load_state_dict(load_file(weights_of(name)))
@@ -153,7 +170,7 @@ def described(name: str, net: nn.Module) -> dict[str, Any]:
     weights = sum(parameter.numel() for parameter in net.parameters())
     if name in GIVEN:
         return {"weights": weights, "training": f"adversarial, as published ({GIVEN[name][0]})", "cpu": None}
-    recipe = (TRAINED | STEPS)[name]
+    recipe = EVERY[name]
     words = {"standard": "standard", "ibp": "interval bounds, {:g}", "pgd": "adversarial, {:g}"}
     text = words[recipe.training.objective.name].format(recipe.eps)
     text += f": {recipe.training.epochs} epochs of {recipe.fit:,} images"
@@ -173,7 +190,7 @@ def weights_of(name: str) -> Path:
     """The file of a trained net's weights, made where it is not there; beside it how it was trained, as JSON."""
     path = cache() / f"{slug(name)}.safetensors"
     if not path.exists():
-        recipe, start = (TRAINED | STEPS)[name], time.process_time()
+        recipe, start = EVERY[name], time.process_time()
         with forked(0):
             net = recipe.make()
         if recipe.start is not None:

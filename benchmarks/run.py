@@ -16,13 +16,17 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: waiting thr
 import aa
 import ask
 import audits
+import collective
 import minimum
 import pgd
 import torch
 from cases import Chosen
 from timing import machine
 
-SECTIONS = {"pgd": pgd.run, "ask": ask.run, "autoattack": aa.run, "audit": audits.run, "minimum": minimum.run}
+SECTIONS = {
+    "pgd": pgd.run, "ask": ask.run, "autoattack": aa.run, "audit": audits.run, "minimum": minimum.run,
+    "collective": collective.run,
+}  # fmt: skip
 
 
 def main() -> None:
@@ -38,7 +42,9 @@ def main() -> None:
     parser.add_argument(
         "--shown", action="store_true", help="audit, minimum: show the results that are kept, run nothing"
     )
-    parser.add_argument("--page", type=Path, help="audit, minimum: a page to write the tables into, as docs/numbers.md")
+    parser.add_argument(
+        "--page", type=Path, help="audit, minimum, collective: a page to write the tables into, as docs/numbers.md"
+    )
     parser.add_argument("--json", type=Path, default=Path("benchmarks.json"), help="where the numbers are written")
     given = parser.parse_args()
     unknown = set(given.sections) - set(SECTIONS)

@@ -10,6 +10,7 @@ from ironbound.core.version import __version__
 
 if TYPE_CHECKING:
     from ironbound import goals, objectives, oracles, recipes
+    from ironbound.applying import Transfer, apply, measure
     from ironbound.core.attack import Attack
     from ironbound.core.cascade import Cascade
     from ironbound.core.errors import IronboundError
@@ -37,10 +38,12 @@ if TYPE_CHECKING:
         Flow,
         InputRegion,
         Linf,
+        Patch,
         Rotation,
         Spatial,
         Translation,
         Union,
+        Universal,
         parse_threat,
     )
     from ironbound.showing.seen import show
@@ -84,6 +87,7 @@ __all__ = [
     "Model",
     "Momentum",
     "Part",
+    "Patch",
     "ProbabilityMargin",
     "Rescaled",
     "Result",
@@ -94,18 +98,22 @@ __all__ = [
     "Step",
     "Targeted",
     "TopK",
+    "Transfer",
     "Translation",
     "Uniform",
     "Union",
+    "Universal",
     "Untargeted",
     "Want",
     "__version__",
+    "apply",
     "attack",
     "audit",
     "certify",
     "goals",
     "harden",
     "load",
+    "measure",
     "merge",
     "objectives",
     "oracles",
@@ -116,6 +124,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "applying": "Transfer apply measure",
     "core.attack": "Attack",
     "core.cascade": "Cascade",
     "core.errors": "IronboundError",
@@ -133,8 +142,8 @@ _HOMES = {
     "searches.guided": "Aimed Away",
     "searches.moves": "Apgd Momentum Step",
     "showing.seen": "show",
-    "sets": "L0 L1 L2 Blur Brightness ColorShift Corruptions Finite Flow InputRegion Linf Rotation Spatial Translation Union "
-    "parse_threat",
+    "sets": "L0 L1 L2 Blur Brightness ColorShift Corruptions Finite Flow "
+    "InputRegion Linf Patch Rotation Spatial Translation Union Universal parse_threat",
     "verbs": "Hardened attack audit certify harden verify",
 }
 _APART = {"testing"}  # reached as ironbound.testing, and not by `import *`: it needs pytest

@@ -35,6 +35,7 @@ def radius_must_fit(threat: Any, model: Model, x: Any) -> None:
     """Raise UsageError where a radius is in another unit than the model's range, in its own norm."""
     from ironbound.auditing.checks.model import covers_all, radius_problem
 
+    threat = getattr(threat, "ball", threat)
     if covers_all(threat, model.box, x):
         raise UsageError(
             f"radius {_radius(threat)} on a range of {list(model.box or ())}. {radius_problem(threat, model.box, x)} "
@@ -90,6 +91,11 @@ def plan_must_fit(plan: Plan, threat: PerturbationSet) -> None:
         raise CompositionError(f"{_told(error, plan.name)} {_what_fits(threat)}") from None
 
 
+def collective(threat: Any) -> bool:
+    """Whether the points of a set are each for many inputs."""
+    return bool(getattr(threat, "collective", False))
+
+
 def _told(error: CompositionError, method: Any) -> str:
     return f"{method}: {error}" if isinstance(method, str) else str(error)
 
@@ -100,6 +106,11 @@ def fits(attack: Attack | Cascade, threat: PerturbationSet) -> bool:
         made = attack.against(threat)
     except CompositionError:
         return False
+    if collective(made.set) != collective(threat):
+        return False  # one change for all is another threat
+    searches = searches_of(made)
+    if collective(threat):
+        return all(hasattr(search, "lifts") for search in searches)
     parts = getattr(threat, "parts", (threat,))
     kinds = {getattr(part, "norm", "") for part in parts}
     no_inputs = any(Can.FINITE in part.can or getattr(part, "parametric", False) for part in parts)
@@ -133,7 +144,7 @@ def _what_fits(threat: PerturbationSet, targeted: bool = False) -> str:
             names.append(entry.name)
     if not names:
         return ""
-    audits = "" if targeted else " An audit takes one of them as its method, too."
+    audits = "" if targeted or collective(threat) else " An audit takes one of them as its method, too."
     return f"What fits {'a target' if targeted else 'this threat'}: {', '.join(names)}.{audits}"
 
 

@@ -115,6 +115,26 @@ class Rescaled:
         return list(getattr(self.objective, "notes", lambda classes: ())(classes))
 
 
+@dataclass(frozen=True)
+class Clipped:
+    """Another objective, but no more than `most` of any single input: what has worked has no more to gain.
+
+    For means over many inputs, which a few large losses would rule. Paper: Shafahi, Najibi, Xu, Dickerson, Davis, Goldstein
+    2020, Universal Adversarial Training, arXiv 1811.11304, section 3 (the clipped cross-entropy).
+    """
+
+    objective: Objective
+    most: float
+
+    def __call__(self, out: Outputs, y: Labels, goal: Goal) -> Float[Tensor, " m"]:
+        """One number a row, in the other objective's unit."""
+        return self.objective(out, y, goal).clamp(max=self.most)
+
+    def notes(self, classes: int) -> list[str]:
+        """What the other objective says."""
+        return list(getattr(self.objective, "notes", lambda classes: ())(classes))
+
+
 # ------------------------------------------------------------------------------------------------- towards a target
 @dataclass(frozen=True)
 class TargetMargin:

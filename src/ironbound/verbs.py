@@ -14,14 +14,14 @@ from ironbound.core import rows as rows_
 from ironbound.core.attack import Attack
 from ironbound.core.cascade import Cascade, merged
 from ironbound.core.catalogue import find
-from ironbound.core.errors import InputError, RunError, UsageError
+from ironbound.core.errors import CompositionError, InputError, RunError, UsageError
 from ironbound.core.progress import Listener, silent
 from ironbound.core.protocols import PerturbationSet
 from ironbound.core.result import Result
 from ironbound.core.rng import Rng, content_keys
 from ironbound.models.model import Model
 from ironbound.models.weights import save_weights, weights_digest
-from ironbound.names import catalogue, composed, plan_must_fit, plan_named, radius_must_fit, set_of
+from ironbound.names import catalogue, collective, composed, plan_must_fit, plan_named, radius_must_fit, set_of
 from ironbound.recipes.draws import fitted
 from ironbound.recipes.standing import attack_from_clean, own_answers
 from ironbound.recipes.targets import NAMES, ranked_targets
@@ -72,6 +72,7 @@ def attack(
     inputs, labels = wrapped.admit(x, y)
     chosen = fitted(composed(method, set_of(threat), targeted=target is not None), wrapped)
     radius_must_fit(chosen.set, wrapped, inputs)
+    _one_for_all(chosen.set, target)
     keys = content_keys(inputs, labels).to(wrapped.device)
     classes = wrapped.outputs != "anything"
     if labels is None and classes and (target is None or isinstance(target, str)):
@@ -89,6 +90,12 @@ def attack(
             rest = attack_from_clean(chosen.rows(at), wrapped, rows_.take(inputs, at), wanted[at], keys[at], **options)
             result = merged(result, at, rest, region)
     return _returned(result, x, view)
+
+
+def _one_for_all(threat: Any, target: Any) -> None:
+    """Raise UsageError where one change for many inputs is to reach a class of each one's own."""
+    if collective(threat) and isinstance(target, str):
+        raise UsageError(f"a change for many inputs has one class to reach for all, such as target=3; got {target!r}.")
 
 
 def _targets(model: Model, x: Any, y: Tensor, target: Any, rng: Rng, rows: int | None) -> Tensor:
@@ -131,6 +138,11 @@ def certify(
     if labels is None:
         raise UsageError("a certificate is about the label y; pass it.")
     radius_must_fit(set_of(threat), wrapped, inputs)
+    if collective(set_of(threat)):
+        raise CompositionError(
+            f"certificates are per sample, and {threat!r} is one change for many. A proof against its ball, around each "
+            "sample alone, holds against it as well."
+        )
     chosen = find(catalogue(), "certify", method).make() if isinstance(method, str) else method
     proof = prove(chosen, wrapped, inputs, labels, set_of(threat), rows=rows, radii=radii)
     return proof.to(x.device) if isinstance(x, Tensor) else proof.to("cpu")

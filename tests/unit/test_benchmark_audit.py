@@ -56,14 +56,15 @@ def test_what_a_stage_broke_is_told_apart_batch_by_batch(module):
 
 
 def test_tables_take_the_place_of_those_before(module, tmp_path):
-    audits, page = module("audits"), tmp_path / "numbers.md"
-    page.write_text(f"before\n{audits.BEGIN}\nold\n{audits.END}\nafter\n")
+    pages, page = module("pages"), tmp_path / "numbers.md"
+    begin, end = "<!-- audit: begin -->", "<!-- audit: end -->"
+    page.write_text(f"before\n{begin}\nold\n{end}\nafter\n")
     for text in ("first\n", "second\n"):
-        audits._into(page, text)
-    assert page.read_text() == f"before\n{audits.BEGIN}\n\nsecond\n\n{audits.END}\nafter\n"
+        pages.into(page, "audit", text)
+    assert page.read_text() == f"before\n{begin}\n\nsecond\n\n{end}\nafter\n"
     page.write_text("no marks\n")
     with pytest.raises(SystemExit, match="audit: begin"):
-        audits._into(page, "text")
+        pages.into(page, "audit", "text")
 
 
 def _line(case, broken_by_peer_alone, red):

@@ -194,6 +194,12 @@ def _flat(stage: Attacking, threat: PerturbationSet) -> list[Attacking]:
     if stage.optional:
         _must_walk(stage, threat)
     attack = stage.attack.against(threat)
+    if getattr(attack.set, "collective", False):
+        raise CompositionError(
+            f"an audit says of each sample whether it can be attacked, and {stage.name} is about one change for all of them, "
+            f"{attack.set!r}. Find one by ironbound.attack(...) and see by ironbound.measure on how many other inputs it "
+            "works; ironbound attack --method universal does both."
+        )
     if isinstance(attack, Attack):
         return [replace(stage, attack=attack)]
     return [replace(stage, name=f"{stage.name}: {one.name}", attack=one.attack) for one in attack.stages]

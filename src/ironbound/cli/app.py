@@ -121,7 +121,12 @@ def audit(settings: RunSettings, terminal: Terminal) -> int:
 @app.command()
 @with_flags(AttackSettings)
 def attack(settings: AttackSettings, terminal: Terminal) -> int:
-    """Search for adversarial examples: an audit of attacks alone."""
+    """Search for adversarial examples: an audit of attacks alone, or one change for all samples (universal, patch)."""
+    from ironbound.cli.collective import for_many, run_for_many
+    from ironbound.cli.runs import place_of
+
+    if for_many(settings):
+        return run_for_many(settings, terminal, place_of("attack", settings.out, settings.resume))
     return _stages("attack", settings, terminal)
 
 

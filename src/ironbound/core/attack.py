@@ -94,6 +94,9 @@ class Attack:
                 f"{type(self.objective).__name__} compares with what was heard at the clean input, so it belongs to the "
                 f"search that hears it: search={within} of ironbound.searches.guided. As objective= use Margin() or Dlr()."
             )
+        lifts = getattr(self.search, "lifts", None)
+        if lifts is not None and not isinstance(self.set, TheThreat):
+            object.__setattr__(self, "set", lifts(self.set))
         offered = self.set.can | self.oracle.gives
         missing = self.search.needs & ~offered
         if missing:

@@ -21,7 +21,7 @@ from ironbound.core.judge import LOOKS, SLACK, convincing, ranks, scale_of, wins
 from ironbound.core.ledger import Ledger
 from ironbound.core.memory import Chunks
 from ironbound.core.pairing import Pairing, Pairs
-from ironbound.core.passes import Chunk, Heard, hear, per_row, points_of
+from ironbound.core.passes import Chunk, Heard, hear, per_row, points_of, works_on_more
 from ironbound.core.progress import Event
 from ironbound.core.protocols import Answer, Ask, Model, Rows, Status, Want
 from ironbound.core.rng import Rng
@@ -38,7 +38,7 @@ class Run:
         self.attack, self.region, self.y, self.rng, self.options = attack, region, y, rng, options
         self.n, self.device = len(self.region), model.device
         self.collective = self.region.items is not None
-        self.random = model.random
+        self.random = model.random or getattr(self.region, "random", False)
         self.compaction = options.compaction
         if self.collective:
             self.pairing = Pairing(self.region.items, self.n)
@@ -112,9 +112,9 @@ class Run:
         self._note_scale(pairwise.outputs, whose if pairs is None else whose[pairs.row])
         heard, rate, enough = (pairwise, None, None) if pairs is None else per_row(pairwise, pairs, self.attack.share)
         if pairs is None or ask.items is None:  # on part of the data set it is an estimate, never a claim
-            self._claims(task, ask, pairwise, heard, enough, problem, pairs, index)
+            self._claims(task, ask, pairwise, heard, rate, enough, problem, pairs, index)
             if self.attack.want is Want.FIRST:
-                self._failures(task, ask, heard.margin, problem, index)
+                self._failures(task, ask, heard.margin, heard.margin if rate is None else rate, problem, index)
         self.ledger.asked[whose] += 1  # once a problem, however many rows
         self.nans.index_add_(0, whose, heard.margin.isnan().long())
         self._like = None if heard.outputs is None else rows.part(heard.outputs, slice(0, 1))
@@ -228,8 +228,8 @@ class Run:
 
     # ------------------------------------------------------------------------------------------------ claims
     def _claims(
-        self, task: Task, ask: Ask, pairwise: Heard, heard: Heard, enough: Tensor | None, problem: Tensor,
-        pairs: Pairs | None, index: Tensor | None,
+        self, task: Task, ask: Ask, pairwise: Heard, heard: Heard, rate: Tensor | None, enough: Tensor | None,
+        problem: Tensor, pairs: Pairs | None, index: Tensor | None,
     ) -> None:  # fmt: skip
         """At most one point a problem and ask goes to the judge: the best contained one that would be the incumbent."""
         free = self._free(ask)
@@ -250,6 +250,7 @@ class Run:
         place = torch.arange(len(claimed), device=self.device) if strongest else (claimed | hopeful).nonzero()[:, 0]
         if len(place) == 0:
             return
+        value, share = (heard.value, heard.margin) if rate is None else (works_on_more(heard.value, rate, pairs), rate)
         slices = place.split(self._at_once(ask))
         parts = []
         for at in slices:
@@ -257,7 +258,7 @@ class Run:
             every = len(row) == len(problem)
             owner = row if ask.owner is None else ask.owner[row]
             region = task.region if every and ask.owner is None else task.region.take(owner)
-            table = heard.margin[at], heard.value[at], claimed[at], hopeful[at]
+            table = heard.margin[at], value[at], share[at], claimed[at], hopeful[at]
             parts.append(self.best.candidates(region, problem[row], points_of(ask, None if every else row), *table))
         self._decide(Candidates.best(parts), free)
 
@@ -284,19 +285,20 @@ class Run:
         """Which hopeful candidates win before the judge, and the margins that it saw; the other claims are refused."""
         whose, hopeful = table.whose, table.hopeful
         assert whose is not None  # the caller has looked
-        won, margin = torch.zeros_like(hopeful), table.margin.clone()
+        won, margin, rate = torch.zeros_like(hopeful), table.margin.clone(), table.rate.clone()
         at = hopeful.nonzero()[:, 0]
         if len(at):
-            won[at], seen = self._judge(whose[at], rows.take(table.points, at))
+            share, seen = self._judge(whose[at], rows.take(table.points, at))
+            won[at], rate[at] = share >= self.attack.share, share.to(rate.dtype)
             known = ~seen.isnan()  # the mean of bare decisions for and against is no number
             margin[at] = torch.where(known, seen.to(margin.dtype), margin[at])
         self.ledger.refused[whose[table.claimed & ~won]] += 1
-        return replace(table, margin=margin), won
+        return replace(table, margin=margin, rate=rate), won
 
     def _judge(self, problem: Tensor, points: Any) -> tuple[Tensor, Tensor]:
         """The model itself, in full precision, on the points as stored, on fresh draws where it draws, on every item.
 
-        Returns who wins, and the mean margin.
+        Returns on which share of its items each wins (1 or 0 of a single input), float64, and the mean margin.
         """
         votes, oracle_free = self.attack.votes, self.rng.take(problem).fold("judge").fold(self.ledger.tried[problem])
         pairs = self.pairing.of(problem, None) if self.collective else None
@@ -322,14 +324,16 @@ class Run:
         ok = margin > 0 if self.random else convincing(margin, self.scale[whose])
         self.ledger.tried[problem] += 1
         self.ledger.judged.index_add_(0, problem, torch.bincount(owner, minlength=len(problem)))
-        wins, margin = ok.view(-1, votes).sum(1) >= self.wins, margin.view(-1, votes).mean(1)
-        return (wins, margin) if pairs is None else (pairs.mean(wins.double()) >= self.attack.share, pairs.mean(margin))
+        wins, margin = (ok.view(-1, votes).sum(1) >= self.wins).double(), margin.view(-1, votes).mean(1)
+        return (wins, margin) if pairs is None else (pairs.mean(wins), pairs.mean(margin))
 
     def _close(self, which: Tensor) -> None:
         self.closed |= which
         self.closed_count = int(self.closed.sum())
 
-    def _failures(self, task: Task, ask: Ask, margin: Tensor, problem: Tensor, index: Tensor | None) -> None:
+    def _failures(
+        self, task: Task, ask: Ask, margin: Tensor, rate: Tensor, problem: Tensor, index: Tensor | None
+    ) -> None:
         """A problem without a witness answers with the contained point that came nearest to one, of all that were asked."""
         whose = problem if index is None else problem[index]
         better = (margin > self.best.margin[whose]) & ~self.best.found[whose]
@@ -341,4 +345,4 @@ class Run:
             every = len(row) == len(problem)
             owner = row if ask.owner is None else ask.owner[row]
             region = task.region if every and ask.owner is None else task.region.take(owner)
-            self.best.keep_failures(region, problem[row], points_of(ask, None if every else row), margin[at])
+            self.best.keep_failures(region, problem[row], points_of(ask, None if every else row), margin[at], rate[at])

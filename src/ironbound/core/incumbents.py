@@ -22,6 +22,7 @@ class Candidates:
     points: Any = None
     key: Any = None
     margin: Any = None
+    rate: Any = None
     claimed: Any = None
     hopeful: Any = None
 
@@ -31,7 +32,7 @@ class Candidates:
         lost, some = torch.cat([part.lost for part in parts]), [part for part in parts if part.whose is not None]
         if len(parts) == 1 or not some:
             return replace(parts[0], lost=lost)
-        names = ("whose", "points", "key", "margin", "claimed", "hopeful")
+        names = ("whose", "points", "key", "margin", "rate", "claimed", "hopeful")
         tables = {name: rows.join([getattr(part, name) for part in some]) for name in names}
         at = one_each(tables["whose"], tables["key"], tables["hopeful"], tables["claimed"])
         total = len(tables["whose"])
@@ -45,11 +46,14 @@ class Incumbents:
         self.want, self.points, self._own = want, region.identity(), False
         start = torch.full((len(region),), -torch.inf, dtype=torch.float64, device=device)
         self.key, self.margin = start, start.clone()
+        self.rate = torch.zeros_like(start)
+        """Collective problems: the share of the items on which the point worked, as the judge or the search's pass saw it."""
         self.found = torch.zeros_like(start, dtype=torch.bool)
 
     def candidates(
-        self, region: Any, whose: Tensor, points: Any, margin: Tensor, value: Tensor, claimed: Tensor, hopeful: Tensor
-    ) -> Candidates:
+        self, region: Any, whose: Tensor, points: Any, margin: Tensor, value: Tensor, rate: Tensor, claimed: Tensor,
+        hopeful: Tensor,
+    ) -> Candidates:  # fmt: skip
         """Of these rows, the best contained one of each problem that beats its incumbent.
 
         A failure never replaces a success; a hopeful point always beats a failure.
@@ -63,7 +67,7 @@ class Incumbents:
             return Candidates(lost)
         at = at[one_each(whose[at], key[at], hopeful[at], claimed[at])]
         points = rows.kept(points, at, len(whose))
-        return Candidates(lost, whose[at], points, key[at], margin[at], claimed[at], hopeful[at])
+        return Candidates(lost, whose[at], points, key[at], margin[at], rate[at], claimed[at], hopeful[at])
 
     def accept(self, table: Candidates, won: Tensor) -> None:
         """Take over the candidates that won; where the strongest is wanted, also failures while there is no success."""
@@ -71,22 +75,23 @@ class Incumbents:
         assert whose is not None
         kept = won if self.want is not Want.STRONGEST else won | ~self.found[whose]
         at = kept.nonzero()[:, 0]
-        self._put(whose[at], rows.kept(table.points, at, len(whose)), table.key[at], table.margin[at])
+        points = rows.kept(table.points, at, len(whose))
+        self._put(whose[at], points, table.key[at], table.margin[at], table.rate[at])
         self.found[whose[won]] = True
 
-    def keep_failures(self, region: Any, whose: Tensor, points: Any, margin: Tensor) -> None:
+    def keep_failures(self, region: Any, whose: Tensor, points: Any, margin: Tensor, rate: Tensor) -> None:
         """The best contained point of each problem without a witness, by margin."""
         inside = region.contains(points) & (margin > self.margin[whose])
         at = inside.nonzero()[:, 0]
         if len(at):
             yes = torch.ones(len(at), dtype=torch.bool, device=whose.device)
             at = at[one_each(whose[at], margin[at], yes, yes)]
-            self._put(whose[at], rows.kept(points, at, len(whose)), self.key[whose[at]], margin[at])
+            self._put(whose[at], rows.kept(points, at, len(whose)), self.key[whose[at]], margin[at], rate[at])
 
-    def _put(self, whose: Tensor, points: Any, key: Tensor, margin: Tensor) -> None:
+    def _put(self, whose: Tensor, points: Any, key: Tensor, margin: Tensor, rate: Tensor) -> None:
         self.points = (rows.write if self._own else rows.put)(self.points, whose, points)
         self._own = True
-        self.key[whose], self.margin[whose] = key, margin.double()
+        self.key[whose], self.margin[whose], self.rate[whose] = key, margin.double(), rate.double()
 
     def _key(self, region: Any, points: Any, margin: Tensor, value: Tensor) -> Tensor:
         if self.want is Want.SMALLEST:

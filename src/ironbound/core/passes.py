@@ -128,3 +128,9 @@ def per_row(heard: Heard, pairs: Pairs, share: float) -> tuple[Heard, Tensor, Te
     outputs = pairs.grouped(heard.outputs) if isinstance(heard.outputs, Tensor) else None
     row = Heard(outputs, pairs.mean(heard.value), pairs.mean(heard.margin), mean(heard.loss), heard.grad, heard.jac)
     return row, rate, rate >= share
+
+
+def works_on_more(value: Tensor, rate: Tensor, pairs: Pairs | None) -> Tensor:
+    """How strong points of collective problems are: the number of items on which each works, then its mean value; float64."""
+    assert pairs is not None  # who has a rate has items
+    return (rate.double() * pairs.counts).round() + value.double().nan_to_num(nan=-torch.inf).atan() / torch.pi

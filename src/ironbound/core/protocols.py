@@ -55,7 +55,7 @@ class PerturbationSet(Protocol):
 
     A set that holds something a problem (a radius, a mask) also has `take(index) -> set`, for some of the inputs;
     `rows.of_rows` calls it where there is one. Where `can` has STEER or SUPPORT and the set has `parts`, it is a union,
-    and attacks run on its parts in turn.
+    and attacks run on its parts in turn. A set whose points are each for many inputs says `collective = True`.
     """
 
     @property
@@ -69,7 +69,11 @@ class PerturbationSet(Protocol):
 
 
 class Region(Protocol):
-    """That set around n given problems; row i of every result depends on row i only."""
+    """That set around n given problems; row i of every result depends on row i only.
+
+    One whose `apply` draws from the Rng given (where a patch is pasted) says `random = True`: claims are judged on fresh
+    draws. A collective one has `record()`, which is plain data that a file needs for applying points to other inputs.
+    """
 
     @property
     def items(self) -> Int[Tensor, " inputs"] | None:
@@ -382,7 +386,11 @@ class Task(Protocol):
 
 
 class Search(Protocol):
-    """Where to look next: a generator that yields an Ask and receives an Answer."""
+    """Where to look next: a generator that yields an Ask and receives an Answer.
+
+    One that works on another set than the threat that people name (one change for all inputs, where they say how large a
+    change is) has `lifts(set) -> set`; the attack then has that set.
+    """
 
     @property
     def needs(self) -> Can:

@@ -47,6 +47,8 @@ class Result:
     judged: Int[Tensor, " n"]
     """Forward rows spent on the judge, a part of `forward`."""
     config: dict[str, Any] = field(default_factory=dict)
+    """The attack and the seed. Where problems have many inputs each, `collective` says how many, on how many of them the
+    answer works, and how to apply it to others (ironbound.apply)."""
     view: Any = field(default=None, repr=False, compare=False)
     """What it can be shown with: the model and the clean inputs, by reference. Set by the verb `attack`; not saved."""
 
@@ -59,13 +61,18 @@ class Result:
         every = torch.arange(len(region.items), device=run.device) if run.collective else None
         size = region.size(best.points)
         notes = run.notes()
-        points = best.points if every is None else rows.take(best.points, region.items)
+        config = {"attack": run.attack.describe(), "seed": seed, **({"notes": notes} if notes else {})}
+        points, draws, shown = best.points, run.rng, region
+        if every is not None:
+            points, shown = rows.take(points, region.items), region.take(region.items)
+            draws = draws.take(region.items).fold("shown").fold(run.pairing.place)
+            config["collective"] = _collective(run)
         return Result(
             points=best.points,
-            adversarial=region.apply(points, run.rng if every is None else run.rng.take(region.items), every),
+            adversarial=shown.apply(points, draws, every),
             success=best.found, size=size, margin=best.margin, status=run.status(size),
             forward=ledger.forward, backward=ledger.backward, refused=ledger.refused, judged=ledger.judged,
-            config={"attack": run.attack.describe(), "seed": seed, **({"notes": notes} if notes else {})},
+            config=config,
         )  # fmt: skip
 
     def __len__(self) -> int:
@@ -137,10 +144,25 @@ class Result:
             raise DataError(f"{path} holds tensors, but not a result of an attack ({error}).") from None
 
     def __repr__(self) -> str:
-        found = int(self.success.sum())
+        found, shared = int(self.success.sum()), self.config.get("collective")
+        if shared:
+            works = f"works on {sum(shared['works_on'])} of {sum(shared['inputs'])} inputs"
+            return (
+                f"Result({len(self)} for all, {works})"
+                if len(self) == 1
+                else f"Result({len(self)} for groups, {works})"
+            )
         forward, backward = int(self.forward.sum()), int(self.backward.sum())
         return f"Result({found} of {len(self)} found, {forward} rows forward, {backward} backward)"
 
 
 TABLES = tuple(f.name for f in fields(Result) if f.name not in ("config", "view"))
 """What has one row a problem."""
+
+
+def _collective(run: Run) -> dict[str, Any]:
+    """What a run of collective problems leaves beside its tables, as plain data: a file needs it to apply what was found."""
+    sizes = run.pairing.sizes
+    works = (run.best.rate * sizes).round().long()
+    record = getattr(run.region, "record", None)
+    return {"inputs": sizes.tolist(), "works_on": works.tolist(), **({} if record is None else {"set": record()})}

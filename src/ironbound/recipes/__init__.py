@@ -1,6 +1,7 @@
 """Recipes: attacks named after their papers, as functions that return a composition."""
 
-from ironbound.recipes import ensembles, linear, minimum, penalty, sparse, spatial, vision
+from ironbound.recipes import collective, ensembles, linear, minimum, penalty, sparse, spatial, vision
+from ironbound.recipes.collective import patch, universal
 from ironbound.recipes.ensembles import apgd_narrowed, autoattack, malt, pma
 from ironbound.recipes.gradient import (
     adam_pgd,
@@ -31,6 +32,7 @@ ENTRIES = (
     *linear.ENTRIES,
     *sparse.ENTRIES,
     *spatial.ENTRIES,
+    *collective.ENTRIES,
 )
 """All attacks of the catalogue."""
 
@@ -66,6 +68,7 @@ __all__ = [
     "mi_fgsm",
     "ni_fgsm",
     "noise",
+    "patch",
     "pdpgd",
     "pgd",
     "pgd_kl",
@@ -79,5 +82,6 @@ __all__ = [
     "superdeepfool",
     "translation",
     "trust_region",
+    "universal",
     "vfga",
 ]

@@ -18,6 +18,7 @@ from ironbound.sets.l1 import L1
 from ironbound.sets.l2 import L2
 from ironbound.sets.linf import Linf
 from ironbound.sets.parameters import written
+from ironbound.sets.patch import Patch
 from ironbound.sets.spatial import Rotation, Spatial, Translation
 from ironbound.sets.union import Union
 
@@ -35,6 +36,7 @@ EXAMPLES = {
     "brightness": "brightness:0.2",
     "blur": "blur:1.5 (pixels)",
     "corruption": "corruption:fog:3, corruption:fog,snow:3 or corruption:all:3 (a severity from 1 to 5)",
+    "patch": "patch:0.1 (a share of the picture)",
 }
 
 
@@ -132,6 +134,15 @@ def _corruption(name: str, text: str) -> Corruptions:
     return Corruptions([one.strip() for one in which.split(",")], int(severity))
 
 
+def _patch(name: str, text: str) -> Patch:
+    try:
+        return Patch(area=_number(name, text, "and a share of the picture"))
+    except UsageError as error:
+        raise UsageError(
+            f"a patch has its share of the picture; got {text!r}. Example: {EXAMPLES[name]} ({error})"
+        ) from None
+
+
 READERS: dict[str, Callable[[str, str], PerturbationSet]] = {
     **dict.fromkeys(BALLS, _ball),
     "rotation": _of(Rotation, "in degrees"),
@@ -142,6 +153,7 @@ READERS: dict[str, Callable[[str, str], PerturbationSet]] = {
     "brightness": _of(Brightness, "in input units"),
     "blur": _of(Blur, "in pixels"),
     "corruption": _corruption,
+    "patch": _patch,
 }
 """What reads the text behind each name."""
 

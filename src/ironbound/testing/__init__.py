@@ -9,6 +9,7 @@ mend it. Needs pytest: pip install 'ironbound[testing]'.
 """
 
 from ironbound.testing.around import Around
+from ironbound.testing.collective import CollectiveConformance
 from ironbound.testing.nets import Flat, Front, RowWise, Tiny, WhiteNoise, fit
 from ironbound.testing.oracles import OracleConformance
 from ironbound.testing.outputs import GoalConformance, ObjectiveConformance, Towards
@@ -20,6 +21,7 @@ from ironbound.testing.trials import Trial
 __all__ = [
     "Around",
     "Broken",
+    "CollectiveConformance",
     "Conformance",
     "Flat",
     "Front",

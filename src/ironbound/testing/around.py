@@ -119,13 +119,21 @@ class Around:
         """The same set around inputs with the same numbers."""
         return replace(self, x=x)
 
+    def applied(self, p: Any) -> Any:
+        """The inputs that points, one a problem, stand for; of collective problems all of each one's."""
+        items = self.region.items
+        if items is None:
+            return self.region.apply(p, self.streams)
+        each = torch.arange(len(items), device=items.device)
+        return self.region.take(items).apply(rows.take(p, items), self.streams.take(items), each)
+
     def require_inside(self, p: Any, what: str, mend: str) -> None:
         """Each point is contained, and its input within the box."""
         contained = self.region.contains(p)
         require(contained, f"{what}: rows {_rows(~contained)} are not contained.", mend)
         if self.box is not None:
             low, high = inner_box(self.box, torch.float64)
-            for leaf in rows.leaves(self.region.apply(p, self.streams)):
+            for leaf in rows.leaves(self.applied(p)):
                 if leaf.is_floating_point():
                     within = (leaf.double() >= low) & (leaf.double() <= high)
                     require(within, f"{what}: the inputs leave the model's range {self.box}.", mend)

@@ -255,7 +255,7 @@ def gradients_reach_the_leaf(around: Around) -> None:
     if not (isinstance(leaf, Tensor) and leaf.is_floating_point()) or not isinstance(around.x, Tensor):
         return
     at = leaf.detach().clone().requires_grad_(True)
-    out = around.region.apply(at, around.streams)
+    out = around.applied(at)
     (grad,) = torch.autograd.grad((out * noise(out.detach(), 4)).sum(), at)
     require(torch.isfinite(grad), "the gradient is not finite.", "apply must be differentiable at the leaf.")
 
