@@ -57,7 +57,9 @@ def run(
     fingerprint(plan)  # what cannot be fingerprinted is refused before anything is written
     survey = admitted(model, data)
     unfit = [
-        f"{stage.name} was left out: it does not fit the threat." for stage in wanted.stages if not plan.has(stage)
+        f"{stage.name} was left out: it does not fit the threat."
+        for stage in wanted.stages
+        if not plan.has(stage) and not getattr(stage, "norms", None)  # which is for other sets, by its nature
     ]
     plan, refused = tried(model, data, threat, plan)
     if pool is not None and pool < 1:
