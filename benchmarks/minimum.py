@@ -31,7 +31,7 @@ from ironbound.recipes import ENTRIES
 
 NETS = ("mnist standard 0.1", "mnist pgd 0.3", "cifar sdp 2/255")
 IMAGES = {"cifar sdp 2/255": 200}
-FEWER = 60
+FEWER = 100
 """Images of the other nets."""
 SETS = {"l2": ib.L2(), "linf": ib.Linf(), "l1": ib.L1(), "l0": ib.L0(of="coordinates")}
 OURS: dict[str, dict[str, Any]] = {
