@@ -138,7 +138,9 @@ def _on(found: Result, x: Tensor, groups: Any) -> tuple[Tensor, Any]:
     points = torch.as_tensor(found.points).to(x)
     region = _set_of(record, tuple(mine)).at(x, box)
     if region.identity().shape[1:] != points.shape[1:]:
-        raise InputError(f"it was made for inputs that take {tuple(points.shape[1:])}; got inputs {tuple(x.shape)}.")
+        raise InputError(
+            f"it was made for inputs of the shape (n, {', '.join(map(str, points.shape[1:]))}); got {tuple(x.shape)}."
+        )
     row = torch.tensor([names.index(name) for name in mine], device=x.device)
     return points.index_select(0, row), region.take(region.items)
 

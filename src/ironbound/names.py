@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import fields, is_dataclass
+from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from ironbound.core.errors import CompositionError, UnknownName, UsageError
 from ironbound.core.protocols import Can, PerturbationSet
 from ironbound.goals import Confident, Targeted, Untargeted
 from ironbound.models.model import Model
+from ironbound.searches.norms import norms_must_fit
 from ironbound.sets.threat import parse_threat
 
 if TYPE_CHECKING:
@@ -78,17 +78,31 @@ def composed(method: str | Attack | Cascade, threat: PerturbationSet, targeted: 
         )
     goal = Targeted() if confident is None else Confident(Targeted(), confident.kappa)
     try:
-        return (attack.replace(goal=goal) if targeted else attack).against(threat)
+        made = (attack.replace(goal=goal) if targeted else attack).against(threat)
+        norms_must_fit(searches_of(made), threat)
     except CompositionError as error:
         raise CompositionError(f"{_told(error, method)} {_what_fits(threat, targeted)}") from None
+    return made
 
 
 def plan_must_fit(plan: Plan, threat: PerturbationSet) -> None:
     """Raise CompositionError, with the attacks that do fit, where a stage of the plan does not fit the set."""
+    if collective(threat):
+        raise CompositionError(
+            f"an audit says of each sample whether it can be attacked, and {threat!r} is one change for all of them. Find it by "
+            "ironbound.attack(...) and see by ironbound.measure on how many other inputs it works; ironbound attack does both. "
+            f"{_what_fits(threat)}"
+        )
     try:
         plan.against(threat)
     except CompositionError as error:
-        raise CompositionError(f"{_told(error, plan.name)} {_what_fits(threat)}") from None
+        told = _told(error, plan.name)
+        if Can.FINITE in threat.can:
+            told = (
+                f"{plan.name}: the points of {threat!r} can be listed, and this plan does not list them. The plan that tries "
+                'all of them and decides every sample is method="exhaustive", at the prompt --method exhaustive.'
+            )
+        raise CompositionError(f"{told} {_what_fits(threat)}") from None
 
 
 def collective(threat: Any) -> bool:
@@ -111,25 +125,11 @@ def fits(attack: Attack | Cascade, threat: PerturbationSet) -> bool:
     searches = searches_of(made)
     if collective(threat):
         return all(hasattr(search, "lifts") for search in searches)
-    parts = getattr(threat, "parts", (threat,))
-    kinds = {getattr(part, "norm", "") for part in parts}
-    no_inputs = any(Can.FINITE in part.can or getattr(part, "parametric", False) for part in parts)
-    for search in searches_of(made):
-        walkers = list(_parts_of(search))
-        if not all(kinds <= set(getattr(part, "norms", kinds)) for part in walkers):
-            return False
-        if no_inputs and any(getattr(part, "walks", False) for part in walkers):
-            return False
+    try:
+        norms_must_fit(searches_of(made), threat)
+    except CompositionError:
+        return False
     return True
-
-
-def _parts_of(search: Any) -> Iterator[Any]:
-    """A search and the parts that it is made of, such as its move."""
-    yield search
-    if is_dataclass(search):
-        for part in fields(search):
-            if is_dataclass(value := getattr(search, part.name)):
-                yield from _parts_of(value)
 
 
 def _what_fits(threat: PerturbationSet, targeted: bool = False) -> str:

@@ -104,11 +104,11 @@ def test_names_and_severities() -> None:
     assert ib.Corruptions("all", 2) == ib.Corruptions.all(2)
     assert len(ib.Corruptions.all(2, extra=True).changes) == 19
     assert ib.Corruptions("frost", 1).names == ("frost (procedural)",)
-    with pytest.raises(ib.IronboundError, match="there are all"):
+    with pytest.raises(ib.IronboundError, match="There are all"):
         ib.Corruptions("mist", 3)
     with pytest.raises(ib.IronboundError, match="from 1 to 5"):
         ib.Corruptions("fog", 6)
-    with pytest.raises(ib.IronboundError, match="none twice"):
+    with pytest.raises(ib.IronboundError, match="no corruption twice"):
         ib.Corruptions(["fog", "fog"], 3)
 
 
@@ -137,7 +137,7 @@ def test_shares_are_written_exactly(share: float) -> None:
         ("rotation", "has no radius. Example: rotation:30"),
         ("rotation:x", "no number"),
         ("rotation:-3", "in degrees"),
-        ("tilt:3", "there are blur, brightness, color, corruption, flow, l0"),
+        ("tilt:3", "There are blur, brightness, color, corruption, flow, l0"),
         ("corruption:fog", "a name and a severity"),
         ("corruption:fog:9", "from 1 to 5"),
         ("corruption:rain:3", "no corruption is called 'rain'"),

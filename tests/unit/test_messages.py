@@ -172,3 +172,21 @@ def test_training_takes_one_radius_for_all_and_no_union(net: nn.Module) -> None:
 def test_the_kit_is_reached_by_its_name() -> None:
     assert ib.testing.SetConformance.__doc__
     assert "testing" not in ib.__all__
+
+
+@pytest.mark.parametrize(
+    ("method", "threat", "fits", "not_"),
+    [("jsma", "l2:1", "deepfool", "sigma_zero"), ("deepfool", "l0:3", "sparsefool", "deepfool"),
+     ("autoattack", "rotation:30", "rotation", "fab")],
+)  # fmt: skip
+def test_an_attack_for_other_sets_is_refused_beforehand_with_those_that_fit(method, threat, fits, not_):
+    import ironbound as ib
+    from ironbound.names import composed, plan_must_fit, plan_named
+
+    chosen = ib.parse_threat(threat)
+    for tried in (lambda: composed(method, chosen), lambda: plan_must_fit(plan_named(method), chosen)):
+        with pytest.raises(ib.IronboundError, match=f"^{method}: ") as raised:
+            tried()
+        names = str(raised.value).partition("What fits this threat: ")[2].partition(".")[0].split(", ")
+        assert fits in names
+        assert not_ not in names

@@ -13,6 +13,7 @@ from ironbound.core.cascade import Cascade, searches_of
 from ironbound.core.errors import CompositionError, UsageError
 from ironbound.core.protocols import PerturbationSet
 from ironbound.goals import Untargeted
+from ironbound.searches.norms import norms_must_fit
 
 
 @dataclass(frozen=True)
@@ -191,8 +192,7 @@ def _has(stages: Sequence[Stage], name: str) -> bool:
 
 def _flat(stage: Attacking, threat: PerturbationSet) -> list[Attacking]:
     """A stage on this set; each stage of a cascade is one of its own, so that the results say what each found."""
-    if stage.optional:
-        _must_walk(stage, threat)
+    norms_must_fit(searches_of(stage.attack), threat)
     attack = stage.attack.against(threat)
     if getattr(attack.set, "collective", False):
         raise CompositionError(
@@ -203,12 +203,3 @@ def _flat(stage: Attacking, threat: PerturbationSet) -> list[Attacking]:
     if isinstance(attack, Attack):
         return [replace(stage, attack=attack)]
     return [replace(stage, name=f"{stage.name}: {one.name}", attack=one.attack) for one in attack.stages]
-
-
-def _must_walk(stage: Attacking, threat: PerturbationSet) -> None:
-    """Some searches refuse sets only when they run. Raises CompositionError beforehand."""
-    for search in searches_of(stage.attack):
-        norms = getattr(search, "norms", None)
-        for part in getattr(threat, "parts", (threat,)):
-            if norms is not None and getattr(part, "norm", "") not in norms:
-                raise CompositionError(f"{stage.name} is for balls in {', '.join(norms)}.")

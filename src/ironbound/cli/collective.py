@@ -61,6 +61,7 @@ def run_for_many(settings: RunSettings, terminal: Terminal, folder: Path) -> int
         )  # fmt: skip
         seen = measure(model, found, held.x, held.y, seed=settings.seed, rows=settings.rows)
     found.save(folder / FILE)
+    page = found.show(folder / "found.html") if settings.show else None
     fitted = found.config["collective"]
     if terminal.json:
         terminal.data({"file": str(folder / FILE), "fitted": {"works_on": fitted["works_on"][0], "inputs": fitted["inputs"][0]},
@@ -70,6 +71,8 @@ def run_for_many(settings: RunSettings, terminal: Terminal, folder: Path) -> int
         f"Found on {fitted['works_on'][0]:,} of {fitted['inputs'][0]:,} samples, those wrong when clean included."
     )
     terminal.say(f"On the {len(held):,} others it {seen}.", style="bold")
+    if page is not None:
+        terminal.say(f"Shown: {page.path}")
     terminal.say(f"Apply it by ironbound.apply({str(folder / FILE)!r}, x), measure it by ironbound.measure.")
     return 0
 

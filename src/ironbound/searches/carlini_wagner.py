@@ -36,6 +36,10 @@ class CarliniWagner:
     norms = ("l2", "linf", "l0")
     needs = Can.GRADIENT | Can.SCORES
 
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.searches < 1 or not all(n is None or n > 0 for n in (self.c, self.rate)):
+            raise UsageError(f"C&W takes a step and a search at least, with c and rate above 0; got {self}.")
+
     def run(self, task: Task) -> Asking:
         """The search of the region's norm."""
         norm, given = norm_among(task.region, self.norms, self), {} if self.c is None else {"c": self.c}

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ironbound.core.errors import CompositionError
+from ironbound.core.protocols import Can, PerturbationSet, Search
 
-NAMES = {"linf": "Linf", "l2": "L2", "l1": "L1", "l0": "L0"}
+NAMES = {
+    "linf": "Linf", "l2": "L2", "l1": "L1", "l0": "L0", "rotation": "Rotation", "translation": "Translation",
+    "spatial": "Spatial", "flow": "Flow", "brightness": "Brightness", "color": "ColorShift", "blur": "Blur",
+}  # fmt: skip
+"""The sets, as they are written, by what they call their norm."""
 
 
 def norm_of(region: Any) -> str | None:
@@ -28,6 +35,29 @@ def norm_among(region: Any, norms: tuple[str, ...], search: object) -> str:
         f"{type(search).__name__} walks in balls of {known}; got {type(region).__name__}. Use a ball in one of these "
         "norms, or another attack for this set."
     )
+
+
+def norms_must_fit(searches: Iterable[Search], threat: PerturbationSet) -> None:
+    """Raise CompositionError where a search is for other sets than this one, before anything is asked."""
+    parts = getattr(threat, "parts", (threat,))
+    no_inputs = any(Can.FINITE in part.can or getattr(part, "parametric", False) for part in parts)
+    for walker in (part for search in searches for part in _walkers(search)):
+        name, norms = type(walker).__name__, getattr(walker, "norms", None)
+        other = [part for part in parts if norms is not None and norm_of(part) not in norms]
+        if other:
+            known = ", ".join(NAMES.get(norm, norm) for norm in norms or ())
+            raise CompositionError(f"{name} is for threats of the kind {known}; got {other[0]!r}.")
+        if no_inputs and getattr(walker, "walks", False):
+            raise CompositionError(f"{name} walks through inputs, and the points of {threat!r} are no inputs.")
+
+
+def _walkers(search: Any) -> Iterator[Any]:
+    """A search and what it is made of, such as its move; what names its norms speaks for its parts."""
+    yield search
+    if is_dataclass(search) and not hasattr(search, "norms"):
+        for part in fields(search):
+            if is_dataclass(value := getattr(search, part.name)):
+                yield from _walkers(value)
 
 
 def must_hold_inputs(region: Any, search: object) -> None:

@@ -61,7 +61,7 @@ class Patch(Grouped):
             raise UsageError(
                 "a patch has an area (a share of the picture) or a size (height, width), or a mask of its own."
             )
-        if self.area is not None and not 0 < self.area < 1:
+        if self.area is not None and not (isinstance(self.area, (int, float)) and 0 < self.area < 1):
             raise UsageError(f"area is the share of the picture that is covered, between 0 and 1; got {self.area!r}.")
         if isinstance(self.shape, Tensor):
             if self.shape.ndim != 2 or self.shape.dtype != torch.bool or not bool(self.shape.any()):

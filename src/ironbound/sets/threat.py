@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from difflib import get_close_matches
 from fractions import Fraction
 from typing import Any
 
@@ -82,12 +83,20 @@ def _read(text: str) -> PerturbationSet:
     if name not in READERS:
         got = f"no threat is called {name!r}" if name else f"the text {text!r} names no threat"
         raise UnknownName(
-            f"{got}; there are {', '.join(sorted(READERS))}, each with its radius after a colon, several joined by |. "
-            "Example: linf:8/255 or linf:8/255|l2:0.5"
+            f"{got}.{_meant(name, rest)} There are {', '.join(sorted(READERS))}, each with its radius after a colon, "
+            "several joined by |. Example: linf:8/255 or linf:8/255|l2:0.5"
         )
     if not colon:
         raise UsageError(f"the threat {text!r} has no radius. Example: {EXAMPLES[name]}")
     return READERS[name](name, rest)
+
+
+def _meant(name: str, rest: str) -> str:
+    """What may have been meant: a threat of nearly that name, or a corruption."""
+    if name in {known.replace("_", "") for known in Corruptions.known()}:
+        return f" Did you mean corruption:{name}:{rest or 3}?"
+    near = get_close_matches(name, READERS, n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def _ball(norm: str, radius: str) -> Ball:

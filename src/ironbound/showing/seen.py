@@ -70,15 +70,16 @@ class Seen:
                 )
             items = self.threat.at(x, self.model.box).items.cpu()
             status, size = status[items], size[items]
+        shared = result.config.get("collective")
         rank = torch.tensor([_ORDER.index(code) for code in Status])[status]
-        chosen = rank.argsort(stable=True)[:most]
+        chosen = rank.argsort(stable=True)[:most] if shared is None else torch.arange(n)[:most]
         made, here = rows_.to(made, self.model.device), chosen.to(self.model.device)
         shown = pictures(
             self.model, rows_.take(x, here), None if y is None else y[here], rows_.take(made, here), index=chosen,
-            verdicts=[Status(int(code)).name.lower().replace("_", " ") for code in status[chosen]], size=size[chosen],
+            verdicts=[_word(code, shared) for code in status[chosen].tolist()], size=size[chosen],
             names=names, seed=self.seed,
         )  # fmt: skip
-        lead = _lead(status, len(shown))
+        lead = _lead(status, len(shown)) if shared is None else _lead_of_shared(shared, len(shown))
         page = page_of("What the attack found", lead, shown, self.threat, features)
         if path is None and "ipykernel" not in sys.modules:
             path = Path(tempfile.mkdtemp(prefix="ironbound-")) / "found.html"
@@ -148,6 +149,21 @@ def _lead(status: Tensor, shown: int) -> str:
     failed = total - found - wrong
     said += f"; nothing was found for {failed}" if failed else ""
     return f"{said}. {words.plural(shown, 'input')} shown, those found first."
+
+
+def _word(code: int, shared: dict[str, Any] | None) -> str:
+    """How an input ended. What is for many inputs ended for all of them together: the answers say how for each."""
+    return Status(code).name.lower().replace("_", " ") if shared is None else "one change for many inputs"
+
+
+def _lead_of_shared(shared: dict[str, Any], shown: int) -> str:
+    """On how many inputs one change for many works, and how many of them are shown."""
+    works, total, changes = sum(shared["works_on"]), sum(shared["inputs"]), len(shared["inputs"])
+    kinds = "One change for all" if changes == 1 else f"{changes} changes, each for a group"
+    return (
+        f"{kinds}: works on {works:,} of {words.plural(total, 'input')}, those wrong when clean included. "
+        f"{words.plural(shown, 'input')} shown, the first ones."
+    )
 
 
 def show(

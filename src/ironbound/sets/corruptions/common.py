@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 import torch
 from jaxtyping import Float
@@ -85,12 +86,14 @@ class Corruptions(Finite):
     """
 
     def __init__(self, which: str | Sequence[str], severity: int) -> None:
-        names = [which] if isinstance(which, str) else list(which)
+        names = [which] if isinstance(which, str) else list(which) if isinstance(which, Sequence) else []
+        if not names or not all(isinstance(one, str) for one in names):
+            raise UsageError(f'corruptions are a name or several, such as Corruptions("fog", 3); got {which!r}.')
         chosen = [name for one in names for name in (COMMON if normal(one) == "all" else (_known(one),))]
         if isinstance(severity, bool) or not isinstance(severity, int) or not 1 <= severity <= 5:
             raise UsageError(f"a severity is a whole number from 1 to 5; got {severity!r}.")
-        if not chosen or len(set(chosen)) != len(chosen):
-            raise UsageError(f"name at least one corruption, and none twice; got {which!r}.")
+        if len(set(chosen)) != len(chosen):
+            raise UsageError(f"name no corruption twice, and none beside all; got {which!r}.")
         changes = tuple(Corruption(name, severity) for name in chosen)
         object.__setattr__(self, "changes", changes)
         object.__setattr__(self, "names", tuple(change.__name__ for change in changes))
@@ -148,6 +151,11 @@ def _range(box: Box) -> tuple[float, float]:
 def _known(name: str) -> str:
     known = {normal(one): one for one in ALL}
     known |= {normal(short): f"{short}_{rest}" for short, rest in (("elastic", "transform"), ("jpeg", "compression"))}
+    name = name.replace(" ", "_")
     if normal(name) not in known:
-        raise UnknownName(f"no corruption is called {name!r}; there are all (the first fifteen), {', '.join(ALL)}.")
+        near = get_close_matches(normal(name), known, n=1)
+        meant = f" Did you mean {known[near[0]]!r}?" if near else ""
+        raise UnknownName(
+            f"no corruption is called {name!r}.{meant} There are all (the first fifteen), {', '.join(ALL)}."
+        )
     return known[normal(name)]
