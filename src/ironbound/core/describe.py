@@ -107,16 +107,17 @@ def parts_of(module: nn.Module) -> list[list[str]]:
 
 def settings_digest(module: nn.Module) -> str:
     """The plain numbers and texts that every part of a module holds: a quality of JPEG is seldom printed."""
-    plain = lambda value: (
-        isinstance(value, (bool, int, float, str)) or (isinstance(value, (list, tuple)) and all(map(plain, value)))
-    )
     settings = {
         f"{place}.{name}": described(value)
         for place, part in module.named_modules()
         for name, value in vars(part).items()
-        if plain(value) and name != "training" and not name.startswith("_")
+        if _plain(value) and name != "training" and not name.startswith("_")
     }
     return hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+def _plain(value: Any) -> bool:
+    return isinstance(value, (bool, int, float, str)) or (isinstance(value, (list, tuple)) and all(map(_plain, value)))
 
 
 def fingerprint(thing: Any) -> str:
