@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +14,11 @@ from torch import Tensor, nn
 
 import ironbound as ib
 from cli_samples import model_of, write_zoo
+from ironbound.certification.certificates import prove
+from ironbound.certification.ibp import Ibp
 from ironbound.cli import run
 from ironbound.core.errors import CompositionError, InputError, UsageError
+from ironbound.core.protocols import Ask, Can, Task
 from ironbound.core.rng import Rng
 from ironbound.searches.moves import Step
 from ironbound.searches.universal import Minibatches
@@ -23,6 +28,16 @@ COLOURS = torch.tensor([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [0.9, 0.1, 0.2], [0.1,
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
     return torch.empty(*shape).uniform_(generator=torch.Generator().manual_seed(seed))
+
+
+@dataclass(frozen=True)
+class Blank:
+    """Look at the point that every search begins with, and at nothing else."""
+
+    needs = Can(0)
+
+    def run(self, task: Task) -> Iterator[Ask]:
+        yield Ask(task.region.identity())
 
 
 class Linear(nn.Module):
@@ -118,6 +133,28 @@ def test_what_does_not_fit_is_refused_with_what_does(method, threat, said) -> No
     net, x, y = images(4)
     with pytest.raises(CompositionError, match=said):
         ib.attack(net, x, y, threat=threat, method=method)
+
+
+def test_bounds_are_not_of_one_change_for_all() -> None:
+    """The box of such a set is that of the change: a net's answer to zero would be what is certified."""
+    net, x, y = images(3)
+    for threat in (ib.Universal(ib.Linf(0.01)), ib.Universal(ib.Linf(0.01), groups=(0, 1, 2))):
+        with pytest.raises(UsageError, match="one change for all of them"):
+            prove(Ibp(), ib.Model(net), x, y, threat)
+
+
+def test_a_grey_patch_that_works_is_no_input_that_was_wrong_already() -> None:
+    net, x, y = images(8)
+    for threat, said in (
+        (ib.Patch(size=(6, 8), place=(0, 0)), "found"),
+        (ib.Universal(ib.Linf(0.1)), "already wrong"),
+    ):
+        labels = y if said == "found" else (y + 1) % 4
+        attack = ib.recipes.patch().replace(set=threat, search=Blank(), share=0.1)
+        found = attack(ib.Model(net), x, labels)
+        assert float(found.size) == 0
+        assert bool(found.success)
+        assert found.status_names == [said]
 
 
 def test_an_audit_of_one_point_for_all_is_refused_kindly(tmp_path: Path) -> None:

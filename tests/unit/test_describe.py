@@ -17,7 +17,7 @@ import ironbound as ib
 from audit_samples import mlp
 from ironbound.core.describe import described, fingerprint, state_digest, tensor_digest
 from ironbound.core.errors import UsageError
-from ironbound.oracles import Direct, Eot
+from ironbound.oracles import Bpda, Direct, Eot
 
 
 def _shift(by: float) -> Any:
@@ -147,3 +147,21 @@ def test_digests_of_tensors_and_states() -> None:
     before = state_digest(statistics)
     statistics.running_mean += 1
     assert state_digest(statistics) != before
+
+
+class Quantised(nn.Module):
+    """A defense with a setting that it does not print."""
+
+    def __init__(self, levels: int) -> None:
+        super().__init__()
+        self.levels = levels
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x * self.levels).round() / self.levels
+
+
+def test_settings_of_modules_that_are_not_printed_are_seen():
+    assert fingerprint(Bpda(Quantised(8))) == fingerprint(Bpda(Quantised(8).eval()))
+    assert fingerprint(Bpda(Quantised(8))) != fingerprint(Bpda(Quantised(4)))
+    nested = lambda levels: nn.Sequential(nn.Flatten(), Quantised(levels))
+    assert fingerprint(Bpda(nested(8))) != fingerprint(Bpda(nested(4)))

@@ -63,6 +63,17 @@ def test_a_map_of_its_own_classes_and_a_mask_are_labels():
     assert goals.PixelsTo(ignore=0).margin(out, y + 1).tolist() == [3.0]
 
 
+def test_nan_is_no_success_wherever_it_stands():
+    out = torch.zeros(1, 2, 1, 4)
+    out[:, 1], out[..., 0] = 1.0, math.nan
+    wanted = torch.ones(1, 1, 4, dtype=torch.int64)
+    assert goals.PixelsTo(0.5).margin(out, wanted).isnan().all()
+    assert goals.Pixels(0.5).margin(out, 1 - wanted).isnan().all()
+    wanted[..., 0] = -1  # where it does not count, it does no harm
+    assert goals.PixelsTo(0.5).margin(out, wanted).tolist() == [1.0]
+    assert goals.TopK(2).margin(torch.tensor([[1.0, math.nan, 5, 2]]), torch.tensor([0])).isnan().all()
+
+
 # ------------------------------------------------------------------------------------------------- boxes
 def overlap(a, b):
     """By counting: the area in common over the area of either."""
@@ -124,6 +135,29 @@ def test_the_scores_of_near_detections_carry_the_gradient():
         assert grad.tolist() == expected
 
 
+@few
+@given(seeds)
+def test_a_margin_is_what_boxes_and_scores_may_move_by(seed):
+    """A detection that barely overlaps, or barely does not, may be seen otherwise in another batch."""
+    g = drawn(seed)
+    boxes, places = some_boxes(g, 8, 5), some_boxes(g, 8, 1)
+    scores = torch.rand(8, 5, generator=g, dtype=torch.float64)
+    iou = float(goals.intersection_over_union(places, boxes)[0].flatten()[0].clamp(0.1, 0.9)) + 1e-7 * (-1) ** seed
+    for goal in (goals.Hide, goals.Phantom):
+        sure = goal(0.5, iou).margin({"boxes": boxes, "scores": scores}, places) > 1e-4
+        for moved in (iou - 1e-6, iou + 1e-6):
+            again = goal(0.5, moved).margin({"boxes": boxes, "scores": scores}, places)
+            assert bool((again[sure] > 0).all())
+
+
+def test_hiding_counts_boxes_that_all_but_overlap():
+    boxes = torch.tensor([[[0.0, 0, 10, 10], [0, 0, 10, 4.9998]]])
+    out = {"boxes": boxes, "scores": torch.tensor([[0.1, 0.9]])}
+    assert 0 < float(goals.Hide().margin(out, boxes[:, 0])) < 1e-4
+    seen = {"boxes": torch.tensor([[[0.0, 0, 10, 5.0002]]]), "scores": torch.tensor([[0.9]])}
+    assert 0 < float(goals.Phantom().margin(seen, boxes[:, 0])) < 1e-4
+
+
 def test_boxes_are_judged_by_the_size_of_scores_and_not_of_pixels():
     out = {"boxes": torch.full((1, 2, 4), 640.0), "scores": torch.tensor([[0.2, 0.9]])}
     assert scale_of(out).tolist() == [640.0]
@@ -179,6 +213,15 @@ def test_parts_read_their_own_labels_and_functions_of_answers():
     assert float(goals.Part(goals.max_softmax, goals.Above(0.5)).margin(logits, None)) == pytest.approx(0.25)
     assert float(goals.Part(goals.energy, goals.Above(1.0)).margin(logits, None)) == pytest.approx(math.log(4.0) - 1)
     assert float(goals.energy(logits, 2.0)) == pytest.approx(2 * math.log(1 + math.sqrt(3)))
+
+
+def test_scores_round_as_the_logits_do_that_they_are_made_of():
+    """Logits of 8,000 move by 1e-3 with the batch, and a probability near one half by as much as a quarter of that."""
+    out = torch.tensor([[8000.0, 8000.001], [8.0, 0.0]])
+    half, sure = scale_of(out, goals.Part(goals.max_softmax, goals.Above(0.5))).tolist()
+    assert 1000 < half < 8000
+    assert sure < 1.01
+    assert scale_of(out - 8000, goals.Part(goals.energy, goals.Below(3.0))).tolist() == [3.0, 8000.0]
 
 
 def test_the_scale_of_a_tree_is_its_largest_number():

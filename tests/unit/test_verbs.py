@@ -109,6 +109,21 @@ def test_what_is_wrong_already_is_not_attacked(net: nn.Module, right: tuple[Tens
     assert int(found.backward[0]) > 0
 
 
+class Tied(nn.Module):
+    """Two logits that differ by a millionth, which is what another batch may round them by."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        score = 1 + x.flatten(1).sum(1)
+        return torch.stack([score, score * (1 + 1e-6)], 1)
+
+
+def test_a_clean_input_wins_by_as_much_as_any_other_claim() -> None:
+    x, y = digits(3).x, torch.zeros(3, dtype=torch.int64)
+    found = ib.attack(Tied(), x, y, threat="linf:0", method="pgd")
+    assert not bool(found.success.any())
+    assert found.status_names == ["not found"] * 3
+
+
 def test_samples_that_the_model_answers_with_nan(right: tuple[Tensor, Tensor], net: nn.Module) -> None:
     x, y = right
     nan = Wrap(net, lambda z: z, lambda v: torch.where(v[:, :, :1, :1] > 0.99, torch.nan, v))

@@ -123,6 +123,11 @@ def prove(
     Raises UsageError for sets that have no box, InputError, UnsupportedOperation.
     """
     _checked(model, x, y, rows)
+    if getattr(set_, "collective", False):  # whose region may well have a box: that of the change, not of the inputs
+        raise UsageError(
+            f"bounds are about each input by itself, and {set_!r} is about one change for all of them. Certify the inputs "
+            "against a ball of that radius: what holds for every change holds for a shared one."
+        )
     parts = getattr(set_, "parts", ())
     if parts:
         proofs = [prove(method, model, x, y, part, rows=rows, radii=radii, graph=graph) for part in parts]

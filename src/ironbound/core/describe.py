@@ -54,7 +54,8 @@ def _by_content(thing: Any) -> Any:
     if isinstance(thing, (list, tuple)):
         return [described(value) for value in thing]
     if isinstance(thing, nn.Module):
-        return {"": type(thing).__qualname__, "state": state_digest(thing), "parts": parts_of(thing)}
+        own = {"state": state_digest(thing), "parts": parts_of(thing), "settings": settings_digest(thing)}
+        return {"": type(thing).__qualname__, **own}
     if hasattr(thing, "key"):
         return {"": type(thing).__qualname__, "key": described(thing.key)}
     return _callable(thing)
@@ -102,6 +103,21 @@ def parts_of(module: nn.Module) -> list[list[str]]:
         [name, type(part).__qualname__, source_digest(type(part)), settings(part)]
         for name, part in module.named_modules()
     ]
+
+
+def settings_digest(module: nn.Module) -> str:
+    """The plain numbers and texts that every part of a module holds: a quality of JPEG is seldom printed."""
+    settings = {
+        f"{place}.{name}": described(value)
+        for place, part in module.named_modules()
+        for name, value in vars(part).items()
+        if _plain(value) and name != "training" and not name.startswith("_")
+    }
+    return hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+def _plain(value: Any) -> bool:
+    return isinstance(value, (bool, int, float, str)) or (isinstance(value, (list, tuple)) and all(map(_plain, value)))
 
 
 def fingerprint(thing: Any) -> str:

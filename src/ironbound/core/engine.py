@@ -70,7 +70,8 @@ class Run:
         status[self.short] = int(Status.BUDGET)
         status[self.nans > 0] = int(Status.NON_FINITE)
         status[self.best.found] = int(Status.FOUND)
-        status[self.best.found & (size == 0)] = int(Status.ALREADY_WRONG)
+        if not getattr(self.region, "covers", False):
+            status[self.best.found & (size == 0)] = int(Status.ALREADY_WRONG)
         return status
 
     def notes(self) -> list[str]:

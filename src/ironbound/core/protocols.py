@@ -72,7 +72,8 @@ class Region(Protocol):
     """That set around n given problems; row i of every result depends on row i only.
 
     One whose `apply` draws from the Rng given (where a patch is pasted) says `random = True`: claims are judged on fresh
-    draws. A collective one has `record()`, which is plain data that a file needs for applying points to other inputs.
+    draws. One whose identity is a change, too (a grey patch), says `covers = True`: a witness of size 0 is then no input that
+    was wrong already. A collective one has `record()`, which is plain data that a file needs for applying points to others.
     """
 
     @property

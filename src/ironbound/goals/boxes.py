@@ -16,6 +16,9 @@ from ironbound.core.errors import ModelError, UsageError
 from ironbound.core.protocols import Labels, Outputs
 from ironbound.goals.joint import Joinable, seen_as
 
+EDGE = 0.1
+"""Of overlap: a detection nearer than this to the other side of `iou` counts less for a success."""
+
 
 @dataclass(frozen=True)
 class Boxes(Joinable):
@@ -76,7 +79,8 @@ class Hide(Boxes):
     """No detection is left of the labelled objects: each that overlaps one by `iou` or more scores below the threshold.
 
     The margin of an object is the least threshold - score of the detections that overlap it enough; where none does, the
-    least that one lacks to do so (or to count), which is positive. Detections may be silenced or moved away.
+    least that one lacks to do so (or to count), which is positive. Detections may be silenced or moved away. A success to
+    which a loud detection lacks less than EDGE of overlap is worth in proportion less: rounding could undo it.
 
     Papers: Thys, Van Ranst, Goedeme 2019, Fooling Automated Surveillance Cameras, arXiv 1904.08653 (the objectness loss);
     Lu, Sibai, Fabry 2017, Adversarial Examples that Fool Detectors, arXiv 1712.02494.
@@ -84,11 +88,10 @@ class Hide(Boxes):
 
     def _each(self, scores: Tensor, overlap: Tensor, there: Tensor) -> Tensor:
         silent, near = self.threshold - scores, there & (overlap >= self.iou)
-        some = near.any(2, keepdim=True)
-        margins = torch.where(some, silent, torch.maximum(silent, self.iou - overlap))
-        margins = margins.masked_fill(~torch.where(some, near, there), torch.inf)
-        nothing = margins.new_full((*margins.shape[:2], 1), torch.inf)
-        least = torch.cat([margins, nothing], 2).amin(2)
+        far = torch.maximum(silent, self.iou - overlap).masked_fill(near | ~there, torch.inf)
+        quiet, spare = _least(silent.masked_fill(~near, torch.inf)), _least(far)
+        sure = torch.where(quiet > 0, quiet * (spare / EDGE).clamp(max=1), quiet)
+        least = torch.where(near.any(2), sure, spare)
         return torch.where(there.any(2), least, self.iou)  # without detections none overlaps
 
     def margins(self, out: Outputs, y: Labels) -> Float[Tensor, "m parts"]:
@@ -102,20 +105,28 @@ class Hide(Boxes):
 class Phantom(Boxes):
     """A detection appears at each of the places given: one overlaps it by more than `iou` and scores above the threshold.
 
-    The margin of a place is the largest score - threshold of the detections that overlap it enough; where none does, the
-    largest over all of the least of that and of overlap - iou, which is negative.
+    The margin of a place is the largest score - threshold of the detections that overlap it enough, in proportion less of one
+    that does so by less than EDGE, which rounding could undo; where none does, the largest over all of the least of that and
+    of overlap - iou, which is negative.
     """
 
     def _each(self, scores: Tensor, overlap: Tensor, there: Tensor) -> Tensor:
-        loud, near = scores - self.threshold, there & (overlap > self.iou)
+        loud, spare = scores - self.threshold, overlap - self.iou
+        near = there & (spare > 0)
         some = near.any(
             2, keepdim=True
         )  # else a silent box far away would hide, flat as it is, those that can be woken
-        margins = torch.where(some, loud, torch.minimum(loud, overlap - self.iou))
+        sure = torch.where(loud > 0, loud * (spare / EDGE).clamp(max=1), loud)
+        margins = torch.where(some, sure, torch.minimum(loud, spare))
         margins = margins.masked_fill(~torch.where(some, near, there), -torch.inf)
-        nothing = margins.new_full((*margins.shape[:2], 1), -torch.inf)
-        most = torch.cat([margins, nothing], 2).amax(2)
+        most = -_least(-margins)
         return torch.where(there.any(2), most, -self.iou)
+
+
+def _least(margins: Float[Tensor, "m j k"]) -> Float[Tensor, "m j"]:
+    """Over the detections; +inf where there are none."""
+    nothing = margins.new_full((*margins.shape[:2], 1), torch.inf)
+    return torch.cat([margins, nothing], 2).amin(2)
 
 
 def intersection_over_union(a: Float[Tensor, "m j 4"], b: Float[Tensor, "m k 4"]) -> Float[Tensor, "m j k"]:

@@ -92,7 +92,9 @@ class TopK(Joinable):
             got = "bare decisions" if not out.is_floating_point() else f"{out.shape[1]} classes"
             raise UsageError(f"the top {self.k} need labels and logits of more than {self.k} classes; got {got}.")
         others = out.scatter(1, y[:, None], -math.inf)
-        return others.topk(self.k, dim=1).values[:, -1] - out.gather(1, y[:, None])[:, 0]
+        best = others.topk(self.k, dim=1).values
+        best = torch.where(best[:, :1].isnan(), torch.nan, best)  # which is sorted first, and would hide behind others
+        return best[:, -1] - out.gather(1, y[:, None])[:, 0]
 
     def cross_entropy(self, out: Outputs, y: Tensor) -> Float[Tensor, " m"]:
         """-log p(y), nats."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
@@ -39,14 +40,15 @@ class Dense(Joinable):
     def margin(self, out: Outputs, y: Labels) -> Float[Tensor, " m"]:
         """The margin of the pixel that is the last to be needed, shape (m,), in logits: positive exactly where enough are.
 
-        -inf where no pixel counts.
+        -inf where no pixel counts, NaN where one that counts is NaN.
         """
         logits, labels, counted = self._table(out, y)
         margins = self._at(logits, labels).masked_fill(~counted, -math.inf)
         count = counted.sum(1)
         needed = (self.share * count.double() - 1e-9).ceil().long().clamp_min(1)
         ranked = margins.sort(1, descending=True).values
-        return ranked.gather(1, (needed - 1)[:, None])[:, 0]
+        last = ranked.gather(1, (needed - 1)[:, None])[:, 0]
+        return torch.where(ranked[:, 0].isnan(), torch.nan, last)  # NaN is sorted first, as if it worked best
 
     def cross_entropy(self, out: Outputs, y: Labels) -> Float[Tensor, " m"]:
         """The mean over the pixels that count of their cross-entropy, nats: PGD's objective on maps."""

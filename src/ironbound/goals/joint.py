@@ -52,8 +52,15 @@ class Part(Joinable):
         return self.goal.cross_entropy(self._part(out), self._labels(y))
 
     def scale(self, out: Outputs) -> Tensor | None:
-        """The size of the numbers in the part."""
-        return scale_of(self._part(out), self.goal)
+        """The size of the numbers in the part; of scores that are made of logits also what the logits' rounding does to them."""
+        own = scale_of(self._part(out), self.goal)
+        if own is None or self.where not in (max_softmax, energy):
+            return own
+        logits = scale_of(out)
+        assert logits is not None  # which scores are made of
+        p = max_softmax(out.detach().double())
+        slope = 2 * p * (1 - p) if self.where is max_softmax else torch.ones_like(p)
+        return torch.maximum(own, (slope * logits).nan_to_num(nan=0.0))
 
     def margins(self, out: Outputs, y: Labels) -> Float[Tensor, "m k"]:
         """The goal's own parts."""

@@ -12,6 +12,7 @@ from ironbound.core import rows as rows_
 from ironbound.core.attack import Attack
 from ironbound.core.cascade import Cascade
 from ironbound.core.errors import UsageError
+from ironbound.core.judge import convincing, scale_of
 from ironbound.core.predict import majority_margin, predict
 from ironbound.core.protocols import Model, Status
 from ironbound.core.result import Result
@@ -36,6 +37,8 @@ def attack_from_clean(
     if region.items is not None:
         return chosen(model, x, y, seed=seed, rows=rows, **options)
     margin, met, out = majority_margin(model, x, y, chosen.goal, Rng.of(seed, keys), VOTES, rows=rows)
+    if not model.random and (largest := scale_of(out, chosen.goal)) is not None:
+        met &= convincing(margin, largest)  # else a tie could be one's own in this batch, and the label's in another
     bad = _bad(out, met)
     whole = _standing(chosen, region, x, margin, met & ~bad, bad, seed, VOTES + 1 if model.random else 1)
     at = (~met & ~bad).nonzero()[:, 0]

@@ -146,6 +146,8 @@ class PatchRegion:
 
     random = True
     """Two looks at one point differ: it is pasted elsewhere."""
+    covers = True
+    """A grey patch is a change, too."""
 
     def __len__(self) -> int:
         return len(self.blank)
