@@ -46,7 +46,7 @@ class Pdpgd(Move):
     """The share of the step size that is left at the end."""
     knee: float = 0.1
     """Where softplus bends, as a share of the margin at the input."""
-    ratio: float = 0.01
+    ratio: float = 0.1
     """The first ratio of the distance's multiplier to the constraint's."""
     dual: float = 0.1
     last_dual: float = 0.1
