@@ -32,9 +32,9 @@ def proximal(norm: str, change: Tensor, weight: Float[Tensor, " n"], metric: Ten
 
 
 def _euclidean(change: Tensor, weight: Float[Tensor, " n"], metric: Tensor) -> Tensor:
-    """z = metric change / (metric + weight / s) where s = |z|: the root of the secular equation |metric change / (metric s + weight)| = 1.
+    """z = metric change / (metric + weight / s), where s = |z| solves |metric change / (metric s + weight)| = 1.
 
-    Its reciprocal is concave in s, so that Newton's method rises to the root from 0.
+    The left side's reciprocal is concave in s, so that Newton's method rises to the root from 0.
     """
     h, pull = flat(metric), flat(metric) * flat(change)
     edge = weight.to(h.dtype)[:, None].clamp_min(torch.finfo(h.dtype).tiny)
