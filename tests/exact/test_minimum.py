@@ -13,13 +13,13 @@ from exact.test_hyperplane import smallest
 from exact.test_linear import problem
 from ironbound.core.errors import CompositionError, UsageError
 from ironbound.models.model import Model
-from ironbound.recipes import ddn, fmn
+from ironbound.recipes import alma, ddn, fmn, pdpgd
 from ironbound.searches.minimum import Closing
 from ironbound.searches.moves import Fmn
 from ironbound.sets import L0, L1, L2, Linf
 
 BALLS: dict[str, Any] = {"l0": L0(float("inf"), of="coordinates"), "l1": L1(), "l2": L2(), "linf": Linf()}
-MAKES = {"ddn": ddn, "fmn": fmn}
+MAKES = {"ddn": ddn, "fmn": fmn, "alma": alma, "pdpgd": pdpgd}
 CASES = [(name, norm) for name, make in MAKES.items() for norm in make().search.norms if norm != "l0"]
 COUNTED = [name for name, make in MAKES.items() if "l0" in make().search.norms]
 NEAR = 1.025

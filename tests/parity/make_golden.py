@@ -95,6 +95,7 @@ def main() -> None:
         make_golden_autoattack,
         make_golden_gradient,
         make_golden_linear,
+        make_golden_minimum,
         make_golden_sets,
         make_golden_sparse,
         make_golden_spatial,
@@ -110,6 +111,7 @@ def main() -> None:
     make_golden_autoattack.make(write, net, grey, x, inner, y)
     make_golden_sets.make(write)
     make_golden_sparse.make(write, net, x, y)
+    make_golden_minimum.make(write, net, x, y)
     make_golden_linear.make(write, net, grey, x, inner, y)
     make_golden_spatial.make(write, net, x, y)
 

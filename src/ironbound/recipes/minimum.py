@@ -46,7 +46,8 @@ def alma(steps: int = 200) -> Attack:
     """A small L2 or L1 change by an augmented Lagrangian: slower than fmn, and another way to the same end.
 
     Paper: Rony et al. 2021, Augmented Lagrangian Adversarial Attacks, arXiv 2011.11857, algorithm 1, penalty P2, on DLR.
-    Known to be weak: on linear models it often ends more than 2.5% above the smallest change; fmn does not.
+    Differs: constraint, penalty and steps are measured in the linearised distance to the boundary (see moves/alma.py), and the
+    last sixth of the points looks back towards the input.
     Cost: steps forward, steps - 1 backward rows a problem.
     """
     return _closing(steps, Alma(), Dlr())
@@ -56,7 +57,8 @@ def pdpgd(steps: int = 200) -> Attack:
     """A small change in L0, L1, L2 or Linf by primal and dual steps: another way to the end that fmn serves.
 
     Paper: Matyasko, Chau 2021, PDPGD: Primal-Dual Proximal Gradient Descent Adversarial Attack, arXiv 2106.01538, algorithm 1.
-    Known to be weak: on linear models it often ends more than 2.5% above the smallest change; fmn does not.
+    Differs: the proximal operator is exact in Adam's metric, and multipliers and steps are measured in the linearised distance
+    to the boundary (see moves/pdpgd.py); the last sixth of the points looks back towards the input.
     Cost: steps forward, steps - 1 backward rows a problem.
     """
     return _closing(steps, Pdpgd())

@@ -69,7 +69,7 @@ class Fmn(Move):
     def won(self, s: Any, answer: Answer) -> Bool[Tensor, " n"]:
         """Which points are witnesses by a margin that the judge accepts; `s.scale`, the largest logit, is kept."""
         scale = scale_of(answer.outputs)
-        if scale is None:
+        if scale is None or self.published:
             return answer.success
         s.scale = torch.maximum(s.scale, scale)
         return answer.success & ((answer.value <= 0) | convincing(answer.value, s.scale))

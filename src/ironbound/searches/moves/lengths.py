@@ -124,30 +124,6 @@ def _largest(change: Tensor, radius: Float[Tensor, " n"], channels: int) -> Tens
     return (by_pixel(change, channels) * kept[:, None]).reshape(change.shape)
 
 
-def shrunk(norm: str, change: Tensor, weight: Float[Tensor, " n"], channels: int = 1) -> Tensor:
-    """The proximal operator of weight * length; of L0 that of the sum of lengths of pixels to the power 2/3."""
-    if norm == "l2":
-        return change * column((1 - weight * per_length(1.0, length("l2", change))).clamp_min_(0), change)
-    if norm == "l1":
-        return torch.copysign((change.abs() - column(weight, change)).clamp_min_(0), change)
-    if norm == "linf":
-        return change - _soft(change, weight)
-    size = by_pixel(change, channels).square().sum(1).sqrt_()
-    less = _two_thirds(size.double(), weight[:, None]) / size.clamp_min(torch.finfo(size.dtype).tiny)
-    return (by_pixel(change, channels) * less.to(change.dtype)[:, None]).reshape(change.shape)
-
-
-def _two_thirds(size: Tensor, weight: Tensor) -> Tensor:
-    """The proximal operator of weight * size^(2/3), size >= 0, in closed form."""
-    inner = size**4 / 256 - weight**3 * (8 / 729)
-    root = inner.clamp_min(0).sqrt()
-    square = size**2 / 16
-    b = 2 * ((square + root) ** (1 / 3) + (square - root).clamp_min(0) ** (1 / 3))
-    side = b.sqrt()
-    found = (((2 * size / side.clamp_min(1e-30) - b).clamp_min(0).sqrt() + side) ** 3) / 8
-    return torch.where((inner >= 0) & (size > 0), found, 0.0)
-
-
 def cosine(t: int, steps: int, first: float, last: float) -> float:
     """From `first` at step 0 to `last` at step `steps`, as half a wave."""
     return last + (first - last) * (1 + math.cos(math.pi * t / steps)) / 2

@@ -7,44 +7,52 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ironbound.core.protocols import Answer, Can, Task
 from ironbound.core.rows import column, flat
-from ironbound.searches.moves.lengths import (
-    DUAL,
-    NORMS,
-    clamped,
-    free,
-    inward,
-    length,
-    per_length,
-    reach,
-    shrunk,
-    within,
-)  # fmt: skip
+from ironbound.searches.moves.lengths import NORMS, clamped, free, inward, length, per_length
 from ironbound.searches.moves.move import Move
+from ironbound.searches.moves.proximal import proximal
 from ironbound.searches.norms import norm_among
 
 TINY = 1e-8
+UNIT = {"l0": "linf", "l1": "linf", "l2": "l2", "linf": "l1"}
+"""The norm of a gradient that weighs as much as the distance does."""
 SHARE = {"l0": 1.0, "l1": 1.0, "l2": 0.5, "linf": 0.5}
-NEAR = 1e-2
-"""Inner steps end where they move a point by less than this share of its length."""
+"""The first step, all values moving by the same, as a share of the linearised distance to the boundary."""
 
 
 @dataclass(frozen=True)
 class Pdpgd(Move):
-    """A step of Adam down softplus(-margin), then the proximal operator of the distance in Adam's metric."""
+    """z <- prox(z - a m / H): a step of Adam down softplus(-margin), then the proximal operator of the distance, in the metric H.
+
+    m and H are Adam's mean and root of the mean square; prox(v) minimises a (l0 / l1) D(z) + sum H (z - v)^2 / 2. D is the
+    distance, in L0 the sum of lengths to the power 2/3. The logarithm of l0 / l1 rises at a witness and falls elsewhere, and
+    what is used is the moving average of l0 and l1 = 1 - l0.
+
+    Paper: Matyasko, Chau 2021, PDPGD: Primal-Dual Proximal Gradient Descent Adversarial Attack, arXiv 2106.01538, algorithm 1.
+    Differs: the proximal operator is exact in Adam's metric, where five inner steps of proximal gradient descent are published;
+    these leave values with small gradients far too large. The multipliers' ratio is in units of the gradient at the input, and
+    the first step is a share of the linearised distance to the boundary, so that neither hangs on the scale of the logits or
+    of the inputs; softplus bends within a share of the margin at the input. The walk may leave a finite radius of the set, which
+    the smallest change does not, if there is one.
+    """
 
     rate: float | None = None
+    """The step size; None: a share of the linearised distance, see SHARE."""
     last: float = 0.01
-    ratio: float = 0.01
+    """The share of the step size that is left at the end."""
+    knee: float = 0.1
+    """Where softplus bends, as a share of the margin at the input."""
+    ratio: float = 0.1
+    """The first ratio of the distance's multiplier to the constraint's."""
     dual: float = 0.1
     last_dual: float = 0.1
+    """The step of the ratio's logarithm, and the share of it that is left at the end."""
     smooth: float = 0.9
     least: float = 1e-6
-    inner: int = 5
     beta1: float = 0.9
     beta2: float = 0.999
 
@@ -53,12 +61,12 @@ class Pdpgd(Move):
 
     def prepare(self, task: Task, s: Any, steps: int) -> None:
         """Adam's means; the logarithm of the multipliers' ratio, and the smoothed share of the distance."""
-        norm = norm_among(task.region, self.norms, self)
+        norm_among(task.region, self.norms, self)
         one = torch.ones_like(task.region.radius)
-        s.reach, s.rate = reach(task.region, norm), (self.rate or 0.0) * one
+        s.rate, s.unit, s.knee = (self.rate or 0.0) * one, one, one
         s.mean, s.square = torch.zeros_like(task.region.x), torch.zeros_like(task.region.x)
-        s.log = -math.log(self.ratio) * one
-        s.share = torch.sigmoid(-s.log)
+        s.log = math.log(self.ratio) * one
+        s.share = torch.sigmoid(s.log)
 
     def won(self, s: Any, answer: Answer) -> Bool[Tensor, " n"]:
         """Which points are witnesses."""
@@ -69,38 +77,27 @@ class Pdpgd(Move):
         region, steps, margin = task.region, s.steps.value, answer.value.double()
         norm, channels = region.norm, getattr(region, "channels", 1)
         along = free(region, answer.grad)
-        if t == 0 and self.rate is None:
-            s.rate = self._first(region, s, along, margin)
-        grad = along * column(-torch.sigmoid(-margin), along)
+        if t == 0:
+            self._first(region, s, along, margin)
+        grad = along * column(-torch.sigmoid(-margin / s.knee), along)
         s.mean = s.mean.lerp(grad, 1 - self.beta1)
         s.square = s.square.mul(self.beta2).addcmul_(grad, grad, value=1 - self.beta2)
         metric = (s.square.sqrt() / math.sqrt(1 - self.beta2 ** (t + 1))).add_(TINY)
         rate = s.rate * self.last ** (t / steps)
         step = (s.mean / metric).mul_(column(rate / (1 - self.beta1 ** (t + 1)), metric))
         change = clamped(region, (s.p - region.x).sub_(step)).sub_(region.x)
-        s.p = within(norm, self._proximal(region, change, metric, rate, s, channels), s.reach, channels).add_(region.x)
+        weight = s.share / (1 - s.share) * s.unit * rate
+        s.p = clamped(region, proximal(norm, change, weight, metric, channels))
         move = self.dual * ((steps - 1 - t) / max(steps - 1, 1) * (1 - self.last_dual) + self.last_dual)
         edge = -math.log(self.least)
-        s.log = (s.log - margin.sign() * move).clamp_(-edge, edge)
-        s.share = torch.lerp(s.share, torch.sigmoid(-s.log), 1 - self.smooth)
+        s.log = (s.log + margin.sign() * move).clamp_(-edge, edge)
+        s.share = torch.lerp(s.share, torch.sigmoid(s.log), 1 - self.smooth)
 
-    def _first(self, region: Any, s: Any, along: Tensor, margin: Tensor) -> Tensor:
-        """Step sizes with which Adam's first step, the same for all values, is a share of the linearised distance."""
-        norm, inside = region.norm, inward(region, s.p, along)
-        away = margin.abs() * per_length(1.0, length(DUAL[norm], inside))
-        return SHARE[norm] * away / (1.0 if norm == "linf" else flat(along).shape[1] ** 0.5)
-
-    def _proximal(self, region: Any, change: Tensor, metric: Tensor, rate: Tensor, s: Any, channels: int) -> Tensor:
-        """The proximal operator in the metric, by a few steps of proximal gradient descent."""
-        top = flat(metric).amax(1).double()
-        weight = s.share / (1 - s.share) * rate / top
-        metric = metric.div_(column(top, metric))
-        z, moves = change, torch.ones_like(weight, dtype=torch.bool)
-        for _ in range(self.inner):
-            new = shrunk(region.norm, torch.addcmul(z, metric, z - change, value=-1), weight, channels)
-            new = torch.where(column(moves, new), clamped(region, new).sub_(region.x), z)
-            moves = length("l2", new - z) > NEAR * length("l2", new)
-            z = new
-            if not bool(moves.any()):
-                break
-        return z
+    def _first(self, region: Any, s: Any, along: Tensor, margin: Float[Tensor, " n"]) -> None:
+        """The units of the multipliers' ratio and of steps, from the gradient at the input."""
+        slope = length(UNIT[region.norm], inward(region, s.p, along))
+        s.unit = torch.where(slope > 0, slope, 1.0)
+        s.knee = torch.where(margin != 0, self.knee * margin.abs(), 1.0)
+        if self.rate is None:
+            away = margin.abs() * per_length(1.0, slope)
+            s.rate = SHARE[region.norm] * away / (1.0 if region.norm == "linf" else flat(along).shape[1] ** 0.5)
