@@ -38,10 +38,10 @@ def fewest(x: Tensor, w: Tensor, gap: float) -> float:
 # ------------------------------------------------------------------------------------------------- linear models
 @pytest.mark.parametrize(
     ("attack", "norm"),
-    [(cw(200), L2), (cw(200), Linf), (lbfgs(40, searches=13), L2), (ead(200, c=0.1, beta=0.0), L2)],
+    [(cw(200), L2), (cw(200), Linf), (lbfgs(40, searches=13), L2), (ead(), L1), (ead(200, c=0.1, beta=0.0, rate=0.01), L2)],
 )  # fmt: skip
 def test_the_distance_to_a_hyperplane_is_reached(attack: Attack, norm: Any) -> None:
-    """Of an elastic net without its absolute part, too; with it the L1 distance is met only as far as the net is sparse."""
+    """L2 of an elastic net without its absolute part, too."""
     model, x, y, w, b = problem(Two, seed=1, n=6)
     result = attack.replace(set=norm())(model, x, y)
     for i in range(len(x)):
@@ -72,7 +72,7 @@ class Bowl(nn.Module):
 
 @pytest.mark.parametrize(
     ("attack", "norm", "p"),
-    [(cw(200), L2, 2), (cw(200), Linf, np.inf), (lbfgs(40, searches=13), L2, 2), (ead(200, c=0.1, beta=0.0), L2, 2)],
+    [(cw(200), L2, 2), (cw(200), Linf, np.inf), (lbfgs(40, searches=13), L2, 2), (ead(), L1, 1), (ead(200, c=0.1, beta=0.0, rate=0.01), L2, 2)],
 )
 def test_on_a_curved_boundary_the_optimum_of_a_grid_is_reached(attack: Attack, norm: Any, p: float) -> None:
     x = torch.tensor([[0.45, 0.52], [0.6, 0.4], [0.35, 0.6], [0.9, 0.9], [0.2, 0.95]], dtype=torch.float64)
