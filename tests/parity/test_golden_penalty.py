@@ -77,6 +77,3 @@ def test_torchattacks_cw_leaves_black_and_white_pixels_alone() -> None:
     g = golden("penalty")
     ends = (g["x"] == 0) | (g["x"] == 1)
     assert torch.equal(g["torchattacks_cw"][ends], g["x"][ends])
-    theirs, foolboxs = sizes(g, "torchattacks_cw", 2), sizes(g, "cw_l2", 2)
-    both = torch.isfinite(theirs) & torch.isfinite(foolboxs)
-    assert float(theirs[both].mean()) > 1.02 * float(foolboxs[both].mean())

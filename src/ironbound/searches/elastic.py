@@ -14,7 +14,6 @@ from ironbound.core.protocols import Task
 from ironbound.core.rows import column, flat, kept
 from ironbound.sets.bounds import inner_box
 
-
 FINE = 8
 """No change shrinks by more in one step than such a part of the largest change of a value that is known to suffice."""
 
