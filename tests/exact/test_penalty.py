@@ -38,11 +38,11 @@ def fewest(x: Tensor, w: Tensor, gap: float) -> float:
 # ------------------------------------------------------------------------------------------------- linear models
 @pytest.mark.parametrize(
     ("attack", "norm"),
-    [(cw(200), L2), (cw(200), Linf), (lbfgs(40, searches=13), L2), (ead(200, c=0.1, beta=0.0), L2)],
-)  # fmt: skip
+    [(cw(200), L2), (cw(), Linf), (lbfgs(searches=13), L2), (ead(), L1)],
+)
 def test_the_distance_to_a_hyperplane_is_reached(attack: Attack, norm: Any) -> None:
-    """Of an elastic net without its absolute part, too; with it the L1 distance is met only as far as the net is sparse."""
-    model, x, y, w, b = problem(Two, seed=1, n=6)
+    """In L2 cw has 200 steps, since 100 of its steps of 0.005 move no value by more than a half, and here some have to."""
+    model, x, y, w, b = problem(Two, seed=1, n=4)
     result = attack.replace(set=norm())(model, x, y)
     for i in range(len(x)):
         best = smallest(norm.norm, x[i], w, -float(x[i] @ w + b), 0.0, 1.0)
@@ -52,8 +52,8 @@ def test_the_distance_to_a_hyperplane_is_reached(attack: Attack, norm: Any) -> N
 
 
 def test_few_values_suffice_as_the_closed_form_says() -> None:
-    model, x, y, w, b = problem(Two)
-    result = cw(100).replace(set=L0(of="coordinates"))(model, x, y)
+    model, x, y, w, b = problem(Two, n=6)
+    result = cw(50).replace(set=L0(of="coordinates"))(model, x, y)
     best = torch.tensor([fewest(x[i], w, -float(x[i] @ w + b)) for i in range(len(x))])
     assert torch.equal(result.success, torch.isfinite(best))
     assert bool((result.size >= best)[result.success].all())
@@ -72,13 +72,13 @@ class Bowl(nn.Module):
 
 @pytest.mark.parametrize(
     ("attack", "norm", "p"),
-    [(cw(200), L2, 2), (cw(200), Linf, np.inf), (lbfgs(40, searches=13), L2, 2), (ead(200, c=0.1, beta=0.0), L2, 2)],
+    [(cw(), L2, 2), (cw(), Linf, np.inf), (lbfgs(30), L2, 2), (ead(), L1, 1)],
 )
 def test_on_a_curved_boundary_the_optimum_of_a_grid_is_reached(attack: Attack, norm: Any, p: float) -> None:
-    x = torch.tensor([[0.45, 0.52], [0.6, 0.4], [0.35, 0.6], [0.9, 0.9], [0.2, 0.95]], dtype=torch.float64)
+    x = torch.tensor([[0.45, 0.52], [0.35, 0.6], [0.2, 0.95]], dtype=torch.float64)
     net = Bowl()
     y = net(x).argmax(1)
-    line = torch.linspace(0, 1, 1201, dtype=torch.float64)
+    line = torch.linspace(0, 1, 801, dtype=torch.float64)
     grid = torch.cartesian_prod(line, line)
     answers = net(grid).argmax(1)
     result = attack.replace(set=norm())(Model(net), x, y)
@@ -130,11 +130,11 @@ def test_l_bfgs_ends_no_higher_than_that_of_scipy(c: float) -> None:
 @pytest.mark.parametrize("goal", [Untargeted(), Targeted(2)])
 def test_confident_examples_have_the_margin_that_was_asked_for(goal: Any) -> None:
     net, draw = Softplus(), torch.Generator().manual_seed(5)
-    x = torch.rand(6, 12, dtype=torch.float64, generator=draw)
+    x = torch.rand(4, 12, dtype=torch.float64, generator=draw)
     y = net(x).argmax(1)
     model, sizes = Model(net), []
     for kappa in (0.0, 3.0):
-        result = cw(80, searches=5, c=0.1, rate=0.02).replace(set=L2(), goal=Confident(goal, kappa))(model, x, y)
+        result = cw(50, searches=4, c=0.1, rate=0.02).replace(set=L2(), goal=Confident(goal, kappa))(model, x, y)
         assert bool((goal.margin(net(result.adversarial), y) > kappa)[result.success].all())
         assert bool(result.success.all())
         sizes.append(result.size)

