@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ironbound.cli.opening import data_origin, load_data, open_model
-from ironbound.cli.settings import RunSettings
+from ironbound.cli.settings import AttackSettings
 from ironbound.cli.terminal import Terminal
 from ironbound.core.errors import InputError, UsageError
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 FILE = "found.safetensors"
 
 
-def for_many(settings: RunSettings) -> bool:
+def for_many(settings: AttackSettings) -> bool:
     """Whether the methods look for one point for many samples. Raises UsageError where only some of several do."""
     from ironbound.core.catalogue import find
     from ironbound.recipes import ENTRIES
@@ -33,7 +33,7 @@ def for_many(settings: RunSettings) -> bool:
     return bool(shared)
 
 
-def run_for_many(settings: RunSettings, terminal: Terminal, folder: Path) -> int:
+def run_for_many(settings: AttackSettings, terminal: Terminal, folder: Path) -> int:
     """The attack on a half of the samples, and on how many of the other half what was found works."""
     from ironbound import verbs
     from ironbound.applying import measure

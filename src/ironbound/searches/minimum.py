@@ -77,7 +77,8 @@ class Closing:
         smaller = won & (size < s.length)
         s.length = torch.where(smaller, size, s.length)
         row = smaller.nonzero()[:, 0]
-        s.witness = s.witness.index_copy(0, row, kept(s.p, row, len(smaller)))  # a broadcast choice takes thrice as long
+        # a broadcast choice takes thrice as long
+        s.witness = s.witness.index_copy(0, row, kept(s.p, row, len(smaller)))
 
     def _look(self, task: Task, s: Any) -> Generator[Ask, Answer, None]:
         """Nearer to the input while that misleads the model, and by less where it does not."""
