@@ -51,11 +51,11 @@ class Transfer:
     """On how many inputs something works that was found on others, and beside it a random one of the same kind."""
 
     works: Share
-    """Of the inputs on which the goal was not met before, with the exact 95% interval (Clopper, Pearson 1934)."""
+    """Of the inputs that are not left out (see `before`), with the exact 95% interval (Clopper, Pearson 1934)."""
     random: Share
     """The same of random ones, another for each input: a direction of full length, or a patch of random colours."""
     before: int
-    """Inputs left out: the model is wrong about them, or gives the target, as they are."""
+    """Inputs left out: the model is wrong about them, or gives the target, as they are, or the target is their label."""
     goal: str
     each: Tensor = field(repr=False)
     """Bool (n,): whether the goal is met on each input, those before included."""
@@ -102,6 +102,8 @@ def measure(
         out = predict(wrapped, region.apply(p, draws, every), streams.fold("seen"), rows=rows)
         won.append(goal.margin(out, labels) > 0)
     met = goal.margin(clean, labels) > 0
+    if target is not None:
+        met |= labels == target  # an input of that class for which the model gives it is no feat of an attack
     total = int((~met).sum())
     works, chance = (Share.of(int((one & ~met).sum()), total) for one in won)
     return Transfer(works, chance, int(met.sum()), repr(goal), won[0])

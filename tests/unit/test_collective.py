@@ -187,6 +187,9 @@ def test_a_targeted_result_is_measured_by_its_target() -> None:
     seen = ib.measure(net, found, new, y, target=2)
     assert seen.before == int((y == 2).sum())
     assert seen.works.fraction > 0.9
+    other = y.clone()
+    other[:9] = 2
+    assert ib.measure(net, found, new, other, target=2).before == int(((y == 2) | (other == 2)).sum())
     with pytest.raises(UsageError, match="say which, target="):
         ib.measure(net, found, new, y)
 
