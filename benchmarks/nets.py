@@ -89,11 +89,13 @@ class Augmented(nn.Module):
         if not self.training:
             return x
         n, _, high, wide = x.shape
-        flip, row, col = (torch.randint(k, (n, 1), device=x.device) for k in (2, 5, 5))
+        # As dropout does, it draws from the global generator, which the trainer seeds for each batch.
+        flip, row, col = (torch.randint(k, (n, 1), device=x.device) for k in (2, 5, 5))  # noqa: TID251
         across = torch.arange(wide, device=x.device)
         rows = (torch.arange(high, device=x.device) + row - 2).clamp(0, high - 1)
         cols = (torch.where(flip == 1, wide - 1 - across, across) + col - 2).clamp(0, wide - 1)
-        return x[torch.arange(n, device=x.device)[:, None, None], :, rows[:, :, None], cols[:, None, :]].movedim(3, 1).contiguous()
+        image = torch.arange(n, device=x.device)
+        return x[image[:, None, None], :, rows[:, :, None], cols[:, None, :]].movedim(3, 1).contiguous()
 
 
 def pooled(width: int = 24) -> nn.Sequential:
