@@ -27,7 +27,6 @@ from ironbound.core.protocols import Answer, Ask, Model, Rows, Status, Want
 from ironbound.core.rng import Rng
 from ironbound.core.task import Task
 
-CACHED = 1 << 16  # values of points at a time whose sizes are measured: float64 copies of them stay in a CPU's cache
 IDLE = 1000  # asks in a row that nobody could pay: then the search will not find out by itself that it is over
 
 
@@ -251,8 +250,9 @@ class Run:
         if len(place) == 0:
             return
         value, share = (heard.value, heard.margin) if rate is None else (works_on_more(heard.value, rate, pairs), rate)
-        slices = place.split(self._at_once(ask))
-        parts = []
+        if 2 * len(place) >= len(claimed) and index is None and not isinstance(ask.points, Rows):
+            place = torch.arange(len(claimed), device=self.device)  # looking at all costs no more than copying most
+        parts, slices = [], place.split(self._at_once(ask))
         for at in slices:
             row = at if index is None else index[at]
             every = len(row) == len(problem)
@@ -263,12 +263,8 @@ class Run:
         self._decide(Candidates.best(parts), free)
 
     def _at_once(self, ask: Ask) -> int:
-        """How many points are looked at together. Of lazy ones only some exist at a time; sizes are measured in the cache."""
-        if isinstance(ask.points, Rows):
-            return self.chunks.limit
-        if self.attack.want is not Want.SMALLEST or not isinstance(ask.points, Tensor) or self.device.type != "cpu":
-            return max(1, self.n, rows.count(ask.points))
-        return max(1, CACHED * len(ask.points) // max(1, ask.points.numel()))
+        """How many points are looked at together. Of lazy ones only some exist at a time."""
+        return self.chunks.limit if isinstance(ask.points, Rows) else max(1, self.n, rows.count(ask.points))
 
     def _decide(self, table: Candidates, free: bool) -> None:
         """The candidates become incumbents, where the judge agrees; the problems of those that suffice are finished."""

@@ -59,10 +59,14 @@ class Incumbents:
         A failure never replaces a success; a hopeful point always beats a failure.
         """
         key = self._key(region, points, margin, value)
+        size = -key if self.want is Want.SMALLEST else None
+        if self.want is not Want.STRONGEST:  # only those that claim something
+            key = key.masked_fill(~(claimed | hopeful), -torch.inf)
         better, found = key > self.key[whose], self.found[whose]
         worth = (better | (hopeful & ~found)) & (hopeful | ~found)
-        lost = whose[_inside(region, points, claimed & ~hopeful & (~found | better))]
-        at = _inside(region, points, worth)
+        weak = claimed & ~hopeful & (~found | better)
+        at = _inside(region, points, worth | weak, size)
+        lost, at = whose[at[weak[at]]], at[worth[at]]
         if len(at) == 0:
             return Candidates(lost)
         at = at[one_each(whose[at], key[at], hopeful[at], claimed[at])]
@@ -99,9 +103,16 @@ class Incumbents:
         return (margin if self.want is Want.FIRST else value).double()
 
 
-def _inside(region: Any, points: Any, which: Tensor) -> Tensor:
+def _inside(region: Any, points: Any, which: Tensor, size: Tensor | None) -> Tensor:
     """The numbers of the rows marked whose points lie in the set: a point outside (FAB walks there) claims nothing."""
     at = which.nonzero()[:, 0]
-    if len(at):
-        at = at[rows.kept(region, at, len(which)).contains(rows.kept(points, at, len(which)))]
-    return at
+    if len(at) == 0:
+        return at
+    if 2 * len(at) < len(which):
+        region, points, size = region.take(at), rows.take(points, at), None if size is None else size[at]
+        which = which[at]
+    else:
+        at = torch.arange(len(which), device=which.device)
+    holds = getattr(region, "holds", None)
+    inside = region.contains(points) if size is None or holds is None else holds(points, size)
+    return at[inside & which]

@@ -140,7 +140,11 @@ class BallRegion(InputRegion):
         return replace(self, lo=lo, hi=hi, radius=radius)
 
     def contains(self, p: Tensor) -> Bool[Tensor, " m"]:
-        return self._within(p) & (self.size(p) <= self.radius)
+        return self.holds(p, self.size(p))
+
+    def holds(self, p: Tensor, size: Float[Tensor, " m"]) -> Bool[Tensor, " m"]:
+        """`contains` of points whose size is known."""
+        return self._within(p) & (size <= self.radius)
 
     def part(self, at: slice) -> Self:
         """The region of neighbouring problems, without copying."""
@@ -160,7 +164,11 @@ class BallRegion(InputRegion):
         return out
 
     def _within(self, p: Tensor) -> Bool[Tensor, " m"]:
-        return flat((p >= self.lo) & (p <= self.hi)).all(1)
+        off = flat(torch.maximum(self.lo - p, p - self.hi))  # half the time of two comparisons
+        within = (off.amax(1) if off.shape[1] else off.sum(1)) <= 0
+        if bool(within.all()):
+            return within
+        return flat((p >= self.lo) & (p <= self.hi)).all(1)  # infinity less infinity is NaN
 
     def _free(self, p: Tensor) -> Tensor:
         """p where values may change, x elsewhere: what a projection may do first, since distances add up by value."""

@@ -44,7 +44,7 @@ class L1Region(BallRegion):
 
     def size(self, p: Tensor) -> Float[Tensor, " m"]:
         """The sum of the absolute changes, float64."""
-        return flat(p.double() - self.x).abs_().sum(1)
+        return flat(p.to(torch.float64, copy=True).sub_(self.x)).abs_().sum(1)
 
     @property
     def widest(self) -> float:

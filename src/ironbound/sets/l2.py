@@ -37,7 +37,7 @@ class L2Region(BallRegion):
 
     def size(self, p: Tensor) -> Float[Tensor, " m"]:
         """The Euclidean length of the change, float64."""
-        return torch.linalg.vector_norm(flat(p.double() - self.x), dim=1)
+        return torch.linalg.vector_norm(flat(p.to(torch.float64, copy=True).sub_(self.x)), dim=1)
 
     def steepest(self, g: Tensor) -> Tensor:
         g, tiny = self._masked(g), torch.finfo(g.dtype).tiny

@@ -77,7 +77,7 @@ class InputRegion(ABC):
 
     def size(self, p: Tensor) -> Float[Tensor, " m"]:
         """The largest change of a value, float64."""
-        return flat(p.double() - self.x).abs_().amax(1)
+        return flat(p.to(torch.float64, copy=True).sub_(self.x)).abs_().amax(1)
 
     def distance(self, p: Tensor) -> Float[Tensor, " m"]:
         """The Euclidean distance to the set, float64; 0 inside."""
