@@ -40,9 +40,9 @@ def fmn(steps: int = 100) -> Attack:
     Paper: Pintor et al. 2021, Fast Minimum-norm Adversarial Attacks through Adaptive Norm Constraints, arXiv 2102.12827,
     algorithm 1. Differs: steps are long and measured in radii; the ball grows until there is a witness, which the published
     estimate often does not find on images with many values at the ends of their range (see moves/fmn.py).
-    Cost: at most steps forward and 70% of them backward rows a problem: the last 30% only go back towards the input.
+    Cost: at most steps forward and 65% of them backward rows a problem: the last 35% only go back towards the input.
     """
-    return _closing(steps, Fmn(), looks=steps * 3 // 10)
+    return _closing(steps, Fmn(), looks=steps * 7 // 20)
 
 
 def alma(steps: int = 200) -> Attack:

@@ -76,8 +76,7 @@ class Closing:
         size = length(region.norm, s.p - region.x, getattr(region, "channels", 1))
         smaller = won & (size < s.length)
         s.length = torch.where(smaller, size, s.length)
-        row = smaller.nonzero()[:, 0]
-        # a broadcast choice takes thrice as long
+        row = smaller.nonzero()[:, 0]  # a broadcast choice takes thrice as long
         s.witness = s.witness.index_copy(0, row, kept(s.p, row, len(smaller)))
 
     def _look(self, task: Task, s: Any) -> Generator[Ask, Answer, None]:
