@@ -18,13 +18,14 @@ FIT = 1000
 TURNED = ib.Patch(area=0.1, rotation=(-10.0, 10.0))
 MOVED = ib.Patch(area=0.1, rotation=(-20.0, 20.0), scale=(0.9, 1.1), brightness=(-0.1, 0.1), contrast=(0.8, 1.2))
 PATCHED = ib.Patch(area=0.1)
-PATCHING = ib.recipes.patch(300, step=0.1)
+PATCHING = ib.recipes.patch(300, batch=192, step=0.1)
 WAYS: dict[str, tuple[str, Any, Any, int | None]] = {
     "universal, sgd": ("cifar pooled", ib.Linf(10 / 255), ib.recipes.universal(steps=200, step=0.3), None),
-    "patch turned a little, target 1": ("cifar vgg", TURNED, PATCHING, 1),
+    "patch, target 9": ("cifar vgg", PATCHED, PATCHING, 9),
     "patch, target 1": ("cifar vgg", PATCHED, PATCHING, 1),
-    "patch turned a little, target 5": ("cifar vgg", TURNED, PATCHING, 5),
-    "patch turned a little, target 8": ("cifar vgg", TURNED, PATCHING, 8),
+    "patch, target 8": ("cifar vgg", PATCHED, PATCHING, 8),
+    "patch, target 6": ("cifar vgg", PATCHED, PATCHING, 6),
+    "patch turned a little, target 9": ("cifar vgg", TURNED, PATCHING, 9),
     "patch turned, scaled, in other light, target 1": ("cifar vgg", MOVED, PATCHING, 1),
     "universal, sgd, target 3": ("cifar pooled", ib.Linf(10 / 255), ib.recipes.universal(steps=200, step=0.3), 3),
     "universal, deepfool, 50 images, one pass": (
