@@ -61,10 +61,8 @@ def failures_say_so(tried: Tried) -> None:
             mend = "report it: the engine answers with what it keeps."
             require(result.size[lost] == 0, "a failure has a size.", mend)
             require(same(result.adversarial[lost], x[lost]), "a failure is not the input itself.", mend)
-        heard = isinstance(trial.attack.set, Ball) and isinstance(
-            trial.attack.oracle, Direct
-        )  # points, as the model sees them
-        if want is Want.FIRST and heard:
+        seen = isinstance(getattr(trial.attack, "oracle", None), Direct)  # points, as the model sees them
+        if want is Want.FIRST and seen and isinstance(trial.attack.set, Ball):
             for problem in lost.nonzero()[:SOME, 0]:
                 _is_the_strongest(trial, problem[None])
 
