@@ -200,7 +200,7 @@ def described(name: str, net: nn.Module) -> dict[str, Any]:
         return {"weights": weights, "training": f"adversarial, as published ({GIVEN[name][0]})", "cpu": None}
     recipe = EVERY[name]
     words = {"standard": "standard", "ibp": "interval bounds, {:g}", "pgd": "adversarial, {:g}"}
-    text = words[recipe.training.objective.name].format(recipe.eps)
+    text = words[recipe.training.label].format(recipe.eps)
     text += f": {recipe.training.epochs} epochs of {recipe.fit:,} images"
     cpu = json.loads(weights_of(name).with_suffix(".train.json").read_text())["cpu"]
     if recipe.start is not None:

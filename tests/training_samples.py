@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 from ironbound.core.progress import Event
 from ironbound.core.rng import forked
-from ironbound.defenses.train import Ibp, Pgd, Standard, Training, train
+from ironbound.defenses.train import Adversarial, Ibp, Standard, Steps, Training, train
 from ironbound.models.model import Model
 from ironbound.sets import Linf
 
 EPS = Linf(0.1)
-OBJECTIVES = {"standard": Standard(), "pgd": Pgd(steps=2), "ibp": Ibp(warmup=0.5, ramp=1, init="ibp")}
+OBJECTIVES = {"standard": Standard(), "pgd": Adversarial(Steps(2)), "ibp": Ibp(warmup=0.5, ramp=1, init="ibp")}
 
 
 def images(count: int = 90, seed: int = 0) -> tuple[Tensor, Tensor]:

@@ -14,12 +14,12 @@ import pytest
 import torch
 
 from ironbound.core.store import read_tensors
-from ironbound.defenses.train import Pgd, Training, train
+from ironbound.defenses.train import Adversarial, Steps, Training, train
 from ironbound.models.model import Model
 from ironbound.sets import Linf
 from training_samples import images, same, small_net
 
-TRAINING = Training(Pgd(steps=2), epochs=4, batch=15, rate=0.01)
+TRAINING = Training(Adversarial(Steps(2)), epochs=4, batch=15, rate=0.01)
 BATCHES = 4 * 6
 CHILD = """
 import sys

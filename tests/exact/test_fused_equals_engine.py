@@ -14,6 +14,7 @@ from ironbound.core.attack import Attack
 from ironbound.core.protocols import Answer, Ask, Can
 from ironbound.core.rng import Rng, content_keys
 from ironbound.defenses.train.fused import ascend
+from ironbound.defenses.train.objective import cross_entropy
 from ironbound.goals import Untargeted
 from ironbound.models.model import Model
 from ironbound.objectives import CrossEntropy
@@ -77,7 +78,9 @@ def test_points_are_those_of_the_engine(
 
     region, rng = threat.at(x, model.box), Rng.of(3, content_keys(x, y))
     for steps in (0, 1, STEPS):
-        got = ascend(model, region, y, visited[0], steps=steps, size=size, rng=rng)
+        got = ascend(
+            model, region, lambda logits: cross_entropy(logits, y), visited[0], steps=steps, size=size, rng=rng
+        )
         assert (got - visited[steps]).abs().max().item() <= tolerance
     assert len(visited) == STEPS + 1
     assert (visited[-1] - visited[0]).abs().max() > size / 2

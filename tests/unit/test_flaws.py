@@ -18,7 +18,7 @@ from ironbound.auditing.plans import quick
 from ironbound.core.errors import InputError, UsageError
 from ironbound.core.protocols import Answer, Ask, Can, Task
 from ironbound.data import load
-from ironbound.defenses.train import Ibp, Pgd, Training, train
+from ironbound.defenses.train import Adversarial, Ibp, Steps, Training, train
 
 SAMPLES = 24
 
@@ -198,7 +198,7 @@ def test_an_attack_that_answers_with_its_last_point_is_corrected() -> None:
 def robust(request: pytest.FixtureRequest) -> nn.Module:
     """A small net that was trained to be robust."""
     data, net = load("digits:train", samples=600), mlp(64, 32, 10)
-    objective = Ibp(warmup=0.3, ramp=3, init="ibp") if request.param == "ibp" else Pgd(steps=4)
+    objective = Ibp(warmup=0.3, ramp=3, init="ibp") if request.param == "ibp" else Adversarial(Steps(4))
     training = Training(objective, epochs=8, batch=64, rate=0.005)
     return train(ib.Model(net), data, ib.Linf(0.1), training).model.net
 

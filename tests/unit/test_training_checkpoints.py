@@ -15,7 +15,7 @@ from ironbound.core.errors import (
     RunError,
 )
 from ironbound.core.progress import Event
-from ironbound.defenses.train import Pgd, Standard, Training, train
+from ironbound.defenses.train import Adversarial, Standard, Steps, Training, train
 from ironbound.models.model import Model
 from ironbound.sets import Linf
 from training_samples import EPS, OBJECTIVES, Stop, images, same, small_net, state_of, stop
@@ -77,8 +77,8 @@ def test_tied_weights_are_resumed(tmp_path: Path) -> None:
     ("what", "changed"),
     [
         ("training.seed is 1 here and 0 there", {"seed": 1}),
-        ("training.objective.steps is 3 here and 2 there", {"objective": Pgd(steps=3)}),
-        ('training.objective is "Standard" here and "Pgd" there', {"objective": Standard()}),
+        ("training.objective.inner.steps is 3 here and 2 there", {"objective": Adversarial(Steps(3))}),
+        ('training.objective is "Standard" here and "Adversarial" there', {"objective": Standard()}),
         ("training.rate", {"rate": 0.02}),
         ("data.inputs", {"data": images(seed=1)}),
         ("data.rows is 60 here and 90 there", {"data": images(60)}),
@@ -92,7 +92,7 @@ def test_resuming_another_training_is_refused(what: str, changed: dict[str, Any]
     def start(resume: bool = False, **parts: Any) -> Any:
         own = {"data": images(), "net": small_net(), "threat": EPS, "range": (0, 1), **parts}
         settings = {k: v for k, v in own.items() if k not in ("data", "net", "threat", "range")}
-        training = Training(**{"objective": Pgd(steps=2), "epochs": 1, "batch": 45, "rate": 0.01, **settings})
+        training = Training(**{"objective": Adversarial(Steps(2)), "epochs": 1, "batch": 45, "rate": 0.01, **settings})
         return train(
             Model(own["net"], range=own["range"]), own["data"], own["threat"], training, folder=tmp_path, resume=resume
         )

@@ -15,9 +15,10 @@ from ironbound.core.errors import (
     UsageError,
 )
 from ironbound.core.rng import Rng, content_keys
-from ironbound.defenses.train import Ibp, Pgd, Standard, Training, train, training_named
+from ironbound.defenses.train import Adversarial, Ibp, Standard, Steps, Training, train, training_named
 from ironbound.defenses.train.fused import ascend
 from ironbound.defenses.train.initial import initialise
+from ironbound.defenses.train.objective import cross_entropy
 from ironbound.models.model import Model
 from ironbound.models.zoo import digits_cnn, mnist_cnn
 from ironbound.sets import Linf
@@ -67,11 +68,16 @@ def test_adversarial_training_helps() -> None:
     for name in ("standard", "pgd"):
         model = train(Model(digits_cnn()), data, Linf(0.15), training_named(name, epochs=10, rate=0.01, batch=50)).model
         region = Linf(0.15).at(test.x, model.box)
-        points = ascend(model, region, test.y, test.x, steps=20, size=0.03, rng=Rng.of(0, content_keys(test.x, test.y)))
+        points = _ascended(model, region, test.x, test.y, test.x, 0.03)
         with torch.no_grad():
             assert (model.net(test.x).argmax(1) == test.y).double().mean() > 0.8
             robust[name] = float((model.net(points).argmax(1) == test.y).double().mean())
     assert robust["pgd"] > robust["standard"] + 0.25
+
+
+def _ascended(model: Model, region: Any, x: Tensor, y: Tensor, start: Tensor, size: float) -> Tensor:
+    rng = Rng.of(0, content_keys(x, y))
+    return ascend(model, region, lambda logits: cross_entropy(logits, y), start, steps=20, size=size, rng=rng)
 
 
 def _verdicts(model: Model, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -81,7 +87,7 @@ def _verdicts(model: Model, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     region, rng = EPS.at(x, model.box), Rng.of(0, content_keys(x, y))
     with torch.no_grad():
         certified = (margins(trace(model.module, x), region.lo, region.hi, y) > 0).all(1)
-    points = ascend(model, region, y, region.sample(rng), steps=20, size=EPS.eps / 5, rng=rng)
+    points = _ascended(model, region, x, y, region.sample(rng), EPS.eps / 5)
     with torch.no_grad():
         return certified, model.net(points).argmax(1) == y
 
@@ -126,7 +132,7 @@ def test_clipping_shortens_the_step() -> None:
 
 # ------------------------------------------------------------------------------------------------ names
 def test_trainings_by_name() -> None:
-    assert training_named("PGD", epochs=3, steps=10, seed=4).objective == Pgd(steps=10)
+    assert training_named("PGD", epochs=3, steps=10, seed=4).objective == Adversarial(Steps(10))
     assert training_named("PGD", epochs=3, steps=10, seed=4).seed == 4
     assert training_named("standard").objective == Standard()
     for epochs in (1, 7, 40):

@@ -17,7 +17,7 @@ from ironbound.core.errors import (
     UnsupportedOperation,
     UsageError,
 )
-from ironbound.defenses.train import Ibp, Pgd, Standard, Training, train
+from ironbound.defenses.train import Adversarial, Ibp, Standard, Steps, Training, train
 from ironbound.models.model import Model
 from ironbound.sets import L2, Linf
 from training_samples import EPS, images, small_net
@@ -45,7 +45,7 @@ def test_bad_data_is_refused_at_the_start(data: Any, says: str) -> None:
         train(Model(small_net()), data, EPS, Training(Standard(), 1))
 
 
-@pytest.mark.parametrize("objective", [Pgd(), Ibp(0, 1)])
+@pytest.mark.parametrize("objective", [Adversarial(), Ibp(0, 1)])
 @pytest.mark.parametrize("threat", [Linf(1.0), Linf(), None])
 def test_radii_as_large_as_the_range_are_refused(objective: Any, threat: Any) -> None:
     error, says = (CompositionError, "set|boxes") if threat is None else (UsageError, "nothing can be learned")
@@ -54,13 +54,13 @@ def test_radii_as_large_as_the_range_are_refused(objective: Any, threat: Any) ->
 
 
 def test_l2_radii_are_measured_along_the_diagonal() -> None:
-    assert train(Model(small_net()), images(), L2(1.5), Training(Pgd(steps=1), 1)).history
+    assert train(Model(small_net()), images(), L2(1.5), Training(Adversarial(Steps(1)), 1)).history
     with pytest.raises(UsageError, match="less than 6 here"):
-        train(Model(small_net()), images(), L2(6.0), Training(Pgd(steps=1), 1))
+        train(Model(small_net()), images(), L2(6.0), Training(Adversarial(Steps(1)), 1))
 
 
 def test_bounds_are_refused_for_other_sets_and_unknown_operations() -> None:
-    with pytest.raises(CompositionError, match="Pgd for other sets"):
+    with pytest.raises(CompositionError, match="pgd for other sets"):
         train(Model(small_net()), images(), L2(0.5), Training(Ibp(0, 1), 1))
     net = nn.Sequential(small_net(), nn.Softplus())
     with pytest.raises(UnsupportedOperation):
@@ -101,7 +101,7 @@ def test_bad_settings_are_refused_when_built(parts: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     "build",
-    [lambda: Pgd(steps=0), lambda: Pgd(step=-1), lambda: Pgd(start="origin"), lambda: Ibp(-1, 1), lambda: Ibp(1, math.inf),
+    [lambda: Steps(0), lambda: Steps(step=-1), lambda: Steps(start="origin"), lambda: Ibp(-1, 1), lambda: Ibp(1, math.inf),
      lambda: Ibp(1, 1, kappa_end=2), lambda: Ibp(1, 1, stats="all"), lambda: Ibp(1, 1, init="he")],
 )  # fmt: skip
 def test_bad_objectives_are_refused_when_built(build: Any) -> None:

@@ -29,7 +29,7 @@ from ironbound.core.errors import (
     UsageError,
 )
 from ironbound.data import load
-from ironbound.defenses.train import Pgd, Training
+from ironbound.defenses.train import Adversarial, Steps, Training
 from ironbound.names import attack_of, catalogue, fits, plan_of, set_of
 from ironbound.verbs import parted
 from recipe_samples import small
@@ -381,7 +381,7 @@ def test_harden_trains_only_where_no_audit_is_wanted() -> None:
 
 
 def test_harden_takes_a_training_and_data_to_measure_on() -> None:
-    training = Training(Pgd(steps=1), epochs=1)
+    training = Training(Adversarial(Steps(1)), epochs=1)
     options: dict[str, Any] = {**FAST, "method": training, "test": "digits:test", "samples": 12}
     for name in ("epochs", "steps", "rate", "batch"):
         del options[name]
@@ -405,7 +405,7 @@ def test_harden_splits_a_tenth_off_that_it_does_not_train_on() -> None:
 def test_harden_refuses_settings_there_are_not() -> None:
     with pytest.raises(UsageError, match="pgd has no setting 'stepz'"):
         ib.harden(mlp(64, 10), "digits:train", threat="linf:0.1", stepz=3)
-    with pytest.raises(UnknownName, match="no training is called 'pdg'"):
+    with pytest.raises(UnknownName, match="no method 'pdg'. Did you mean 'pgd'"):
         ib.harden(mlp(64, 10), "digits:train", threat="linf:0.1", method="pdg")
 
 

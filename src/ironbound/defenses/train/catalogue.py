@@ -1,53 +1,57 @@
-"""Trainings by name, with settings that do for small problems."""
+"""Trainings by name, and their settings."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
-from ironbound.core.errors import UnknownName, UsageError
-from ironbound.defenses.train.objectives import Ibp, Pgd, Standard
+from ironbound.core.catalogue import find
+from ironbound.core.errors import UsageError
+from ironbound.defenses.train.schemes import ENTRIES
 from ironbound.defenses.train.training import Training
 
 
-def standard(epochs: int = 10) -> Training:
-    """Plain training: no defense, and what defenses are compared with."""
-    return Training(Standard(), epochs, rate=3e-3)
-
-
-def pgd(epochs: int = 20) -> Training:
-    """Adversarial training with seven steps from a random start (Madry et al. 2018, arXiv 1706.06083)."""
-    return Training(Pgd(steps=7), epochs, rate=3e-3)
-
-
-def ibp(epochs: int = 40) -> Training:
-    """Certified training by interval bounds; the ramp is over after six tenths of the epochs (Gowal et al. 2018).
-
-    Weights are drawn anew (Shi et al. 2021): interval bounds of a net trained otherwise say nothing at first.
-    """
-    return Training(Ibp(warmup=0.05 * epochs, ramp=0.55 * epochs, init="ibp"), epochs, rate=3e-3, clip=10.0)
-
-
-TRAININGS: dict[str, Callable[..., Training]] = {"standard": standard, "pgd": pgd, "ibp": ibp}
-
-
 def training_named(name: str, *, epochs: int | None = None, **settings: Any) -> Training:
-    """The training of that name ("-" equals "_"), with some settings replaced: fields of Training or of its objective.
+    """The training of that name ("-" equals "_"), with some settings replaced: fields of Training, of its objective or of
+    the objective's own parts.
 
     Raises UnknownName for a name there is not, UsageError for a setting there is not.
 
-    >>> training_named("pgd", epochs=5, steps=10, rate=5e-4).objective
-    Pgd(steps=10, step=None, start='random', cheap=False)
+    >>> training_named("pgd", epochs=5, steps=10, rate=5e-4).objective.inner.steps
+    10
     """
-    known = name.strip().lower().replace("-", "_") if isinstance(name, str) else name
-    if known not in TRAININGS:
-        raise UnknownName(f"no training is called {name!r}; there are {', '.join(sorted(TRAININGS))}.")
-    training = TRAININGS[known]() if epochs is None else TRAININGS[known](epochs)
-    own = {field.name for field in fields(Training)} - {"objective"}
-    parts = {field.name for field in fields(training.objective)}  # type: ignore[arg-type]
-    unknown = sorted(set(settings) - own - parts)
+    entry = find(ENTRIES, "harden", name)
+    training = entry.make() if epochs is None else entry.make(epochs)
+    own = settings_of(training)
+    unknown = sorted(set(settings) - own)
     if unknown:
-        raise UsageError(f"{known} has no setting {unknown[0]!r}; there are {', '.join(sorted(own | parts))}.")
-    objective = replace(training.objective, **{k: v for k, v in settings.items() if k in parts})  # type: ignore[type-var]
-    return training.replace(objective=objective, **{k: v for k, v in settings.items() if k not in parts})
+        raise UsageError(f"{entry.name} has no setting {unknown[0]!r}; there are {', '.join(sorted(own))}.")
+    return with_settings(training, {"name": entry.name, **settings})
+
+
+def settings_of(part: Any) -> set[str]:
+    """The names that `with_settings` takes: fields of a dataclass and of the dataclasses in it, but not these themselves."""
+    names = set()
+    for field in fields(part):
+        value = getattr(part, field.name)
+        names |= settings_of(value) if _composed(value) else {field.name}
+    return names
+
+
+def with_settings(part: Any, settings: dict[str, Any]) -> Any:
+    """The dataclass with those fields replaced, wherever in it they are; a name that occurs twice changes both."""
+    changed = {}
+    for field in fields(part):
+        value = getattr(part, field.name)
+        if field.name in settings:
+            changed[field.name] = settings[field.name]
+        elif _composed(value) and settings_of(value) & set(settings):
+            changed[field.name] = with_settings(value, settings)
+    return replace(part, **changed)
+
+
+def _composed(value: Any) -> bool:
+    """A part whose fields are settings: objectives and inner attacks, not attacks of the engine."""
+    return (
+        is_dataclass(value) and not isinstance(value, type) and type(value).__module__.startswith("ironbound.defenses")
+    )

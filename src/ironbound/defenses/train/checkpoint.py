@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from ironbound.core.describe import described, fingerprint, state_digest
 from ironbound.core.errors import FingerprintMismatch, RunError
 from ironbound.core.store import read_json, read_tensors, write_json, write_tensors
-from ironbound.models.model import Model
+from ironbound.defenses.train.objective import Scene
 
-FORMAT = 1
+FORMAT = 2
+Tables = dict[str, dict[str, Tensor]]
 PLAN, STATE = "training.json", "checkpoint.safetensors"
 
 
@@ -31,20 +32,22 @@ class Position:
     epoch: int = 0
     """Epochs done."""
     batch: int = 0
-    """Batches done of the present epoch."""
+    """Updates done of the present epoch."""
     sums: dict[str, float] = field(default_factory=dict)
     """Of the present epoch's batches."""
     rows: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
-def plan_of(model: Model, x: Any, y: Tensor, threat: Any, training: Any) -> dict[str, Any]:
+def plan_of(scene: Scene, training: Any) -> dict[str, Any]:
     """What a training is made with, as JSON data: two trainings of the same plan give the same weights."""
+    model = scene.model
     return {
         "format": FORMAT,
         "training": described(training),
-        "threat": described(threat),
-        "data": {"inputs": fingerprint(x), "labels": fingerprint(y), "rows": len(y)},
+        "threat": described(scene.threat),
+        "given": described(scene.given),
+        "data": {"inputs": fingerprint(scene.x), "labels": fingerprint(scene.y), "rows": len(scene.y)},
         "model": {
             "architecture": fingerprint(
                 [repr(model.net), [[n, list(t.shape), str(t.dtype)] for n, t in _tensors(model.net)]]
@@ -77,35 +80,36 @@ def begun(folder: Path, plan: dict[str, Any], resume: bool) -> None:
         )
 
 
-def save(folder: Path, net: nn.Module, optimiser: torch.optim.Optimizer, position: Position) -> None:
-    """Write the checkpoint, whole or not at all."""
+def save(folder: Path, net: nn.Module, optimiser: torch.optim.Optimizer, tables: Tables, position: Position) -> None:
+    """Write the checkpoint, whole or not at all. `tables` are further tensors, by the name of who reads them again."""
     slots = optimiser.state_dict()["state"]
-    tables = {
+    whole = {
+        **tables,
         "net": dict(_tensors(net)),
         "optimiser": {str(i): {k: v for k, v in slot.items() if isinstance(v, Tensor)} for i, slot in slots.items()},
     }
-    write_tensors(folder / STATE, tables, {"position": json.dumps(asdict(position))})
+    write_tensors(folder / STATE, whole, {"position": json.dumps(asdict(position))})
 
 
 @torch.no_grad()
-def load(folder: Path, net: nn.Module, optimiser: torch.optim.Optimizer) -> Position:
-    """Put net and optimiser where the checkpoint says; where there is none yet, the start.
+def load(folder: Path, net: nn.Module, optimiser: torch.optim.Optimizer) -> tuple[Position, Tables]:
+    """Put net and optimiser where the checkpoint says, and give back its position and tables; else those of the start.
 
     Raises RunError where the checkpoint does not fit the net, DataError where it is damaged.
     """
     for rest in folder.glob(f".{STATE}.*.tmp"):  # of a process that was killed while writing
         rest.unlink()
     if not (folder / STATE).exists():
-        return Position()
+        return Position(), {}
     tables, notes = read_tensors(folder / STATE)
     own = dict(_tensors(net))
     if {n: t.shape for n, t in own.items()} != {n: t.shape for n, t in tables["net"].items()}:
         raise RunError(f"{folder / STATE} does not hold the weights of this net: it was altered.")
     for name, tensor in own.items():
         tensor.copy_(tables["net"][name])
-    slots = {int(i): slot for i, slot in tables["optimiser"].items()}
+    slots = {int(i): slot for i, slot in tables.get("optimiser", {}).items()}
     optimiser.load_state_dict({**optimiser.state_dict(), "state": slots})
-    return Position(**json.loads(notes["position"]))
+    return Position(**json.loads(notes["position"])), tables
 
 
 def _tensors(net: nn.Module) -> Iterator[tuple[str, Tensor]]:

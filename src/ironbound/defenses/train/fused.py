@@ -6,11 +6,11 @@ to give the points of the engine's `Ascent(steps, Step(size))` with `CrossEntrop
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from ironbound.core.rng import Rng
@@ -20,19 +20,19 @@ from ironbound.models.model import Model
 def ascend(
     model: Model,
     region: Any,
-    y: Int[Tensor, " n"],
+    loss: Callable[[Any], Tensor],
     start: Float[Tensor, "n ..."],
     *,
     steps: int,
-    size: float,
+    size: float | Float[Tensor, "n ..."],
     rng: Rng,
     cheap: bool = False,
 ) -> Float[Tensor, "n ..."]:
-    """The points that `steps` of p <- project(p + size * steepest(gradient of the cross-entropy)) lead to from `start`.
+    """The points that `steps` of p <- project(p + size * steepest(gradient of the loss)) lead to from `start`.
 
     The model is in evaluation mode (batch normalisation by its running statistics, no dropout) with its parameters out
-    of the graph, and is given back as it was. `size` is in the unit of the region's radius; `cheap` passes run in
-    bfloat16.
+    of the graph, and is given back as it was. `loss` takes logits (n, classes) and gives what is to become large, of each
+    sample. `size` is in the unit of the region's radius, one number or one a sample; `cheap` passes run in bfloat16.
 
     Paper: Madry et al. 2018 (arXiv 1706.06083), the equation in section 2.1.
     """
@@ -42,7 +42,13 @@ def ascend(
             draws = rng.fold(step)
             leaf = p.detach().requires_grad_()
             with torch.enable_grad():
-                loss = F.cross_entropy(answer(region.apply(leaf, draws), draws), y, reduction="sum")
-                (grad,) = torch.autograd.grad(loss, leaf)
-            p = region.project(torch.add(p, region.steepest(grad), alpha=size))
+                (grad,) = torch.autograd.grad(loss(answer(region.apply(leaf, draws), draws)).sum(), leaf)
+            p = region.project(_moved(p, region.steepest(grad), size))
     return p
+
+
+def _moved(p: Tensor, direction: Tensor, size: float | Tensor) -> Tensor:
+    """p + size * direction, in one pass over memory."""
+    if isinstance(size, Tensor):
+        return torch.addcmul(p, direction, size.to(p.dtype))
+    return torch.add(p, direction, alpha=size)

@@ -1,25 +1,22 @@
-"""The trainer: batches, optimiser, checkpoints and history. What is minimised is the objective's business."""
+"""Training a copy of a model: what comes in is checked here, what comes out is described here. The loop is loop.py."""
 
 from __future__ import annotations
 
 import copy
-import math
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ironbound.core import rows
 from ironbound.core.errors import InputError, ModelError, UsageError
-from ironbound.core.progress import Event, Listener, silent
-from ironbound.core.rng import content_keys
+from ironbound.core.progress import Listener, silent
 from ironbound.data.dataset import Data
-from ironbound.defenses.train import checkpoint, randomness
-from ironbound.defenses.train.checkpoint import Position
-from ironbound.defenses.train.objectives import Batch, Outcome, Scene
+from ironbound.defenses.train import checkpoint
+from ironbound.defenses.train.loop import Run
+from ironbound.defenses.train.objective import Given, Scene
 from ironbound.defenses.train.training import Training
 from ironbound.models.admission import admitted_inputs, admitted_labels
 from ironbound.models.model import Model
@@ -43,6 +40,7 @@ def train(
     threat: Any,
     training: Training,
     *,
+    given: Given | None = None,
     folder: Path | None = None,
     resume: bool = False,
     every: int | None = None,
@@ -57,6 +55,7 @@ def train(
         training mode throughout.
     data: Data, or a pair (x, y): inputs (n, ...) in the model's range and classes (n,), on any device.
     threat: the perturbation set; None will do for `Standard`.
+    given: what some objectives need besides: a teacher, other models, unlabelled inputs.
     folder: where to keep training.json and, after every epoch and every `every` batches, checkpoint.safetensors.
     resume: go on from the checkpoint in `folder` (from the start where there is none). The weights are bit by bit those
         of a training that was never interrupted, where the kernels are deterministic, as PyTorch's are on a CPU.
@@ -70,135 +69,28 @@ def train(
             f"resume and every (a number of batches >= 1) need a folder; got folder={folder}, every={every}."
         )
     x, y = _admitted(model, data)
-    plan = None if folder is None else checkpoint.plan_of(model, x, y, threat, training)
-    scene = Scene(_copied(model), threat, rows.to(rows.part(x, slice(0, 1)), model.device))
-    training.objective.prepare(scene, training.seed)
-    if folder is not None and plan is not None:
-        folder = Path(folder)
-        checkpoint.begun(folder, plan, resume)
-    run = _Run(scene, training, x, y, folder, every, progress)
+    place = None if folder is None else Path(folder)
+    given = given or Given()
+
+    def stage(name: str, training: Training, model: Model) -> Model:
+        """An earlier training, in a folder of its own; what it trained is resumed with the rest."""
+        where = None if place is None else place / name
+        go_on = where is not None and (where / checkpoint.PLAN).exists()
+        return train(
+            model, (x, y), threat, training, given=given, folder=where, resume=go_on, every=every, progress=progress
+        ).model
+
+    scene = Scene(_copied(model), threat, x, y, training.seed, training.criterion, given, stage=stage)
+    training.objective.check(scene)
+    if place is not None:
+        checkpoint.begun(place, checkpoint.plan_of(scene, training), resume)
+    training.objective.prepare(scene)
+    run = Run(scene, training, place, every, progress)
     with torch.enable_grad():
         run.finish()
     net = scene.model.net.eval()
     net.zero_grad(set_to_none=True)
     return Trained(scene.model, run.position.history)
-
-
-class _Run:
-    """One training from where its checkpoint stands to the end."""
-
-    def __init__(
-        self,
-        scene: Scene,
-        training: Training,
-        x: Any,
-        y: Tensor,
-        folder: Path | None,
-        every: int | None,
-        progress: Listener,
-    ) -> None:
-        self.scene, self.training, self.x, self.y = scene, training, x, y
-        self.folder, self.every, self.progress = folder, every, progress
-        self.net = scene.model.net
-        if not self.net.training:
-            self.net.train()
-        self.weights = [parameter for parameter in self.net.parameters() if parameter.requires_grad]
-        self.optimiser = training.optimiser_of(self.weights)
-        self.keys = content_keys(x, y)
-        self.batches = -(-len(y) // training.batch)
-        self.position = Position() if folder is None else checkpoint.load(folder, self.net, self.optimiser)
-
-    def finish(self) -> None:
-        """All epochs that are left."""
-        while self.position.epoch < self.training.epochs:
-            self._epoch()
-
-    def _epoch(self) -> None:
-        at, epoch = self.position, self.position.epoch
-        parts = randomness.batches(self.training.seed, epoch, len(self.y), self.training.batch)
-        while at.batch < self.batches:
-            since = time.perf_counter()
-            outcome = self._step(parts[at.batch])
-            at.batch += 1
-            at.rows += outcome.rows
-            self._note(outcome, time.perf_counter() - since)
-            if self.every is not None and at.batch % self.every == 0 and at.batch < self.batches:
-                self._save()
-        self._must_be_finite(self._total(), "the sum of the weights")
-        at.history.append(self._summary())
-        at.epoch, at.batch, at.sums = epoch + 1, 0, {}
-        self._save()
-
-    def _step(self, index: Tensor) -> Outcome:
-        at, device, seed = self.position, self.scene.model.device, self.training.seed
-        done = (at.epoch * self.batches + at.batch + 0.5) / (self.training.epochs * self.batches)
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.training.rate_at(done)
-        with randomness.drawing(seed, at.epoch, at.batch, device):
-            batch = Batch(
-                x=rows.to(rows.take(self.x, index.to(self.y.device)), device),
-                y=self.y[index.to(self.y.device)].to(device),
-                rng=randomness.streams(seed, at.epoch, self.keys[index].to(device)),
-                at=at.epoch + at.batch / self.batches,
-            )
-            outcome = self.training.objective.loss(self.scene, batch)
-            self._must_be_finite(outcome.loss, "the loss")
-            self.optimiser.zero_grad(set_to_none=True)
-            outcome.loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.weights, self.training.clip or math.inf)
-        self._must_be_finite(norm, "the norm of the gradient")
-        self.optimiser.step()
-        return outcome
-
-    def _must_be_finite(self, number: Tensor, what: str) -> None:
-        value, at, rate = float(number.detach()), self.position, self.optimiser.param_groups[0]["lr"]
-        if math.isfinite(value):
-            return
-        kept = "" if self.folder is None else f" The last checkpoint is kept in {self.folder}."
-        raise ModelError(
-            f"{what} is {value} in epoch {at.epoch + 1}, batch {min(at.batch + 1, self.batches)} of {self.batches}, at rate "
-            f"{rate:.3g}: the training has diverged. Lower the rate (rate={self.training.rate / 10:g}) or shorten gradients "
-            f"(clip=1.0).{kept}"
-        )
-
-    def _total(self) -> Tensor:
-        """Not finite where a weight is not."""
-        return torch.stack([weight.detach().sum() for weight in self.weights]).sum()
-
-    def _note(self, outcome: Outcome, seconds: float) -> None:
-        """Add a batch to the epoch's sums, and tell the listener."""
-        sums, loss = self.position.sums, float(outcome.loss.detach())
-        count = len(outcome.clean)
-        new = {"rows": count, "loss": loss * count, "clean": int(outcome.clean.sum()), "seconds": seconds}
-        for name in ("attacked", "certified"):
-            good = getattr(outcome, name)
-            new |= {} if good is None else {name: int(good.sum())}
-        for name, value in new.items():
-            sums[name] = sums.get(name, 0) + value
-        sums |= {name: value for name in ("eps", "kappa") if (value := getattr(outcome, name)) is not None}
-        at, total = self.position, self.training.epochs * self.batches
-        done = at.epoch * self.batches + at.batch
-        stage = f"train {self.training.objective.name}"
-        self.progress(Event(stage, done, total, at.rows, f"epoch {at.epoch + 1}, loss {loss:.4f}"))
-
-    def _summary(self) -> dict[str, Any]:
-        """The epoch as a row of the history."""
-        sums = self.position.sums
-        share = lambda name: sums[name] / sums["rows"] if name in sums else None
-        return {
-            "epoch": self.position.epoch + 1,
-            "loss": share("loss"),
-            **{f"{name}_accuracy": share(name) for name in ("clean", "attacked", "certified")},
-            "eps": sums.get("eps"),
-            "kappa": sums.get("kappa"),
-            "rate": self.optimiser.param_groups[0]["lr"],
-            "seconds": sums["seconds"],
-        }
-
-    def _save(self) -> None:
-        if self.folder is not None:
-            self._must_be_finite(self._total(), "the sum of the weights")
-            checkpoint.save(self.folder, self.net, self.optimiser, self.position)
 
 
 def _admitted(model: Model, data: Data | tuple[Any, Any]) -> tuple[Any, Tensor]:

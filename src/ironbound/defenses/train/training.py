@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ironbound.core.errors import UsageError
-from ironbound.defenses.train.objectives import TrainingObjective
+from ironbound.defenses.train.objective import Loss, Smoothed, TrainingObjective, cross_entropy
 
 Optimiser = Literal["adam", "sgd"]
 Schedule = Literal["constant", "cosine", "cyclic"]
@@ -20,7 +20,7 @@ Schedule = Literal["constant", "cosine", "cyclic"]
 class Training:
     """An objective and the descent on it. Build variants with `training.replace(rate=...)`.
 
-    >>> from ironbound.defenses.train.objectives import Standard
+    >>> from ironbound.defenses.train import Standard
     >>> Training(Standard(), epochs=10).rate_at(0.5)
     0.0005
     """
@@ -40,7 +40,15 @@ class Training:
     """Of sgd."""
     clip: float | None = None
     """The Euclidean norm to which the gradient of all parameters together is shortened; None leaves it."""
+    rise: float = 0.0
+    """Epochs over which the radius of inner attacks rises linearly from 0 to the set's."""
+    smoothing: float = 0.0
+    """The share of a label's weight that is given to all classes alike (Szegedy et al. 2016, arXiv 1512.00567)."""
+    loss: Loss | None = None
+    """A loss of the user's own: (logits (n, classes), classes (n,)) -> (n,). None is the cross-entropy."""
     seed: int = 0
+    name: str = ""
+    """What it is called in progress and reports; by default as its objective."""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch"):
@@ -55,10 +63,18 @@ class Training:
         _must(_number(self.weight_decay) and self.weight_decay >= 0, "weight_decay", "a number >= 0", self)
         _must(_number(self.momentum) and 0 <= self.momentum < 1, "momentum", "a number in [0, 1)", self)
         _must(self.clip is None or (_number(self.clip) and self.clip > 0), "clip", "a norm > 0, or None", self)
+        _must(_number(self.rise) and 0 <= self.rise <= self.epochs, "rise", f"epochs from 0 to {self.epochs}", self)
+        _must(_number(self.smoothing) and 0 <= self.smoothing < 1, "smoothing", "a share in [0, 1)", self)
+        _must(self.loss is None or callable(self.loss), "loss", "a function of logits and classes, or None", self)
+        if self.loss is not None and self.smoothing:
+            raise UsageError("smoothing belongs to the cross-entropy; with loss= of your own, smooth there.")
         for name, known in (("optimiser", Optimiser), ("schedule", Schedule)):
             _must(getattr(self, name) in get_args(known), name, f"one of {', '.join(get_args(known))}", self)
         _must(
-            callable(getattr(self.objective, "loss", None)), "objective", "Standard(), Pgd(), Ibp(...) or alike", self
+            callable(getattr(self.objective, "loss", None)),
+            "objective",
+            "Standard(), Adversarial(), Ibp(...) or alike",
+            self,
         )
         if self.objective.lasts > self.epochs:
             raise UsageError(
@@ -69,6 +85,20 @@ class Training:
     def replace(self, **parts: Any) -> Self:
         """The same training with other parts."""
         return replace(self, **parts)
+
+    @property
+    def label(self) -> str:
+        """What it is called."""
+        return self.name or self.objective.name
+
+    @property
+    def criterion(self) -> Loss:
+        """The loss of labelled samples."""
+        return self.loss or (Smoothed(self.smoothing) if self.smoothing else cross_entropy)
+
+    def strength_at(self, epochs: float) -> float:
+        """The share of the radius after so many epochs, in [0, 1]."""
+        return min(1.0, epochs / self.rise) if self.rise > 0 else 1.0
 
     def rate_at(self, share: float) -> float:
         """The learning rate after this share of all steps, in [0, 1]."""

@@ -1,0 +1,188 @@
+"""The inner maximisation: which inputs of the set around a batch are trained on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol, Self
+
+from jaxtyping import Float
+from torch import Tensor
+
+from ironbound.core.attack import Attack
+from ironbound.core.errors import CompositionError, UsageError
+from ironbound.core.protocols import Can
+from ironbound.defenses.train.fused import ascend
+from ironbound.defenses.train.objective import Batch, Scene
+from ironbound.sets.linf import LinfRegion
+
+Climbed = Callable[[Any], Tensor]
+"""logits (n, classes) -> losses (n,) that the inner attack makes large, nats."""
+
+
+class Inner(Protocol):
+    """A way to find the inputs that are trained on."""
+
+    @property
+    def rows(self) -> int:
+        """Model rows that a sample takes."""
+        ...
+
+    def check(self, scene: Scene, threat: Any) -> None:
+        """Refuse a set in which it cannot look. Raises CompositionError or UsageError."""
+        ...
+
+    def inputs(self, scene: Scene, batch: Batch, region: Any, climbed: Climbed | None = None) -> Float[Tensor, "n ..."]:
+        """Inputs in the region, outside any graph. `climbed` is the loss to make large; None is that of the labels."""
+        ...
+
+    def stronger(self) -> Inner:
+        """The next stronger attack, for a training that the present one no longer helps."""
+        ...
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Steepest ascent with steps of one length, projected back each time: the fused loop (fused.py).
+
+    It sees the model in evaluation mode (running statistics, no dropout) as a later attacker would, and does not move it.
+
+    Paper: Madry et al. 2018 (arXiv 1706.06083), section 2.1.
+    """
+
+    steps: int = 7
+    step: float | None = None
+    """The length of a step in input units; None is `share` radii."""
+    share: float | None = None
+    """The length of a step in radii; None is 2.5 / steps."""
+    start: Literal["random", "clean"] = "random"
+    cheap: bool = False
+    """The inner attack in bfloat16; the update as the training says."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.steps, int) or self.steps < 1:
+            raise UsageError(f"steps of the inner attack is a whole number of at least 1; got {self.steps!r}.")
+        for name, unit in (("step", "input units"), ("share", "radii")):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise UsageError(f"{name} of the inner attack is a length > 0 in {unit}, or None; got {value!r}.")
+        if self.step is not None and self.share is not None:
+            raise UsageError(f"the inner attack has one length of a step; got step={self.step} and share={self.share}.")
+        if self.start not in ("random", "clean"):
+            raise UsageError(f'start of the inner attack is "random" or "clean"; got {self.start!r}.')
+
+    @property
+    def rows(self) -> int:
+        """One a step."""
+        return self.steps
+
+    def check(self, scene: Scene, threat: Any) -> None:
+        """The set must have a projection, a steepest direction and, for random starts, draws; each sample its own."""
+        must_step(scene, threat, Can.PROJECT | Can.STEER | (Can.SAMPLE if self.start == "random" else Can(0)))
+
+    def inputs(self, scene: Scene, batch: Batch, region: Any, climbed: Climbed | None = None) -> Float[Tensor, "n ..."]:
+        """Where the steps lead from the start."""
+        start = region.sample(batch.rng.fold("start")) if self.start == "random" else region.identity()
+        loss = climbed or (lambda logits: scene.criterion(logits, batch.y))
+        points = ascend(
+            scene.model, region, loss, start, steps=self.steps, size=self.size(region), rng=batch.rng, cheap=self.cheap
+        )
+        return region.apply(points, batch.rng)
+
+    def size(self, region: Any) -> float | Float[Tensor, "n ..."]:
+        """The length of a step in input units, broadcast over each sample."""
+        if self.step is not None:
+            return self.step
+        share = 2.5 / self.steps if self.share is None else self.share
+        return (share * region.radius).view(-1, *[1] * (region.identity().ndim - 1))
+
+    def stronger(self) -> Self:
+        """Twice the steps, half as long."""
+        if self.step is not None:
+            return replace(self, steps=2 * self.steps, step=self.step / 2)
+        share = 2.5 / self.steps if self.share is None else self.share
+        return replace(self, steps=2 * self.steps, share=share / 2)
+
+
+@dataclass(frozen=True)
+class Composed:
+    """Any attack, run by the engine. Slower than the fused loop, since it counts, judges and drops.
+
+    Samples that withstood are trained on at the strongest point that was asked. What the attack climbs is its own
+    objective, whatever the training would have it climb.
+    """
+
+    attack: Attack
+
+    @property
+    def rows(self) -> int:
+        """Not known beforehand; the engine counts them."""
+        return 0
+
+    def check(self, scene: Scene, threat: Any) -> None:
+        """The attack must go with the set. Raises CompositionError where it does not."""
+        if threat is None:
+            raise CompositionError("adversarial training needs a perturbation set; got None. Use Linf or L2.")
+        self.attack.against(threat)
+
+    def inputs(self, scene: Scene, batch: Batch, region: Any, climbed: Climbed | None = None) -> Float[Tensor, "n ..."]:
+        """What the attack found: adversarial inputs, or the strongest that it tried."""
+        found = self.attack.replace(set=_Around(region))(
+            scene.model, batch.x, batch.y, keys=batch.rng.fold("inner").keys
+        )
+        return found.adversarial.detach()
+
+    def stronger(self) -> Self:
+        """Itself: an attack that is given is used as it is."""
+        return self
+
+
+@dataclass(frozen=True)
+class _Around:
+    """A set that is one region, whatever it is asked about: the batch's own, at the radius of the moment."""
+
+    region: Any
+    can: Can = ~Can(0)  # what there is was checked before the training
+
+    def at(self, x: Any, box: Any) -> Any:
+        return self.region
+
+
+def must_step(scene: Scene, threat: Any, needs: Can) -> None:
+    """Refuse sets that are no region of one norm around each sample, or leave nothing to learn."""
+    if getattr(threat, "parts", ()):
+        raise CompositionError(
+            f"adversarial training steps in one norm, and this is a union, {threat!r}. Train with multi-norm, or against "
+            "one of its parts, and audit against all."
+        )
+    missing = needs & ~(Can(0) if threat is None else threat.can)
+    if missing:
+        raise CompositionError(
+            f"adversarial training needs a set that can {_words(missing)}; got {threat!r}. "
+            'Use Linf, L2 or L1, or, where only draws are missing, start="clean".'
+        )
+    region = threat.at(scene.example, scene.model.box)
+    if region.items is not None:
+        raise CompositionError(
+            "adversarial training attacks each sample by itself; in this set samples share one change. Use Linf or L2."
+        )
+    must_leave_room(region, scene)
+
+
+def must_leave_room(region: Any, scene: Scene) -> None:
+    """A radius from one end of the range to the other makes every input like every other."""
+    if getattr(scene.threat, "parametric", False):  # its radius is of angles or pixels
+        return
+    radius, box = float(region.radius.max()), scene.model.box
+    width = math.inf if box is None else box[1] - box[0]
+    reach = width if isinstance(region, LinfRegion) else width * math.sqrt(scene.example[0].numel())
+    if not math.isfinite(radius) or radius >= reach:
+        raise UsageError(
+            f"the radius {radius:g} of {scene.threat!r} takes every input of the range {box} to every other, so that "
+            f"nothing can be learned. Radii are in input units, less than {reach:g} here; 8/255 or 0.1 are usual in [0, 1]."
+        )
+
+
+def _words(can: Can) -> str:
+    return " and ".join((part.name or "").lower() for part in can)

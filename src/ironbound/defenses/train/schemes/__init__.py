@@ -1,0 +1,6 @@
+"""Trainings named after their papers, with settings that do for small problems; what they minimise is in objectives/."""
+
+from ironbound.core.catalogue import Entry
+from ironbound.defenses.train.schemes import basic
+
+ENTRIES: tuple[Entry, ...] = (*basic.ENTRIES,)
