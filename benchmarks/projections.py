@@ -13,38 +13,13 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ironbound.core.rng import Rng
+from ironbound.models.zoo import cifar_resnet18
 from ironbound.sets import L1, L2
 
 RADII = {"l1": L1(12.0), "l2": L2(0.5)}
-
-
-class Block(nn.Module):
-    """Two 3x3 convolutions and a shortcut (He et al. 2016, arXiv 1512.03385)."""
-
-    def __init__(self, inside: int, outside: int, stride: int) -> None:
-        super().__init__()
-        self.main = nn.Sequential(
-            nn.Conv2d(inside, outside, 3, stride, 1, bias=False), nn.BatchNorm2d(outside), nn.ReLU(),
-            nn.Conv2d(outside, outside, 3, 1, 1, bias=False), nn.BatchNorm2d(outside),
-        )  # fmt: skip
-        same = stride == 1 and inside == outside
-        short = [nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside)]
-        self.short = nn.Identity() if same else nn.Sequential(*short)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The sum of both ways."""
-        return torch.relu(self.main(x) + self.short(x))
-
-
-def resnet18() -> nn.Module:
-    """The form used for 32x32 images: 0.56 billion multiplications an input."""
-    widths = [(64, 64, 1), (64, 128, 2), (128, 256, 2), (256, 512, 2)]
-    blocks = [block for i, o, s in widths for block in (Block(i, o, s), Block(o, o, 1))]
-    stem = [nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.BatchNorm2d(64), nn.ReLU()]
-    return nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 10)).eval()
 
 
 def seconds(call: Callable[[], Any], times: int) -> float:
@@ -64,7 +39,7 @@ def main(rows: int = 1000) -> None:
     random = torch.Generator().manual_seed(0)
     x = torch.empty(rows, 3, 32, 32).uniform_(generator=random)
     noise = torch.empty_like(x).normal_(generator=random)
-    net = resnet18()
+    net = cifar_resnet18().eval()
     forward = seconds(lambda: [net(part) for part in x.split(125)], 2)
     print(f"ResNet-18, {rows} inputs of 32x32: {forward:.2f} s; a fortieth is {1000 * forward / 40:.0f} ms")
     for name, threat in RADII.items():

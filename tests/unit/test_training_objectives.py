@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from ironbound.defenses.train.fused import ascend
 from ironbound.defenses.train.initial import initialise
 from ironbound.defenses.train.objective import cross_entropy
 from ironbound.models.model import Model
-from ironbound.models.zoo import digits_cnn, mnist_cnn
+from ironbound.models.zoo import cifar_resnet18, cifar_wide_resnet, digits_cnn, mnist_cnn
 from ironbound.sets import Linf
 from training_samples import EPS, images, same, small_net, state_of, trained
 
@@ -137,7 +138,7 @@ def test_trainings_by_name() -> None:
     assert training_named("standard").objective == Standard()
     for epochs in (1, 7, 40):
         assert training_named("ibp", epochs=epochs).objective.lasts <= epochs
-    with pytest.raises(UnknownName, match="There are: .*ibp.*pgd"):
+    with pytest.raises(UnknownName, match=r"There are: .*ibp.*pgd"):
         training_named("magic")
     with pytest.raises(UsageError, match="'kappa'; there are"):
         training_named("ibp", kappa=1)
@@ -145,7 +146,12 @@ def test_trainings_by_name() -> None:
 
 @pytest.mark.parametrize(
     ("make", "shape", "least", "most"),
-    [(digits_cnn, (1, 8, 8), 30_000, 50_000), (mnist_cnn, (1, 28, 28), 1_190_000, 1_210_000)],
+    [
+        (digits_cnn, (1, 8, 8), 30_000, 50_000),
+        (mnist_cnn, (1, 28, 28), 1_190_000, 1_210_000),
+        (cifar_resnet18, (3, 32, 32), 11_170_000, 11_180_000),
+        (partial(cifar_wide_resnet, depth=10, width=1), (3, 32, 32), 77_000, 79_000),
+    ],
 )
 def test_small_networks(make: Any, shape: tuple[int, ...], least: int, most: int) -> None:
     torch.manual_seed(9)
@@ -154,5 +160,5 @@ def test_small_networks(make: Any, shape: tuple[int, ...], least: int, most: int
     assert torch.equal(torch.get_rng_state(), generator)
     assert same(state_of(net), state_of(make(seed=1)))
     assert not same(state_of(net), state_of(make(seed=2)))
-    assert net(torch.zeros(2, *shape)).shape == (2, 10)
+    assert net.eval()(torch.zeros(2, *shape)).shape == (2, 10)
     assert least < sum(parameter.numel() for parameter in net.parameters()) < most

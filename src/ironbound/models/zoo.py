@@ -1,10 +1,16 @@
-"""Small networks for the demo, the tests and the benchmarks. Their first weights are a function of the seed alone."""
+"""Networks by name, `ironbound.models.zoo:digits_cnn`: for the demo, the tests, the benchmarks and published settings.
+
+Their first weights are a function of the seed alone.
+"""
 
 from __future__ import annotations
 
 from torch import nn
 
 from ironbound.core.rng import forked
+from ironbound.models.resnets import cifar_resnet18, cifar_wide_resnet
+
+__all__ = ["cifar_resnet18", "cifar_wide_resnet", "digits_cnn", "mnist_cnn"]
 
 
 def digits_cnn(seed: int = 0, classes: int = 10) -> nn.Sequential:
