@@ -405,7 +405,7 @@ def test_harden_splits_a_tenth_off_that_it_does_not_train_on() -> None:
 def test_harden_refuses_settings_there_are_not() -> None:
     with pytest.raises(UsageError, match="pgd has no setting 'stepz'"):
         ib.harden(mlp(64, 10), "digits:train", threat="linf:0.1", stepz=3)
-    with pytest.raises(UnknownName, match="no method 'pdg'. Did you mean 'pgd'"):
+    with pytest.raises(UnknownName, match=r"no method 'pdg'. Did you mean 'pgd'"):
         ib.harden(mlp(64, 10), "digits:train", threat="linf:0.1", method="pdg")
 
 
