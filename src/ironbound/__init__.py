@@ -11,6 +11,7 @@ from ironbound.core.version import __version__
 if TYPE_CHECKING:
     from ironbound import goals, objectives, oracles, recipes
     from ironbound.applying import Transfer, apply, measure
+    from ironbound.comparing import Comparison, compare
     from ironbound.core.attack import Attack
     from ironbound.core.cascade import Cascade
     from ironbound.core.errors import IronboundError
@@ -68,6 +69,7 @@ __all__ = [
     "Cascade",
     "Clean",
     "ColorShift",
+    "Comparison",
     "Confident",
     "Corruptions",
     "CrossEntropy",
@@ -110,6 +112,7 @@ __all__ = [
     "attack",
     "audit",
     "certify",
+    "compare",
     "goals",
     "harden",
     "load",
@@ -125,6 +128,7 @@ __all__ = [
 
 _HOMES = {
     "applying": "Transfer apply measure",
+    "comparing": "Comparison compare",
     "core.attack": "Attack",
     "core.cascade": "Cascade",
     "core.errors": "IronboundError",

@@ -277,12 +277,13 @@ def harden(
         which is then not trained on. `samples` of it are audited.
     method: a name ("standard", "pgd", "ibp") or a Training; `settings` such as epochs=5, rate=1e-3, steps=10 change it.
     audit: the plan of both audits; None trains only.
-    out: folder for before/, after/, training/ (checkpoints) and model.safetensors; `resume` goes on there.
+    out: folder for before/, after/, training/ (checkpoints), model.safetensors and harden.json; `resume` goes on there.
 
     >>> robust = harden(net, (x, y), threat="linf:0.1", method="pgd", epochs=5)  # doctest: +SKIP
     """
     from ironbound.data import load
     from ironbound.defenses.train import train, training_named
+    from ironbound.hardened import write_record
 
     wrapped, chosen = Model.of(model), set_of(threat)
     training = training_named(method, **{"seed": seed, **settings}) if isinstance(method, str) else method
@@ -304,7 +305,14 @@ def harden(
     trained = train(wrapped, fit, chosen, training, folder=place, resume=resume, progress=progress or silent)
     if folder is not None:
         save_weights(trained.model.net, folder / "model.safetensors")
-    return Hardened(trained.model, before, bracket("after", trained.model, _trained(origin, folder)), trained.history)
+    after = bracket("after", trained.model, _trained(origin, folder))
+    if folder is not None:
+        name, audits = (
+            method if isinstance(method, str) else training.objective.name,
+            {"before": before, "after": after},
+        )
+        write_record(folder, wrapped, fit, held_out, chosen, name, training, trained.history, audits)
+    return Hardened(trained.model, before, after, trained.history)
 
 
 def _must_be_one_for_all(threat: Any, x: Any) -> None:

@@ -7,11 +7,12 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from ironbound.cli.opening import data_origin, load_data, open_data, open_model, origin_of, training_origins
+from ironbound.cli.opening import data_origin, open_data, open_model, origin_of, training_origins
 from ironbound.cli.settings import HardenSettings, RunSettings
 from ironbound.cli.summary import compared, summarise
 from ironbound.cli.terminal import Terminal
 from ironbound.core.errors import UnsupportedOperation, UsageError
+from ironbound.reopening import load_data
 
 RUNS = Path("runs")
 

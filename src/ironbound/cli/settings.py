@@ -18,6 +18,17 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, (int, float)) else value
 
 
+def _each(value: Any) -> Any:
+    """One text, or several: flags that are given several times, or a list in a file."""
+    return [value] if isinstance(value, str) else value
+
+
+def _parts(value: Any) -> Any:
+    """The same, each with parts between commas."""
+    texts = _each(value)
+    return [part for text in texts for part in _listed(text)] if isinstance(texts, list) else texts
+
+
 def _limits(value: Any) -> Any:
     return None if value == "none" else _listed(value)
 
@@ -26,13 +37,15 @@ def _count(value: Any) -> Any:
     return None if value == "all" else value
 
 
-def _key(default: Any, words: str, shape: str = "TEXT") -> Any:
-    """A field: its default, what it means, and what its value looks like in the help."""
-    return Field(default, description=words, json_schema_extra={"metavar": shape})
+def _key(default: Any, words: str, shape: str = "TEXT", several: bool = False) -> Any:
+    """A field: its default, what it means, what its value looks like in the help, and whether its flag may be repeated."""
+    return Field(default, description=words, json_schema_extra={"metavar": shape, "several": several})
 
 
 Numbers = Annotated[tuple[float, ...], BeforeValidator(_listed)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_listed), Field(min_length=1)]
+Texts = Annotated[tuple[str, ...], BeforeValidator(_each)]
+Lists = Annotated[tuple[str, ...], BeforeValidator(_parts)]
 Limits = Annotated[tuple[float, float] | None, BeforeValidator(_limits)]
 Count = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_count)]
 Positive = Annotated[int, Field(ge=1)]
@@ -150,6 +163,17 @@ class MergeSettings(VerifySettings):
     resume: bool = _key(False, "go on with a merge that was interrupted, or was made without the model")
     rows: Positive | None = _key(None, "model rows in one pass; changes no verdict", "N")
     checks: Literal["budget", "full"] = _key("budget", CHECKS)
+
+
+class CompareSettings(Settings):
+    """What every model of the runs is audited by, beside what its run says of it."""
+
+    threat: Texts = _key((), "a further threat, such as a norm not trained on; may be repeated", "SET:RADIUS", True)
+    method: Lists = _key((), "attacks, each alone against the run's own threat", "NAME,..", True)
+    audit: str = _key("standard", "the plan of the audits under further threats", "PLAN")
+    transfer: bool = _key(False, "try the witnesses of each model on the others")
+    out: str | None = _key(None, "the folder of compare.json and of further audits", "FOLDER")
+    resume: bool = _key(False, "go on with the comparison in --out")
 
 
 S = TypeVar("S", bound=Settings)
