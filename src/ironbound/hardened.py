@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
@@ -12,12 +13,14 @@ from ironbound.auditing.manifest import environment, threat_facts
 from ironbound.core.attack import Attack
 from ironbound.core.describe import described, fingerprint
 from ironbound.core.errors import RunError
-from ironbound.core.store import read_json, write_json
+from ironbound.core.store import read_json, read_tensors, write_json
 from ironbound.core.version import __version__
 from ironbound.data.dataset import Data
+from ironbound.defenses.train.checkpoint import STATE
+from ironbound.defenses.train.training import Training
 from ironbound.models.model import Model
 
-RECORD = "harden.json"
+RECORD, WEIGHTS = "harden.json", "model.safetensors"
 SCHEMA = 1
 """Counted up where what stands in the record changes its form."""
 CLIMBS = "gradient steps"
@@ -25,8 +28,8 @@ CLIMBS = "gradient steps"
 
 
 def write_record(
-    folder: Path, model: Model, fit: Data, test: Data, threat: Any, method: str, training: Any,
-    history: Sequence[dict[str, Any]], audits: dict[str, Any],
+    folder: Path, model: Model, fit: Data, test: Data, threat: Any, training: Training, history: Sequence[dict[str, Any]],
+    **audits: Any,
 ) -> None:  # fmt: skip
     """Write harden.json, the last file of a hardening: its presence says that the training and its audits are finished.
 
@@ -38,7 +41,7 @@ def write_record(
     record = {
         "schema": SCHEMA,
         "ironbound": __version__,
-        "method": method,
+        "method": training.label,
         "training": described(training),
         "trained_on": {
             "attacks": attacks,
@@ -46,12 +49,12 @@ def write_record(
             "threat": {**threat_facts(threat, model.box), "fingerprint": fingerprint(threat)},
             "data": {"name": fit.name, "rows": len(fit)},
         },
-        "took": spent(history),
+        "took": {**spent(history), "rows": rows_run(folder / "training")},
         "measured_on": {"name": test.name, "rows": len(test)},
         "device": str(model.device),
         "environment": environment(),
         **{name: None if audit is None else name for name, audit in audits.items()},
-        "weights": "model.safetensors",
+        "weights": WEIGHTS,
     }
     write_json(folder / RECORD, record)
 
@@ -67,11 +70,20 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 def spent(history: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """What a training took, from its history: epochs, seconds by the clock and, where they are known, of the processor, and
-    model rows. Seconds are those of its updates, interruptions left out.
+    """What a training took, from its history: epochs, and seconds by the clock and, where it is known, of the processor.
+
+    Seconds are those of its updates, interruptions left out.
     """
     total = lambda name: sum(row[name] for row in history) if history and all(name in row for row in history) else None
-    return {"epochs": len(history), "seconds": total("seconds") or 0.0, "cpu": total("cpu"), "rows": total("rows")}
+    return {"epochs": len(history), "seconds": total("seconds") or 0.0, "cpu": total("cpu")}
+
+
+def rows_run(training: Path) -> int | None:
+    """The model rows that a training took, as its checkpoint counts them; None where there is none."""
+    if not (training / STATE).exists():
+        return None
+    _, notes = read_tensors(training / STATE, only="")
+    return int(json.loads(notes["position"])["rows"])
 
 
 def inner_attacks(training: Any, history: Sequence[dict[str, Any]]) -> list[str]:

@@ -307,11 +307,7 @@ def harden(
         save_weights(trained.model.net, folder / "model.safetensors")
     after = bracket("after", trained.model, _trained(origin, folder))
     if folder is not None:
-        name, audits = (
-            method if isinstance(method, str) else training.objective.name,
-            {"before": before, "after": after},
-        )
-        write_record(folder, wrapped, fit, held_out, chosen, name, training, trained.history, audits)
+        write_record(folder, wrapped, fit, held_out, chosen, training, trained.history, before=before, after=after)
     return Hardened(trained.model, before, after, trained.history)
 
 

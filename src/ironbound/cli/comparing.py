@@ -77,23 +77,23 @@ def _unit(scope: dict[str, Any]) -> str:
 
 def _brackets(models: Sequence[dict[str, Any]]) -> Table:
     """The brackets, with the state of the checks."""
-    table = _table("model", "clean", "certified <=", "true <= attacked", "checks", "front")
+    table = new_table("model", "clean", "certified <=", "true <= attacked", "checks", "front")
     for model in models:
         shares = [share_words(model[kind]) for kind in ("clean", "certified", "attacked")]
         so_far = "attacked so far; " if model["doubted"] else ""
         front = {True: "yes", False: "no", None: "not known"}[model["front"]]
-        _add(table, model["name"], *shares, so_far + model["checks"]["state"], front)
+        add_row(table, model["name"], *shares, so_far + model["checks"]["state"], front)
     return table
 
 
 def _further(models: Sequence[dict[str, Any]]) -> Table:
     """Fairness, attacks that were not trained on, and what the training took."""
-    table = _table(
+    table = new_table(
         "model", "worst class clean", "worst class attacked", "held out from training", "training", "per minute"
     )
     for model in models:
         worst = [_worst(model["worst_class"][kind]) for kind in ("clean", "attacked")]
-        _add(table, model["name"], *worst, _held_out(model), _training(model), _per_minute(model))
+        add_row(table, model["name"], *worst, _held_out(model), _training(model), _per_minute(model))
     return table
 
 
@@ -141,9 +141,9 @@ def _per_minute(model: dict[str, Any]) -> str:
 
 
 def _transfer(matrix: dict[str, Any]) -> Table:
-    table = _table("found against \\ tried on", *matrix["to"])
+    table = new_table("found against \\ tried on", *matrix["to"])
     for name, row in zip(matrix["from"], matrix["cells"], strict=True):
-        _add(table, name, *(share_words(cell["of_right"]) for cell in row))
+        add_row(table, name, *(share_words(cell["of_right"]) for cell in row))
     return table
 
 
@@ -152,7 +152,8 @@ def share_words(share: dict[str, Any]) -> str:
     return f"{wording.percent(share['fraction'])} of {share['total']:,}\n{wording.span(share['low'], share['high'])}"
 
 
-def _table(*columns: str) -> Table:
+def new_table(*columns: str) -> Table:
+    """A table whose cells may have several lines."""
     from rich.table import Table
 
     table = Table(show_edge=False, pad_edge=False, header_style="dim", show_lines=True)
@@ -161,7 +162,8 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _add(table: Table, name: str, *cells: str) -> None:
+def add_row(table: Table, name: str, *cells: str) -> None:
+    """A row; its first cell is its name."""
     from rich.text import Text
 
     table.add_row(Text(shown(name), style="bold"), *(_lines(cell) for cell in cells))

@@ -139,10 +139,25 @@ class HardenSettings(ThreatSettings):
     clip: float | None = _key(None, "the norm to which gradients are shortened", "C")
     steps: Positive | None = _key(None, "of the inner attack (pgd)", "N")
     kappa_end: float | None = _key(None, "the final weight of the clean loss (ibp)", "K")
+    strength: float | None = _key(None, "the radius trained at, in radii of the threat", "S")
+    tune: Positive | None = _key(None, "search settings in so many short trainings first; needs ironbound[tune]", "N")
+    tune_epochs: Positive | None = _key(None, "epochs of each; by default a quarter of the training's", "N")
+    clean_loss: float = _key(5.0, "points of clean accuracy that the chosen trial may lose to the best", "P")
 
     def of_training(self) -> dict[str, Any]:
         """What was said of the training itself."""
-        names = ("epochs", "batch", "rate", "optimiser", "schedule", "weight_decay", "clip", "steps", "kappa_end")
+        names = (
+            "epochs",
+            "batch",
+            "rate",
+            "optimiser",
+            "schedule",
+            "weight_decay",
+            "clip",
+            "steps",
+            "kappa_end",
+            "strength",
+        )
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
 
