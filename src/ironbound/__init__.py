@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         parse_threat,
     )
     from ironbound.showing.seen import show
+    from ironbound.tuning import Tuned, tune
     from ironbound.verbs import Hardened, attack, audit, certify, harden, verify
 
 __all__ = [
@@ -102,6 +103,7 @@ __all__ = [
     "TopK",
     "Transfer",
     "Translation",
+    "Tuned",
     "Uniform",
     "Union",
     "Universal",
@@ -123,6 +125,7 @@ __all__ = [
     "parse_threat",
     "recipes",
     "show",
+    "tune",
     "verify",
 ]
 
@@ -148,6 +151,7 @@ _HOMES = {
     "showing.seen": "show",
     "sets": "L0 L1 L2 Blur Brightness ColorShift Corruptions Finite Flow "
     "InputRegion Linf Patch Rotation Spatial Translation Union Universal parse_threat",
+    "tuning": "Tuned tune",
     "verbs": "Hardened attack audit certify harden verify",
 }
 _APART = {"testing"}  # reached as ironbound.testing, and not by `import *`: it needs pytest
