@@ -35,7 +35,7 @@ def test_a_search_and_a_comparison(zoo, tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().out
     assert harmless(said)
     assert "2 trials of pgd, 1 epoch each, measured on 18 samples of " in said
-    assert "own.npz (a tenth of the training data, held out) under linf:0.06, plan fgsm" in said
+    assert "own.npz (a tenth of the training data, held out) under linf:0.06, plan quick" in said
     assert "Chosen: trial " in said
     assert "runs/h/model.safetensors" in said
     assert run(["harden", *asked, *few, "--resume", "--json"]) == 0
