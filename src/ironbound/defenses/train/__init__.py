@@ -3,17 +3,39 @@
 from ironbound.defenses.train.catalogue import training_named
 from ironbound.defenses.train.inner import Composed, Steps
 from ironbound.defenses.train.objective import Given
-from ironbound.defenses.train.objectives import Adversarial, Ibp, Standard
+from ironbound.defenses.train.objectives import (
+    Adversarial,
+    Alp,
+    Awp,
+    Dro,
+    Free,
+    GradAlign,
+    Ibp,
+    Mart,
+    MultiNorm,
+    Standard,
+    Trades,
+)
+from ironbound.defenses.train.signs import Signs
 from ironbound.defenses.train.trainer import Trained, train
 from ironbound.defenses.train.training import Training
 
 __all__ = [
     "Adversarial",
+    "Alp",
+    "Awp",
     "Composed",
+    "Dro",
+    "Free",
     "Given",
+    "GradAlign",
     "Ibp",
+    "Mart",
+    "MultiNorm",
+    "Signs",
     "Standard",
     "Steps",
+    "Trades",
     "Trained",
     "Training",
     "train",
