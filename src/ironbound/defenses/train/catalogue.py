@@ -13,7 +13,7 @@ from ironbound.defenses.train.training import Training
 
 def training_named(name: str, *, epochs: int | None = None, **settings: Any) -> Training:
     """The training of that name ("-" equals "_"), with some settings replaced: fields of Training, of its objective or of
-    the objective's own parts.
+    the objective's own parts. `base` names the training whose objective another one is around: base="trades".
 
     Raises UnknownName for a name there is not, UsageError for a setting there is not.
 
@@ -22,6 +22,9 @@ def training_named(name: str, *, epochs: int | None = None, **settings: Any) -> 
     """
     entry = find(ENTRIES, "harden", name)
     training = entry.make() if epochs is None else entry.make(epochs)
+    if isinstance(settings.get("base"), str) and hasattr(training.objective, "base"):
+        base = find(ENTRIES, "harden", settings.pop("base")).make().objective
+        training = training.replace(objective=replace(training.objective, base=base))
     own = settings_of(training)
     unknown = sorted(set(settings) - own)
     if unknown:
