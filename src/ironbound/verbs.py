@@ -267,6 +267,11 @@ def harden(
     resume: bool = False,
     progress: Listener | None = None,
     origin: dict[str, Any] | None = None,
+    teacher: Any = None,
+    models: Any = (),
+    unlabelled: Any = None,
+    source: Any = None,
+    labelled: int | None = None,
     **settings: Any,
 ) -> Hardened:
     """Train a copy of the model so that its bracket rises; the bracket is measured before and after.
@@ -275,20 +280,32 @@ def harden(
     ----------
     data: what to train on (see `audit`), read into memory. `test`: what to measure on; without it a tenth of the data,
         which is then not trained on. `samples` of it are audited.
-    method: a name ("standard", "pgd", "ibp") or a Training; `settings` such as epochs=5, rate=1e-3, steps=10 change it.
+    method: a name of `ironbound list harden` or a Training; `settings` such as epochs=5, rate=1e-3, steps=10 change it.
     audit: the plan of both audits; None trains only.
+    teacher, models: other trained models that a method learns from (distill, ensemble), modules or Models of the same inputs
+        and classes. `unlabelled`: further inputs without labels (semi-supervised). `source`: a model trained on another
+        task, or its weights, to start from (robust-transfer).
+    labelled: the number of training rows whose labels are read, chosen by the seed; semi-supervised takes the others as
+        unlabelled, where none are given, and other methods leave them out.
     out: folder for before/, after/, training/ (checkpoints) and model.safetensors; `resume` goes on there.
 
     >>> robust = harden(net, (x, y), threat="linf:0.1", method="pgd", epochs=5)  # doctest: +SKIP
     """
     from ironbound.data import load
     from ironbound.defenses.train import train, training_named
+    from ironbound.defenses.train.giving import given_of
+    from ironbound.defenses.train.trainer import must_train
 
     wrapped, chosen = Model.of(model), set_of(threat)
     training = training_named(method, **{"seed": seed, **settings}) if isinstance(method, str) else method
     fit, held_out = parted(load(data, stream=False), test, samples, seed)
     radius_must_fit(chosen, wrapped, fit.x)
     _must_be_one_for_all(chosen, fit.x)
+    fit, given = given_of(
+        training.objective, fit, seed,
+        teacher=teacher, models=models, unlabelled=unlabelled, source=source, labelled=labelled,
+    )  # fmt: skip
+    must_train(wrapped, fit, chosen, training, given)
     folder = None if out is None else Path(out)
     if folder is not None and not resume and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunError(f"{folder} is no empty folder. Go on with a hardening by resume=True, or give another out=.")
@@ -301,7 +318,9 @@ def harden(
 
     before = bracket("before", wrapped, origin)
     place = None if folder is None else folder / "training"
-    trained = train(wrapped, fit, chosen, training, folder=place, resume=resume, progress=progress or silent)
+    trained = train(
+        wrapped, fit, chosen, training, given=given, folder=place, resume=resume, progress=progress or silent
+    )
     if folder is not None:
         save_weights(trained.model.net, folder / "model.safetensors")
     return Hardened(trained.model, before, bracket("after", trained.model, _trained(origin, folder)), trained.history)

@@ -43,6 +43,25 @@ def device_of(name: str) -> str:
     return name
 
 
+def open_given(settings: HardenSettings) -> dict[str, Any]:
+    """What a training is given beside model and data. Other networks are wrapped as the model is."""
+    if settings.teacher is None and settings.teacher_weights is not None:
+        raise UsageError("--teacher-weights are those of --teacher FILE:NAME; say which network it is.")
+    held_out, weights = settings.held_out_model or (), settings.held_out_weights or ()
+    if weights and len(weights) != len(held_out):
+        raise UsageError(
+            f"--held-out-weights has {len(weights)} files for {len(held_out)} networks (--held-out-model)."
+        )
+    also = lambda spec, file: open_model(settings.model_copy(update={"model": spec, "weights": file}))
+    return {
+        "teacher": None if settings.teacher is None else also(settings.teacher, settings.teacher_weights),
+        "models": tuple(also(spec, weights[i] if weights else None) for i, spec in enumerate(held_out)),
+        "unlabelled": settings.unlabelled,
+        "source": settings.start_from,
+        "labelled": settings.labelled,
+    }
+
+
 def open_data(settings: DataSettings) -> Data:
     """The samples that are meant."""
     return load_data(data_origin(settings))

@@ -7,7 +7,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from ironbound.cli.opening import data_origin, load_data, open_data, open_model, origin_of, training_origins
+from ironbound.cli.opening import data_origin, load_data, open_data, open_given, open_model, origin_of, training_origins
 from ironbound.cli.settings import HardenSettings, RunSettings
 from ironbound.cli.summary import compared, summarise
 from ironbound.cli.terminal import Terminal
@@ -85,7 +85,7 @@ def run_harden(settings: HardenSettings, terminal: Terminal, folder: Path) -> in
         robust = verbs.harden(
             model, data, threat=threat, method=settings.method[0], test=test, audit=plan, out=folder,
             samples=settings.samples, seed=settings.seed, resume=settings.resume, progress=display.listener(),
-            origin=origin_of(settings, measured), **settings.of_training(),
+            origin=origin_of(settings, measured), **open_given(settings), **settings.of_training(),
         )  # fmt: skip
     weights = folder / "model.safetensors"
     brackets = {"before": robust.before, "after": robust.after}

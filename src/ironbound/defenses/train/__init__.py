@@ -6,7 +6,10 @@ from ironbound.defenses.train.objective import Given
 from ironbound.defenses.train.objectives import (
     Adversarial,
     Alp,
+    Augmented,
     Awp,
+    DefensiveDistillation,
+    Distill,
     Dro,
     Free,
     GradAlign,
@@ -14,7 +17,10 @@ from ironbound.defenses.train.objectives import (
     Mart,
     MultiNorm,
     Standard,
+    Started,
     Trades,
+    Transferred,
+    Unlabelled,
 )
 from ironbound.defenses.train.signs import Signs
 from ironbound.defenses.train.trainer import Trained, train
@@ -23,8 +29,11 @@ from ironbound.defenses.train.training import Training
 __all__ = [
     "Adversarial",
     "Alp",
+    "Augmented",
     "Awp",
     "Composed",
+    "DefensiveDistillation",
+    "Distill",
     "Dro",
     "Free",
     "Given",
@@ -34,10 +43,13 @@ __all__ = [
     "MultiNorm",
     "Signs",
     "Standard",
+    "Started",
     "Steps",
     "Trades",
     "Trained",
     "Training",
+    "Transferred",
+    "Unlabelled",
     "train",
     "training_named",
 ]

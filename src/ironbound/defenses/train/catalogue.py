@@ -20,7 +20,7 @@ PARTS = ("base", "inner")
 
 def training_named(name: str, *, epochs: int | None = None, **settings: Any) -> Training:
     """The training of that name ("-" equals "_"), with some settings replaced: fields of Training, of its objective or of
-    the objective's own parts.
+    the objective's own parts. `base` names the training whose objective another one is around: base="trades".
 
     `inner` is the attack that makes the inputs trained on: an attack of the engine, its name, or a part such as Steps(10);
     settings of the attack's own (steps, restarts) go to one that is named. `base` is what a scheme goes around (awp, dro,

@@ -7,7 +7,7 @@ history; draws are functions of the position (randomness.py).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -110,6 +110,14 @@ def load(folder: Path, net: nn.Module, optimiser: torch.optim.Optimizer) -> tupl
     slots = {int(i): slot for i, slot in tables.get("optimiser", {}).items()}
     optimiser.load_state_dict({**optimiser.state_dict(), "state": slots})
     return Position(**json.loads(notes["position"])), tables
+
+
+def kept(folder: Path, name: str, make: Callable[[], Tensor]) -> Tensor:
+    """The tensor in the folder's file of that name; where there is none it is made, and kept whole or not at all."""
+    path = folder / f"{name}.safetensors"
+    if not path.exists():
+        write_tensors(path, {name: make().cpu()})
+    return read_tensors(path)[0][name]
 
 
 def _tensors(net: nn.Module) -> Iterator[tuple[str, Tensor]]:

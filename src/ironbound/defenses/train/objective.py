@@ -52,6 +52,8 @@ class Given:
     """Other models, from which examples are transferred."""
     unlabelled: Any = None
     """Further inputs (m, ...) without labels."""
+    source: dict[str, Tensor] | None = None
+    """Weights by name of a model trained on another task, to start from."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +74,10 @@ class Scene:
     """What the objective carries from batch to batch; kept in checkpoints, so that resuming finds it."""
     stage: Callable[[str, Any, Model], Model] | None = None
     """(name, training, model) -> an earlier training on the same data, finished; kept in a folder of that name."""
+    kept: Callable[[str, Callable[[], Tensor]], Tensor] | None = None
+    """(name, make) -> a tensor made once: of the folder's file of that name where there is one, else made and kept there."""
+    made: dict[str, Any] = field(default_factory=dict)
+    """What `prepare` made for the batches (models of earlier stages, examples, pseudo-labels); in no checkpoint."""
     weights: dict[str, Tensor] | None = None
     """Weights by name that stand in for the model's own; gradients flow through them. None is the model's own."""
 
@@ -176,6 +182,8 @@ class Objective:
     """What most objectives have in common; a TrainingObjective without a loss."""
 
     name: ClassVar[str]
+    uses: ClassVar[tuple[str, ...]] = ()
+    """What of `Given` it reads."""
 
     @property
     def lasts(self) -> float:
@@ -194,6 +202,40 @@ class Objective:
         """The weights are trained as they are."""
 
 
+@dataclass(frozen=True)
+class Around(Objective):
+    """An objective around another one, its base, whose schedule it follows."""
+
+    base: TrainingObjective
+
+    @property
+    def lasts(self) -> float:
+        """As long as the base's."""
+        return self.base.lasts
+
+    @property
+    def repeats(self) -> int:
+        """As many as the base's."""
+        return self.base.repeats
+
+    def check(self, scene: Scene) -> None:
+        """What the base refuses."""
+        self.base.check(scene)
+
+    def prepare(self, scene: Scene) -> None:
+        """What the base prepares."""
+        self.base.prepare(scene)
+
+    def loss(self, scene: Scene, batch: Batch) -> Outcome:
+        """The base's."""
+        return self.base.loss(scene, batch)
+
+    def stronger(self) -> Self:
+        """The same around the base with the next stronger inner attack, where it has one."""
+        stronger = getattr(self.base, "stronger", None)
+        return self if stronger is None else replace(self, base=stronger())
+
+
 def correct(logits: Float[Tensor, "n classes"], y: Int[Tensor, " n"]) -> Bool[Tensor, " n"]:
     """Which samples are classified correctly."""
     return logits.detach().argmax(1) == y
@@ -202,5 +244,11 @@ def correct(logits: Float[Tensor, "n classes"], y: Int[Tensor, " n"]) -> Bool[Te
 @torch.no_grad()
 def answers(scene: Scene, x: Any, rng: Rng) -> Float[Tensor, "n classes"]:
     """Logits in evaluation mode, outside any graph."""
-    with scene.model.opened() as answer:
+    return answers_of(scene.model, x, rng)
+
+
+@torch.no_grad()
+def answers_of(model: Model, x: Any, rng: Rng) -> Float[Tensor, "n classes"]:
+    """Logits of any model in evaluation mode, outside any graph."""
+    with model.opened() as answer:
         return answer(x, rng)

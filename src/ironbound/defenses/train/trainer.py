@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from ironbound.core.errors import InputError, ModelError, UsageError
 from ironbound.core.progress import Listener, silent
 from ironbound.data.dataset import Data
 from ironbound.defenses.train import checkpoint
+from ironbound.defenses.train.giving import admitted_given
 from ironbound.defenses.train.loop import Run
 from ironbound.defenses.train.objective import Given, Scene
 from ironbound.defenses.train.training import Training
@@ -55,7 +57,7 @@ def train(
         training mode throughout.
     data: Data, or a pair (x, y): inputs (n, ...) in the model's range and classes (n,), on any device.
     threat: the perturbation set; None will do for `Standard`.
-    given: what some objectives need besides: a teacher, other models, unlabelled inputs.
+    given: what some objectives need besides: a teacher, other models, unlabelled inputs, weights to start from.
     folder: where to keep training.json and, after every epoch and every `every` batches, checkpoint.safetensors.
     resume: go on from the checkpoint in `folder` (from the start where there is none). The weights are bit by bit those
         of a training that was never interrupted, where the kernels are deterministic, as PyTorch's are on a CPU.
@@ -70,17 +72,19 @@ def train(
         )
     x, y = _admitted(model, data)
     place = None if folder is None else Path(folder)
-    given = given or Given()
+    given = admitted_given(given or Given(), model, x, training.objective)
 
     def stage(name: str, training: Training, model: Model) -> Model:
         """An earlier training, in a folder of its own; what it trained is resumed with the rest."""
         where = None if place is None else place / name
         go_on = where is not None and (where / checkpoint.PLAN).exists()
-        return train(
-            model, (x, y), threat, training, given=given, folder=where, resume=go_on, every=every, progress=progress
-        ).model
+        return train(model, (x, y), threat, training, folder=where, resume=go_on, every=every, progress=progress).model
 
-    scene = Scene(_copied(model), threat, x, y, training.seed, training.criterion, given, stage=stage)
+    def kept(name: str, make: Callable[[], Tensor]) -> Tensor:
+        """A tensor that is made once, so that a resumed training has the very same."""
+        return make() if place is None else checkpoint.kept(place, name, make)
+
+    scene = Scene(_copied(model), threat, x, y, training.seed, training.criterion, given, stage=stage, kept=kept)
     training.objective.check(scene)
     if place is not None:
         checkpoint.begun(place, checkpoint.plan_of(scene, training), resume)
@@ -90,7 +94,18 @@ def train(
         run.finish()
     net = scene.model.net.eval()
     net.zero_grad(set_to_none=True)
+    for own, wanted in zip(net.parameters(), model.net.parameters(), strict=True):  # some are frozen by their training
+        own.requires_grad_(wanted.requires_grad)
     return Trained(scene.model, run.position.history)
+
+
+def must_train(
+    model: Model, data: Data | tuple[Any, Any], threat: Any, training: Training, given: Given | None = None
+) -> None:
+    """Refuse what `train` refuses before its first batch, and train nothing. Raises what it raises."""
+    x, y = _admitted(model, data)
+    given = admitted_given(given or Given(), model, x, training.objective)
+    training.objective.check(Scene(_copied(model), threat, x, y, training.seed, training.criterion, given))
 
 
 def _admitted(model: Model, data: Data | tuple[Any, Any]) -> tuple[Any, Tensor]:
