@@ -58,7 +58,7 @@ class Steps:
     """The length of a step in radii; None is 2.5 / steps."""
     start: Literal["random", "clean"] = "random"
     cheap: bool = False
-    """The inner attack in bfloat16; the update as the training says."""
+    """The inner attack in bfloat16, also where the update is not. It always is where the training's precision is "bf16"."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.steps, int) or self.steps < 1:
@@ -85,8 +85,9 @@ class Steps:
         """Where the steps lead from the start."""
         start = region.sample(batch.rng.fold("start")) if self.start == "random" else region.identity()
         loss = climbed or (lambda logits: scene.criterion(logits, batch.y))
+        cheap = self.cheap or scene.precision == "bf16"
         points = ascend(
-            scene.model, region, loss, start, steps=self.steps, size=self.size(region), rng=batch.rng, cheap=self.cheap
+            scene.model, region, loss, start, steps=self.steps, size=self.size(region), rng=batch.rng, cheap=cheap
         )
         return region.apply(points, batch.rng)
 
