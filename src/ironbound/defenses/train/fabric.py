@@ -18,13 +18,14 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from lightning_fabric import Fabric
-from lightning_fabric.strategies import DDPStrategy
+from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor
 
 from ironbound.core.errors import UsageError
 from ironbound.core.memory import is_memory
+from ironbound.core.rank import Rank
 from ironbound.defenses.train.objective import Precision
-from ironbound.defenses.train.place import Lost, Place, Rank
+from ironbound.defenses.train.place import Lost, Place
 
 NAMES = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 PATIENCE = timedelta(minutes=30)

@@ -8,15 +8,14 @@ the gradients of an update are summed once, after its last backward pass.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from ironbound.core.errors import RunError, UsageError
+from ironbound.core.rank import Rank
 from ironbound.defenses.train.objective import Precision
 
 
@@ -24,27 +23,6 @@ class Lost(RunError):
     """Another process of the training has ended. `kept` where the message says what is kept."""
 
     kept = False
-
-
-@dataclass(frozen=True)
-class Rank:
-    """Which of several processes this is, as torchrun says in the environment."""
-
-    rank: int = 0
-    world: int = 1
-    """Processes on all nodes."""
-    local: int = 0
-    """Its number on this node, which is that of its GPU."""
-    beside: int = 1
-    """Processes on this node."""
-
-    @staticmethod
-    def of(environment: Mapping[str, str] = os.environ) -> Rank:
-        """One process, except under torchrun."""
-        if "TORCHELASTIC_RUN_ID" not in environment:
-            return Rank()
-        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-        return Rank(*(int(environment[name]) for name in names))
 
 
 class Place:
