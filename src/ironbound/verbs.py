@@ -289,11 +289,15 @@ def harden(
         unlabelled, where none are given, and other methods leave them out.
     out: folder for before/, after/, training/ (checkpoints) and model.safetensors; `resume` goes on there.
 
+    Under torchrun every process trains (see `train`), and the first one audits and writes while the others wait: they give
+    back the trained model and the history, without brackets.
+
     >>> robust = harden(net, (x, y), threat="linf:0.1", method="pgd", epochs=5)  # doctest: +SKIP
     """
     from ironbound.data import load
     from ironbound.defenses.train import train, training_named
     from ironbound.defenses.train.giving import given_of
+    from ironbound.defenses.train.place import here
     from ironbound.defenses.train.trainer import must_train
 
     wrapped, chosen = Model.of(model), set_of(threat)
@@ -306,24 +310,44 @@ def harden(
         teacher=teacher, models=models, unlabelled=unlabelled, source=source, labelled=labelled,
     )  # fmt: skip
     must_train(wrapped, fit, chosen, training, given)
-    folder = None if out is None else Path(out)
-    if folder is not None and not resume and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RunError(f"{folder} is no empty folder. Go on with a hardening by resume=True, or give another out=.")
+    folder, place = None if out is None else Path(out), here(wrapped.device, training.precision)
+    if folder is not None and not resume:
+        place.first(lambda: _must_be_empty(folder))
 
-    def bracket(name: str, of: Model, origin: dict[str, Any] | None) -> Audit | None:
-        place = None if folder is None else folder / name
-        go_on = resume and place is not None and place.exists()
-        options: dict[str, Any] = {"out": place, "resume": go_on, "seed": seed, "progress": progress, "origin": origin}
-        return None if audit is None else _audit(of, held_out, threat=chosen, method=audit, **options)
+    def bracket(name: str, of: Model) -> Audit | None:
+        """The audit of a model, by the first process while the others wait."""
+        found = None
+        if audit is not None and place.rank == 0:
+            where = None if folder is None else folder / name
+            go_on = resume and where is not None and where.exists()
+            own = origin if of is wrapped else _trained(origin, folder)
+            options: dict[str, Any] = {"out": where, "resume": go_on, "seed": seed, "progress": progress, "origin": own}
+            found = _audit(of, held_out, threat=chosen, method=audit, **options)
+        place.wait()
+        return found
 
-    before = bracket("before", wrapped, origin)
-    place = None if folder is None else folder / "training"
+    before = bracket("before", wrapped)
+    training_folder = None if folder is None else folder / "training"
     trained = train(
-        wrapped, fit, chosen, training, given=given, folder=place, resume=resume, progress=progress or silent
+        wrapped,
+        fit,
+        chosen,
+        training,
+        given=given,
+        folder=training_folder,
+        resume=resume,
+        progress=progress or silent,
+        place=place,
     )
     if folder is not None:
-        save_weights(trained.model.net, folder / "model.safetensors")
-    return Hardened(trained.model, before, bracket("after", trained.model, _trained(origin, folder)), trained.history)
+        place.first(lambda: save_weights(trained.model.net, folder / "model.safetensors"))
+    return Hardened(trained.model, before, bracket("after", trained.model), trained.history)
+
+
+def _must_be_empty(folder: Path) -> None:
+    """Raise RunError for a folder with something in it."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RunError(f"{folder} is no empty folder. Go on with a hardening by resume=True, or give another out=.")
 
 
 def _must_be_one_for_all(threat: Any, x: Any) -> None:

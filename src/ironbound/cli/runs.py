@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from ironbound.cli.settings import HardenSettings, RunSettings
 from ironbound.cli.summary import compared, summarise
 from ironbound.cli.terminal import Terminal
 from ironbound.core.errors import UnsupportedOperation, UsageError
+from ironbound.core.rank import Rank
 
 RUNS = Path("runs")
 
@@ -20,6 +22,8 @@ def place_of(verb: str, out: str | None, resume: bool) -> Path:
     """The run folder: the one that is named, or a new one."""
     if out is not None:
         return Path(out).expanduser()
+    if Rank.of().world > 1:
+        raise UsageError("several processes need one folder: say which one with --out.")
     if resume:
         raise UsageError("--resume goes on with a run that is there: say which one with --out.")
     return RUNS / f"{date.today().isoformat()}-{verb}-{uuid.uuid4().hex[:6]}"
@@ -73,12 +77,16 @@ def run_harden(settings: HardenSettings, terminal: Terminal, folder: Path) -> in
 
     if len(settings.method) != 1:
         raise UsageError(f"--method names one training; got {', '.join(settings.method)}.")
+    ranked = Rank.of()
+    if ranked.rank:  # one of several speaks for all
+        terminal = replace(terminal, quiet=True)
     threat, model = set_of(settings.threat), open_model(settings)
     fit, measured = training_origins(settings)
     data, test = load_data(fit), None if measured.get("held_out") else load_data(measured)
     said = "a tenth of them held out" if test is None else f"{len(test):,} samples of {test.name}"
+    processes = "" if ranked.world == 1 else f" in {ranked.world} processes"
     terminal.note(
-        f"{model.name}: {len(data):,} samples of {data.name} to train on, {said} to measure on, into {folder}"
+        f"{model.name}: {len(data):,} samples of {data.name} to train on{processes}, {said} to measure on, into {folder}"
     )
     plan = None if settings.audit == "none" else settings.audit
     with terminal.progress() as display:
@@ -87,6 +95,8 @@ def run_harden(settings: HardenSettings, terminal: Terminal, folder: Path) -> in
             samples=settings.samples, seed=settings.seed, resume=settings.resume, progress=display.listener(),
             origin=origin_of(settings, measured), **open_given(settings), **settings.of_training(),
         )  # fmt: skip
+    if ranked.rank:
+        return 0
     weights = folder / "model.safetensors"
     brackets = {"before": robust.before, "after": robust.after}
     if terminal.json:

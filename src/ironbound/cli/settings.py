@@ -124,6 +124,10 @@ class HardenSettings(ThreatSettings):
     schedule: Literal["constant", "cosine", "cyclic"] | None = _key(None, "constant, cosine or cyclic", "NAME")
     weight_decay: float | None = _key(None, "the pull of the weights towards zero", "W")
     clip: float | None = _key(None, "the norm to which gradients are shortened", "C")
+    accumulate: Positive | None = _key(None, "parts in which a batch is run, to save memory", "N")
+    precision: Literal["32", "bf16", "16"] | None = _key(
+        None, "of the passes: 32, bf16 (bfloat16), or 16 (float16, on GPUs)", "P"
+    )
     steps: Positive | None = _key(None, "of the inner attack (pgd)", "N")
     kappa_end: float | None = _key(None, "the final weight of the clean loss (ibp)", "K")
     set: Names | None = _key(
@@ -145,7 +149,10 @@ class HardenSettings(ThreatSettings):
 
     def of_training(self) -> dict[str, Any]:
         """What was said of the training itself."""
-        names = ("epochs", "batch", "rate", "optimiser", "schedule", "weight_decay", "clip", "steps", "kappa_end")
+        names = (
+            "epochs", "batch", "rate", "optimiser", "schedule", "weight_decay", "clip", "accumulate", "precision", "steps",
+            "kappa_end",
+        )  # fmt: skip
         said = {name: value for name in names if (value := getattr(self, name)) is not None}
         return said | dict(_assigned(text) for text in self.set or ())
 

@@ -27,6 +27,6 @@ class Earlier:
     def training(self, objective: TrainingObjective, seed: int, name: str) -> Training:
         """The stage of that name."""
         return Training(
-            objective, self.earlier_epochs, self.batch, self.rate, self.optimiser,
+            objective, self.earlier_epochs, self.batch, rate=self.rate, optimiser=self.optimiser,
             weight_decay=self.weight_decay, seed=seed, name=name,
         )  # fmt: skip

@@ -63,7 +63,7 @@ class Steps:
     """Of random starts, the radius of the ball they are drawn from, in radii. Beyond 1 points may leave the set, and
     nothing but the range holds them (N-FGSM)."""
     cheap: bool = False
-    """The inner attack in bfloat16; the update as the training says."""
+    """The inner attack in bfloat16, also where the update is not. It always is where the training's precision is "bf16"."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.steps, int) or self.steps < 1:
@@ -99,9 +99,10 @@ class Steps:
     ) -> Float[Tensor, "n ..."]:
         """Where steps of that size, or moves by another rule, lead from the start."""
         loss = climbed or (lambda logits: scene.criterion(logits, batch.y))
+        cheap = self.cheap or scene.precision == "bf16"
         points = ascend(
             scene.model, self.room(region, size), loss, self.begin(region, batch), steps=self.steps, size=size,
-            rng=batch.rng, cheap=self.cheap, move=move,
+            rng=batch.rng, cheap=cheap, move=move,
         )  # fmt: skip
         return region.apply(points, batch.rng)
 
