@@ -7,14 +7,57 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ironbound import recipes
 from ironbound.core.progress import Event
 from ironbound.core.rng import forked
-from ironbound.defenses.train import Adversarial, Ibp, Standard, Steps, Training, train
+from ironbound.defenses.train import (
+    Adversarial,
+    Alp,
+    Awp,
+    Composed,
+    Dro,
+    Free,
+    GradAlign,
+    Ibp,
+    Mart,
+    MultiNorm,
+    Signs,
+    Standard,
+    Steps,
+    Trades,
+    Training,
+    train,
+)  # fmt: skip
 from ironbound.models.model import Model
-from ironbound.sets import Linf
+from ironbound.sets import L1, L2, Linf
 
 EPS = Linf(0.1)
-OBJECTIVES = {"standard": Standard(), "pgd": Adversarial(Steps(2)), "ibp": Ibp(warmup=0.5, ramp=1, init="ibp")}
+UNION = Linf(0.1) | L2(0.5) | L1(1.0)
+OBJECTIVES = {
+    "standard": Standard(),
+    "pgd": Adversarial(Steps(2)),
+    "ibp": Ibp(warmup=0.5, ramp=1, init="ibp"),
+}
+SCHEMES = {
+    **OBJECTIVES,
+    "n-fgsm": Adversarial(Steps(1, share=1.0, noise=2.0)),
+    "gradalign": GradAlign(),
+    "free": Free(repeats=2),
+    "trades": Trades(Steps(2, start="nudged")),
+    "awp of mart": Awp(Mart(Steps(2, start="nudged"))),
+    "alp": Alp(Steps(2)),
+    "dro": Dro(Adversarial(Steps(2))),
+    "noise": Adversarial(Signs()),
+    "e-at": MultiNorm(Adversarial(Steps(2)), how="e-at"),
+    "msd": MultiNorm(Trades(Steps(2)), how="msd"),
+    "composed": Adversarial(Composed(recipes.pgd(steps=2))),
+}
+"""Each kind of objective, among them all that carry something from batch to batch."""
+
+
+def threat_of(objective: Any) -> Any:
+    """A set that the objective trains against."""
+    return UNION if isinstance(objective, MultiNorm) else EPS
 
 
 def images(count: int = 90, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -48,7 +91,7 @@ class Stop(Exception):
 
 def trained(objective: Any = OBJECTIVES["pgd"], net: nn.Module | None = None, **parts: Any) -> Any:
     training = Training(objective, **{"epochs": 2, "batch": 32, "rate": 0.01, **parts})
-    return train(Model(small_net() if net is None else net), images(), EPS, training)
+    return train(Model(small_net() if net is None else net), images(), threat_of(objective), training)
 
 
 def stop(event: Event) -> None:

@@ -13,6 +13,7 @@ from ironbound.auditing.manifest import environment, threat_facts
 from ironbound.core.attack import Attack
 from ironbound.core.describe import described, fingerprint
 from ironbound.core.errors import RunError
+from ironbound.core.rank import Rank
 from ironbound.core.store import read_json, read_tensors, write_json
 from ironbound.core.version import __version__
 from ironbound.data.dataset import Data
@@ -52,6 +53,7 @@ def write_record(
         "took": {**spent(history), "rows": rows_run(folder / "training")},
         "measured_on": {"name": test.name, "rows": len(test)},
         "device": str(model.device),
+        "processes": Rank.of().world,
         "environment": environment(),
         **{name: None if audit is None else name for name, audit in audits.items()},
         "weights": WEIGHTS,

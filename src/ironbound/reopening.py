@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ironbound.core.errors import DataError, IronboundError, RunError, UsageError
+from ironbound.core.rank import Rank
 
 if TYPE_CHECKING:
     from ironbound.auditing.folder import RunFolder
@@ -28,8 +29,11 @@ def device_of(name: str) -> str:
     """A device that there is. Raises UsageError for one that there is not."""
     import torch
 
+    ranked = Rank.of()
     if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and ranked.world > 1:
+        name = f"cuda:{ranked.local}"
     if name.startswith("cuda"):
         count, number = torch.cuda.device_count(), int(name.partition(":")[2] or 0)
         if number >= count:

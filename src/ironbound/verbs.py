@@ -267,6 +267,11 @@ def harden(
     resume: bool = False,
     progress: Listener | None = None,
     origin: dict[str, Any] | None = None,
+    teacher: Any = None,
+    models: Any = (),
+    unlabelled: Any = None,
+    source: Any = None,
+    labelled: int | None = None,
     **settings: Any,
 ) -> Hardened:
     """Train a copy of the model so that its bracket rises; the bracket is measured before and after.
@@ -275,14 +280,25 @@ def harden(
     ----------
     data: what to train on (see `audit`), read into memory. `test`: what to measure on; without it a tenth of the data,
         which is then not trained on. `samples` of it are audited.
-    method: a name ("standard", "pgd", "ibp") or a Training; `settings` such as epochs=5, rate=1e-3, steps=10 change it.
+    method: a name of `ironbound list harden` or a Training; `settings` such as epochs=5, rate=1e-3, steps=10 change it.
     audit: the plan of both audits; None trains only.
+    teacher, models: other trained models that a method learns from (distill, ensemble), modules or Models of the same inputs
+        and classes. `unlabelled`: further inputs without labels (semi-supervised). `source`: a model trained on another
+        task, or its weights, to start from (robust-transfer).
+    labelled: the number of training rows whose labels are read, chosen by the seed; semi-supervised takes the others as
+        unlabelled, where none are given, and other methods leave them out.
     out: folder for before/, after/, training/ (checkpoints), model.safetensors and harden.json; `resume` goes on there.
+
+    Under torchrun every process trains (see `train`), and the first one audits and writes while the others wait: they give
+    back the trained model and the history, without brackets.
 
     >>> robust = harden(net, (x, y), threat="linf:0.1", method="pgd", epochs=5)  # doctest: +SKIP
     """
     from ironbound.data import load
     from ironbound.defenses.train import train, training_named
+    from ironbound.defenses.train.giving import given_of
+    from ironbound.defenses.train.place import here
+    from ironbound.defenses.train.trainer import must_train
     from ironbound.hardened import write_record
 
     wrapped, chosen = Model.of(model), set_of(threat)
@@ -290,25 +306,53 @@ def harden(
     fit, held_out = parted(load(data, stream=False), test, samples, seed)
     radius_must_fit(chosen, wrapped, fit.x)
     _must_be_one_for_all(chosen, fit.x)
-    folder = None if out is None else Path(out)
-    if folder is not None and not resume and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RunError(f"{folder} is no empty folder. Go on with a hardening by resume=True, or give another out=.")
+    fit, given = given_of(
+        training.objective, fit, seed,
+        teacher=teacher, models=models, unlabelled=unlabelled, source=source, labelled=labelled,
+    )  # fmt: skip
+    must_train(wrapped, fit, chosen, training, given)
+    folder, place = None if out is None else Path(out), here(wrapped.device, training.precision)
+    if folder is not None and not resume:
+        place.first(lambda: _must_be_empty(folder))
 
-    def bracket(name: str, of: Model, origin: dict[str, Any] | None) -> Audit | None:
-        place = None if folder is None else folder / name
-        go_on = resume and place is not None and place.exists()
-        options: dict[str, Any] = {"out": place, "resume": go_on, "seed": seed, "progress": progress, "origin": origin}
-        return None if audit is None else _audit(of, held_out, threat=chosen, method=audit, **options)
+    def bracket(name: str, of: Model) -> Audit | None:
+        """The audit of a model, by the first process while the others wait."""
+        found = None
+        if audit is not None and place.rank == 0:
+            where = None if folder is None else folder / name
+            go_on = resume and where is not None and where.exists()
+            own = origin if of is wrapped else _trained(origin, folder)
+            options: dict[str, Any] = {"out": where, "resume": go_on, "seed": seed, "progress": progress, "origin": own}
+            found = _audit(of, held_out, threat=chosen, method=audit, **options)
+        place.wait()
+        return found
 
-    before = bracket("before", wrapped, origin)
-    place = None if folder is None else folder / "training"
-    trained = train(wrapped, fit, chosen, training, folder=place, resume=resume, progress=progress or silent)
+    before = bracket("before", wrapped)
+    training_folder = None if folder is None else folder / "training"
+    trained = train(
+        wrapped,
+        fit,
+        chosen,
+        training,
+        given=given,
+        folder=training_folder,
+        resume=resume,
+        progress=progress or silent,
+        place=place,
+    )
     if folder is not None:
-        save_weights(trained.model.net, folder / "model.safetensors")
-    after = bracket("after", trained.model, _trained(origin, folder))
+        place.first(lambda: save_weights(trained.model.net, folder / "model.safetensors"))
+    after = bracket("after", trained.model)
     if folder is not None:
-        write_record(folder, wrapped, fit, held_out, chosen, training, trained.history, before=before, after=after)
+        record = wrapped, fit, held_out, chosen, training, trained.history
+        place.first(lambda: write_record(folder, *record, before=before, after=after))
     return Hardened(trained.model, before, after, trained.history)
+
+
+def _must_be_empty(folder: Path) -> None:
+    """Raise RunError for a folder with something in it."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RunError(f"{folder} is no empty folder. Go on with a hardening by resume=True, or give another out=.")
 
 
 def _must_be_one_for_all(threat: Any, x: Any) -> None:

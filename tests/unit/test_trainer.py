@@ -13,18 +13,18 @@ from ironbound.core.rng import Rng
 from ironbound.defenses.train import Adversarial, Ibp, Standard, Steps, Training, randomness, train
 from ironbound.defenses.train.batchnorm import moved
 from ironbound.models.model import Model
-from training_samples import EPS, OBJECTIVES, Stop, images, same, small_net, state_of, trained
+from training_samples import EPS, OBJECTIVES, SCHEMES, Stop, images, same, small_net, state_of, trained
 
 
 # ------------------------------------------------------------------------------------------------ what is left alone
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("name", SCHEMES)
 def test_the_users_module_and_generators_are_left_alone(name: str) -> None:
     net = small_net().train(name != "pgd")
     net[1].eval()
     before, modes = state_of(net), [part.training for part in net.modules()]
     torch.manual_seed(5)
     generator = torch.get_rng_state()
-    result = trained(OBJECTIVES[name], net)
+    result = trained(SCHEMES[name], net)
     assert torch.equal(torch.get_rng_state(), generator)
     assert same(before, state_of(net))
     assert [part.training for part in net.modules()] == modes

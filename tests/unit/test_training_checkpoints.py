@@ -18,31 +18,32 @@ from ironbound.core.progress import Event
 from ironbound.defenses.train import Adversarial, Standard, Steps, Training, train
 from ironbound.models.model import Model
 from ironbound.sets import Linf
-from training_samples import EPS, OBJECTIVES, Stop, images, same, small_net, state_of, stop
+from training_samples import EPS, SCHEMES, Stop, images, same, small_net, state_of, stop, threat_of
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("name", SCHEMES)
 def test_a_training_interrupted_after_every_batch_ends_as_if_it_never_was(name: str, tmp_path: Path) -> None:
-    training = Training(OBJECTIVES[name], 2, batch=32, rate=0.01, clip=5.0)
-    whole = train(Model(small_net()), images(), EPS, training)
+    threat = threat_of(SCHEMES[name])
+    training = Training(SCHEMES[name], 2, batch=32, rate=0.01, clip=5.0)
+    whole = train(Model(small_net()), images(), threat, training)
 
     for _ in range(5 if name == "pgd" else 2):  # each gets one batch further: what it noted of the second is lost
         with pytest.raises(Stop):
             train(
                 Model(small_net()),
                 images(),
-                EPS,
+                threat,
                 training,
                 folder=tmp_path,
                 resume=True,
                 every=1,
                 progress=_after(2, stop),
             )
-    parts = train(Model(small_net()), images(), EPS, training, folder=tmp_path, resume=True)
+    parts = train(Model(small_net()), images(), threat, training, folder=tmp_path, resume=True)
     assert same(state_of(whole.model.net), state_of(parts.model.net))
     without = lambda history: [{k: v for k, v in row.items() if k != "seconds"} for row in history]
     assert without(whole.history) == without(parts.history)
-    done = train(Model(small_net()), images(), EPS, training, folder=tmp_path, resume=True)
+    done = train(Model(small_net()), images(), threat, training, folder=tmp_path, resume=True)
     assert same(state_of(whole.model.net), state_of(done.model.net))
 
 

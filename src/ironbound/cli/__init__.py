@@ -89,7 +89,11 @@ def _complain(message: str, word: str = "Error") -> None:
 
     from ironbound.cli.terminal import console
     from ironbound.cli.text import shown
+    from ironbound.core.rank import Rank
 
+    ranked = Rank.of()
+    if ranked.world > 1:
+        word = f"{word} in process {ranked.rank + 1} of {ranked.world}"
     console(stderr=True).print(Text.assemble((f"{word}: ", "bold red"), (shown(message), "red")), soft_wrap=True)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ironbound.cli.settings import DataSettings, HardenSettings, ModelSettings
+from ironbound.core.errors import UsageError
 from ironbound.reopening import OPTIONS, device_of, load_data
 
 if TYPE_CHECKING:
@@ -26,6 +27,25 @@ def open_model(settings: ModelSettings) -> Model:
 def options_of(settings: ModelSettings) -> dict[str, Any]:
     """What `Model` is told beside the network."""
     return {name: getattr(settings, name) for name in OPTIONS}
+
+
+def open_given(settings: HardenSettings) -> dict[str, Any]:
+    """What a training is given beside model and data. Other networks are wrapped as the model is."""
+    if settings.teacher is None and settings.teacher_weights is not None:
+        raise UsageError("--teacher-weights are those of --teacher FILE:NAME; say which network it is.")
+    held_out, weights = settings.held_out_model or (), settings.held_out_weights or ()
+    if weights and len(weights) != len(held_out):
+        raise UsageError(
+            f"--held-out-weights has {len(weights)} files for {len(held_out)} networks (--held-out-model)."
+        )
+    also = lambda spec, file: open_model(settings.model_copy(update={"model": spec, "weights": file}))
+    return {
+        "teacher": None if settings.teacher is None else also(settings.teacher, settings.teacher_weights),
+        "models": tuple(also(spec, weights[i] if weights else None) for i, spec in enumerate(held_out)),
+        "unlabelled": settings.unlabelled,
+        "source": settings.start_from,
+        "labelled": settings.labelled,
+    }
 
 
 def open_data(settings: DataSettings) -> Data:

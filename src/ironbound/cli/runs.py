@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-from ironbound.cli.opening import data_origin, open_data, open_model, origin_of, training_origins
+from ironbound.cli.opening import data_origin, open_data, open_given, open_model, origin_of, training_origins
 from ironbound.cli.settings import HardenSettings, RunSettings
 from ironbound.cli.summary import compared, summarise
 from ironbound.cli.terminal import Terminal
 from ironbound.core.errors import UnsupportedOperation, UsageError
+from ironbound.core.rank import Rank
 from ironbound.reopening import load_data
 
 RUNS = Path("runs")
@@ -21,6 +23,8 @@ def place_of(verb: str, out: str | None, resume: bool) -> Path:
     """The run folder: the one that is named, or a new one."""
     if out is not None:
         return Path(out).expanduser()
+    if Rank.of().world > 1:
+        raise UsageError("several processes need one folder: say which one with --out.")
     if resume:
         raise UsageError("--resume goes on with a run that is there: say which one with --out.")
     return RUNS / f"{date.today().isoformat()}-{verb}-{uuid.uuid4().hex[:6]}"
@@ -74,24 +78,32 @@ def run_harden(settings: HardenSettings, terminal: Terminal, folder: Path) -> in
 
     if len(settings.method) != 1:
         raise UsageError(f"--method names one training; got {', '.join(settings.method)}.")
+    ranked = Rank.of()
+    if ranked.rank:  # one of several speaks for all
+        terminal = replace(terminal, quiet=True)
     threat, model = set_of(settings.threat), open_model(settings)
     fit, measured = training_origins(settings)
     data, test = load_data(fit), None if measured.get("held_out") else load_data(measured)
     said = "a tenth of them held out" if test is None else f"{len(test):,} samples of {test.name}"
+    processes = "" if ranked.world == 1 else f" in {ranked.world} processes"
     terminal.note(
-        f"{model.name}: {len(data):,} samples of {data.name} to train on, {said} to measure on, into {folder}"
+        f"{model.name}: {len(data):,} samples of {data.name} to train on{processes}, {said} to measure on, into {folder}"
     )
     plan = None if settings.audit == "none" else settings.audit
     if settings.tune is not None:
         from ironbound.cli.tuning import run_tune
 
-        return run_tune(settings, terminal, folder, model, data, test, plan, origin_of(settings, measured))
+        return run_tune(
+            settings, terminal, folder, model, data, test, plan, origin_of(settings, measured), open_given(settings)
+        )
     with terminal.progress() as display:
         robust = verbs.harden(
             model, data, threat=threat, method=settings.method[0], test=test, audit=plan, out=folder,
             samples=settings.samples, seed=settings.seed, resume=settings.resume, progress=display.listener(),
-            origin=origin_of(settings, measured), **settings.of_training(),
+            origin=origin_of(settings, measured), **open_given(settings), **settings.of_training(),
         )  # fmt: skip
+    if ranked.rank:
+        return 0
     say_hardened(terminal, settings, robust, folder)
     return 0
 

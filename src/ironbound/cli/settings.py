@@ -137,28 +137,64 @@ class HardenSettings(ThreatSettings):
     schedule: Literal["constant", "cosine", "cyclic"] | None = _key(None, "constant, cosine or cyclic", "NAME")
     weight_decay: float | None = _key(None, "the pull of the weights towards zero", "W")
     clip: float | None = _key(None, "the norm to which gradients are shortened", "C")
+    accumulate: Positive | None = _key(None, "parts in which a batch is run, to save memory", "N")
+    precision: Literal["32", "bf16", "16"] | None = _key(
+        None, "of the passes: 32, bf16 (bfloat16), or 16 (float16, on GPUs)", "P"
+    )
     steps: Positive | None = _key(None, "of the inner attack (pgd)", "N")
     kappa_end: float | None = _key(None, "the final weight of the clean loss (ibp)", "K")
     strength: float | None = _key(None, "the radius trained at, in radii of the threat", "S")
     tune: Positive | None = _key(None, "search settings in so many short trainings first; needs ironbound[tune]", "N")
     tune_epochs: Positive | None = _key(None, "epochs of each; by default a quarter of the training's", "N")
     clean_loss: float = _key(5.0, "points of clean accuracy that the chosen trial may lose to the best", "P")
+    set: Names | None = _key(
+        None, "further settings of the training: temperature=40,kind=ard,attacks=fgsm+pgd,base=trades", "NAME=VALUE,.."
+    )
+    labelled: Positive | None = _key(
+        None,
+        "how many of the data have labels that are read; the rest is unlabelled (semi-supervised) or left out",
+        "N",
+    )
+    unlabelled: str | None = _key(None, "further inputs, labels not looked at (semi-supervised)", "PATH")
+    teacher: str | None = _key(None, "a trained network to learn from (distill)", "FILE:NAME")
+    teacher_weights: str | None = _key(None, "its weights", "FILE")
+    held_out_model: Names | None = _key(
+        None, "other trained networks, whose examples are trained on (ensemble)", "FILE:NAME,.."
+    )
+    held_out_weights: Names | None = _key(None, "their weights, in that order", "FILE,..")
+    start_from: str | None = _key(None, "weights of a network trained on another task (robust-transfer)", "FILE")
 
     def of_training(self) -> dict[str, Any]:
         """What was said of the training itself."""
         names = (
-            "epochs",
-            "batch",
-            "rate",
-            "optimiser",
-            "schedule",
-            "weight_decay",
-            "clip",
-            "steps",
-            "kappa_end",
-            "strength",
-        )
-        return {name: value for name in names if (value := getattr(self, name)) is not None}
+            "epochs", "batch", "rate", "optimiser", "schedule", "weight_decay", "clip", "accumulate", "precision", "steps",
+            "kappa_end", "strength",
+        )  # fmt: skip
+        said = {name: value for name in names if (value := getattr(self, name)) is not None}
+        return said | dict(_assigned(text) for text in self.set or ())
+
+
+def _assigned(text: str) -> tuple[str, Any]:
+    """name=value as a pair: a number, yes or no, a text, or several of them joined by +. Raises UsageError."""
+    name, equals, value = (part.strip() for part in text.partition("="))
+    if not (name and equals and value):
+        raise UsageError(f"--set is NAME=VALUE,.., such as temperature=40; got {text!r}.")
+    found = _value(value)
+    if isinstance(found, str) and "+" in found:
+        found = tuple(_value(part) for part in found.split("+"))
+    return name.replace("-", "_"), found
+
+
+def _value(text: str) -> Any:
+    words = {"true": True, "yes": True, "false": False, "no": False, "none": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
 
 
 class VerifySettings(DataSettings, ModelSettings):

@@ -15,7 +15,7 @@ from ironbound.core.errors import UsageError
 
 def run_tune(
     settings: HardenSettings, terminal: Terminal, folder: Path, model: Any, data: Any, test: Any, plan: str | None,
-    origin: dict[str, Any],
+    origin: dict[str, Any], given: dict[str, Any],
 ) -> int:  # fmt: skip
     """A search, and the training that it ends with."""
     from ironbound.names import set_of
@@ -28,7 +28,7 @@ def run_tune(
             model, data, threat=set_of(settings.threat), trials=settings.tune, method=settings.method[0], out=folder,
             epochs=settings.tune_epochs, clean_loss=settings.clean_loss, test=test, audit=plan, samples=settings.samples,
             seed=settings.seed, resume=settings.resume, progress=display.listener(), origin=origin,
-            settings=settings.of_training(),
+            settings=settings.of_training(), given=given,
         )  # fmt: skip
     if not terminal.json:
         say_tuned(terminal, tuned.facts)

@@ -176,14 +176,18 @@ def _scope(found: Sequence[Found], opened: Any, tell: Listener) -> dict[str, Any
 def _notes(found: Sequence[Found], rows: Sequence[dict[str, Any]]) -> list[str]:
     """What a reader of the table should know before comparing."""
     made = {
-        (row["training"]["device"], row["training"]["threads"], one.training["environment"]["processor"])
+        (
+            *(row["training"][key] for key in ("device", "processes", "threads")),
+            one.training["environment"]["processor"],
+        )
         for one, row in zip(found, rows, strict=True)
         if one.training is not None
     }
     notes = []
     if len(made) > 1:
         notes.append(
-            "The trainings ran on different processors, devices or numbers of threads: their times cannot be compared."
+            "The trainings ran on different processors or devices, or in different numbers of processes or threads: their times "
+            "cannot be compared."
         )
     if any(row["front"] for row in rows):
         notes.append(

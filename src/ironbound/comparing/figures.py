@@ -63,6 +63,7 @@ def _training(record: dict[str, Any]) -> dict[str, Any]:
         "rows": met["data"]["rows"],
         "took": record["took"],
         "device": record["device"],
+        "processes": record["processes"],
         "threads": record["environment"]["threads"],
         "torch": record["environment"]["torch"],
     }

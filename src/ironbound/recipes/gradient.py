@@ -205,7 +205,7 @@ MADRY = Paper(
     ("Madry, Aleksander", "Makelov, Aleksandar", "Schmidt, Ludwig", "Tsipras, Dimitris", "Vladu, Adrian"),
     2018, "Towards Deep Learning Models Resistant to Adversarial Attacks", "1706.06083", "ICLR 2018",
 )  # fmt: skip
-_ZHANG = Paper(
+ZHANG = Paper(
     ("Zhang, Hongyang", "Yu, Yaodong", "Jiao, Jiantao", "Xing, Eric P.", "El Ghaoui, Laurent", "Jordan, Michael I."),
     2019, "Theoretically Principled Trade-off between Robustness and Accuracy", "1901.08573", "ICML 2019",
 )  # fmt: skip
@@ -232,7 +232,7 @@ ENTRIES = (
     Entry("attack", "mi_fgsm", mi_fgsm, _DONG, aliases=("mifgsm",)),
     Entry("attack", "ni_fgsm", ni_fgsm, _LIN, aliases=("nifgsm",)),
     Entry("attack", "pgd", pgd, MADRY),
-    Entry("attack", "pgd_kl", pgd_kl, _ZHANG),
+    Entry("attack", "pgd_kl", pgd_kl, ZHANG),
     Entry("attack", "adam_pgd", adam_pgd, _KINGMA),
     Entry("attack", "frank_wolfe", frank_wolfe, _CHEN, aliases=("fw",)),
     Entry("attack", "gama_pgd", gama_pgd, _SRIRAMANAN, aliases=("gama",)),

@@ -12,6 +12,7 @@ from ironbound.core.describe import described, fingerprint
 from ironbound.core.errors import FingerprintMismatch, ModelError, RunError, UsageError
 from ironbound.core.progress import Event, Listener, silent
 from ironbound.core.protocols import PerturbationSet
+from ironbound.core.rank import Rank
 from ironbound.core.store import read_json, write_json
 from ironbound.core.version import __version__
 from ironbound.data.dataset import Data
@@ -72,6 +73,7 @@ def tune(
     progress: Listener | None = None,
     origin: dict[str, Any] | None = None,
     settings: Mapping[str, Any] | None = None,
+    given: Mapping[str, Any] | None = None,
 ) -> Tuned:
     """Search a training's settings for the front of clean accuracy, attacked accuracy and cost; train the chosen ones in full.
 
@@ -79,6 +81,8 @@ def tune(
     ----------
     model, data, threat, test, audit, samples, seed, origin: as for `harden`, which the search ends with.
     trials: how many settings are tried, the training's own first.
+    given: what else the method learns from, by the names that `harden` has for it: teacher, models, unlabelled, source,
+        labelled.
     method, settings: the training, and what of it is fixed and so not searched: {"batch": 128}.
     space: the ranges to search by name; by default those that defenses/train/space.py has for the training.
     epochs: of each trial; by default a quarter of the training's own.
@@ -97,8 +101,11 @@ def tune(
     """
     from ironbound.data import load
     from ironbound.defenses.train.catalogue import training_named, with_settings
+    from ironbound.defenses.train.giving import given_of
 
     must_have_optuna()
+    if Rank.of().world > 1:
+        raise UsageError("a search runs in one process: tune first, and give torchrun what was chosen (tune.json).")
     if isinstance(trials, bool) or not isinstance(trials, int) or trials < 1 or not clean_loss >= 0:
         raise UsageError(f"trials is a number >= 1 and clean_loss points >= 0; got {trials!r} and {clean_loss!r}.")
     fixed, folder = {"seed": seed, **(settings or {})}, Path(out).expanduser()
@@ -114,7 +121,8 @@ def tune(
     short = -(-full.epochs // 4) if epochs is None else epochs
     ranges = _space(full, fixed, chosen_set) if space is None else _given(full, space)
     fit, held_out = parted(parted(loaded, test, samples, seed)[0], None, None, seed)
-    bench = Bench(Model.of(model), fit, held_out, chosen_set, quick, seed, folder / "tune", progress or silent)
+    fit, further = given_of(full.objective, fit, seed, **(given or {}))
+    bench = Bench(Model.of(model), fit, further, held_out, chosen_set, quick, seed, folder / "tune", progress or silent)
     bench.begin(of(short, {}), ranges)
     done = list[Trial]()
     while len(done) < trials:
@@ -126,6 +134,7 @@ def tune(
     hardened = harden(
         model, loaded, threat=chosen_set, method=of(full.epochs, best.settings), test=test, audit=audit, out=folder,
         samples=samples, seed=seed, resume=True, progress=progress, origin=origin,
+        **(given or {}),
     )  # fmt: skip
     return Tuned(hardened, facts)
 
@@ -136,6 +145,7 @@ class Bench:
 
     model: Model
     fit: Data
+    given: Any
     held_out: Data
     threat: Any
     plan: Any
@@ -182,7 +192,14 @@ class Bench:
         from ironbound.defenses.train import train
 
         trained = train(
-            self.model, self.fit, self.threat, training, folder=place / "training", resume=True, progress=self.tell
+            self.model,
+            self.fit,
+            self.threat,
+            training,
+            given=self.given,
+            folder=place / "training",
+            resume=True,
+            progress=self.tell,
         )
         save_weights(trained.model.net, place / WEIGHTS)
         after = self._audited(trained.model, place / "after")

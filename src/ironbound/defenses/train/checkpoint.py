@@ -7,7 +7,7 @@ history; draws are functions of the position (randomness.py).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,11 +39,16 @@ class Position:
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
-def plan_of(scene: Scene, training: Any) -> dict[str, Any]:
-    """What a training is made with, as JSON data: two trainings of the same plan give the same weights."""
+def plan_of(scene: Scene, training: Any, processes: int = 1) -> dict[str, Any]:
+    """What a training is made with, as JSON data: two trainings of the same plan give the same weights.
+
+    In another number of processes they would differ: dropout draws by the process, and batch normalisation sees its share.
+    """
     model = scene.model
     return {
         "format": FORMAT,
+        "processes": processes,
+        "device": model.device.type,
         "training": described(training),
         "threat": described(scene.threat),
         "given": described(scene.given),
@@ -61,6 +66,11 @@ def plan_of(scene: Scene, training: Any) -> dict[str, Any]:
     }
 
 
+def number_of(plan: dict[str, Any]) -> int:
+    """A number in which different plans differ."""
+    return int(fingerprint(json.dumps(plan))[:12], 16)
+
+
 def begun(folder: Path, plan: dict[str, Any], resume: bool) -> None:
     """Make the folder that of this plan.
 
@@ -72,7 +82,8 @@ def begun(folder: Path, plan: dict[str, Any], resume: bool) -> None:
         return
     if not resume:
         raise RunError(f"{folder} holds a training already. Continue it with resume=True, or give another folder.")
-    differences = list(_differences(read_json(path), json.loads(json.dumps(plan)), ""))
+    there = {**read_json(path), "device": plan["device"]}  # said for who reads it; a training may move
+    differences = list(_differences(there, json.loads(json.dumps(plan)), ""))
     if differences:
         raise FingerprintMismatch(
             f"{folder} holds another training than this one: {'; '.join(differences[:4])}. Resume with what it was begun "
@@ -98,7 +109,7 @@ def load(folder: Path, net: nn.Module, optimiser: torch.optim.Optimizer) -> tupl
     Raises RunError where the checkpoint does not fit the net, DataError where it is damaged.
     """
     for rest in folder.glob(f".{STATE}.*.tmp"):  # of a process that was killed while writing
-        rest.unlink()
+        rest.unlink(missing_ok=True)
     if not (folder / STATE).exists():
         return Position(), {}
     tables, notes = read_tensors(folder / STATE)
@@ -110,6 +121,35 @@ def load(folder: Path, net: nn.Module, optimiser: torch.optim.Optimizer) -> tupl
     slots = {int(i): slot for i, slot in tables.get("optimiser", {}).items()}
     optimiser.load_state_dict({**optimiser.state_dict(), "state": slots})
     return Position(**json.loads(notes["position"])), tables
+
+
+def kept(folder: Path, name: str, make: Callable[[], Tensor], write: bool = True) -> Tensor:
+    """The tensor in the folder's file of that name; where there is none it is made, and kept whole or not at all.
+
+    Of several processes, which make the same, one writes.
+    """
+    path = folder / f"{name}.safetensors"
+    if not path.exists():
+        made = make()
+        if not write:
+            return made
+        write_tensors(path, {name: made.cpu()})
+    return read_tensors(path)[0][name]
+
+
+def last(folder: Path | None) -> str:
+    """In words, what is kept of a training that ended early, and how to go on."""
+    if folder is None:
+        return "Nothing is kept of it: give a folder (--out), in which checkpoints go."
+    path = folder / STATE
+    if not path.exists():
+        return f"There is no checkpoint yet in {folder}. Begin again with resume=True (--resume)."
+    at = json.loads(read_tensors(path, only="")[1]["position"])
+    further = f" and {at['batch']} batches" if at["batch"] else ""
+    return (
+        f"The last checkpoint is {path}, after epoch {at['epoch']}{further}. Go on from it with resume=True (--resume), in as "
+        "many processes."
+    )
 
 
 def _tensors(net: nn.Module) -> Iterator[tuple[str, Tensor]]:

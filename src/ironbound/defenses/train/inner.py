@@ -13,9 +13,9 @@ from torch import Tensor
 from ironbound.core.attack import Attack
 from ironbound.core.errors import CompositionError, UsageError
 from ironbound.core.protocols import Can
-from ironbound.defenses.train.fused import ascend
+from ironbound.defenses.train.fused import Move, ascend
 from ironbound.defenses.train.objective import Batch, Scene
-from ironbound.sets.linf import LinfRegion
+from ironbound.searches.norms import norm_of
 
 Climbed = Callable[[Any], Tensor]
 """logits (n, classes) -> losses (n,) that the inner attack makes large, nats."""
@@ -56,9 +56,14 @@ class Steps:
     """The length of a step in input units; None is `share` radii."""
     share: float | None = None
     """The length of a step in radii; None is 2.5 / steps."""
-    start: Literal["random", "clean"] = "random"
+    start: Literal["random", "clean", "nudged"] = "random"
+    """ "random" is anywhere in the set; "nudged" is 0.001 N(0, 1) from the input in every value, for losses whose gradient at
+    the input itself is zero."""
+    noise: float = 1.0
+    """Of random starts, the radius of the ball they are drawn from, in radii. Beyond 1 points may leave the set, and
+    nothing but the range holds them (N-FGSM)."""
     cheap: bool = False
-    """The inner attack in bfloat16; the update as the training says."""
+    """The inner attack in bfloat16, also where the update is not. It always is where the training's precision is "bf16"."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.steps, int) or self.steps < 1:
@@ -69,8 +74,12 @@ class Steps:
                 raise UsageError(f"{name} of the inner attack is a length > 0 in {unit}, or None; got {value!r}.")
         if self.step is not None and self.share is not None:
             raise UsageError(f"the inner attack has one length of a step; got step={self.step} and share={self.share}.")
-        if self.start not in ("random", "clean"):
-            raise UsageError(f'start of the inner attack is "random" or "clean"; got {self.start!r}.')
+        if self.start not in ("random", "clean", "nudged"):
+            raise UsageError(f'start of the inner attack is "random", "clean" or "nudged"; got {self.start!r}.')
+        if not (math.isfinite(self.noise) and self.noise > 0) or (self.noise != 1 and self.start != "random"):
+            raise UsageError(
+                f"noise of the inner attack is a number of radii > 0, of random starts; got {self.noise!r}."
+            )
 
     @property
     def rows(self) -> int:
@@ -83,12 +92,37 @@ class Steps:
 
     def inputs(self, scene: Scene, batch: Batch, region: Any, climbed: Climbed | None = None) -> Float[Tensor, "n ..."]:
         """Where the steps lead from the start."""
-        start = region.sample(batch.rng.fold("start")) if self.start == "random" else region.identity()
+        return self.ascended(scene, batch, region, climbed, self.size(region))
+
+    def ascended(
+        self, scene: Scene, batch: Batch, region: Any, climbed: Climbed | None, size: Any, move: Move | None = None
+    ) -> Float[Tensor, "n ..."]:
+        """Where steps of that size, or moves by another rule, lead from the start."""
         loss = climbed or (lambda logits: scene.criterion(logits, batch.y))
+        cheap = self.cheap or scene.precision == "bf16"
         points = ascend(
-            scene.model, region, loss, start, steps=self.steps, size=self.size(region), rng=batch.rng, cheap=self.cheap
-        )
+            scene.model, self.room(region, size), loss, self.begin(region, batch), steps=self.steps, size=size,
+            rng=batch.rng, cheap=cheap, move=move,
+        )  # fmt: skip
         return region.apply(points, batch.rng)
+
+    def begin(self, region: Any, batch: Batch) -> Float[Tensor, "n ..."]:
+        """The points from which the steps go."""
+        if self.start == "clean":
+            return region.identity()
+        draws = batch.rng.fold("start")
+        if self.start == "random":
+            return (region if self.noise == 1 else region.scaled(self.noise * region.radius)).sample(draws)
+        p = region.identity()
+        return region.project(p + 0.001 * draws.normal(tuple(p.shape[1:]), p.dtype))
+
+    def room(self, region: Any, size: Any) -> Any:
+        """Where the points may be: in the region, or wherever the noise and all steps lead."""
+        if self.noise <= 1:
+            return region
+        return region.scaled(
+            self.noise * region.radius + self.steps * (size.flatten() if isinstance(size, Tensor) else size)
+        )
 
     def size(self, region: Any) -> float | Float[Tensor, "n ..."]:
         """The length of a step in input units, broadcast over each sample."""
@@ -176,7 +210,8 @@ def must_leave_room(region: Any, scene: Scene) -> None:
         return
     radius, box = float(region.radius.max()), scene.model.box
     width = math.inf if box is None else box[1] - box[0]
-    reach = width if isinstance(region, LinfRegion) else width * math.sqrt(scene.example[0].numel())
+    values = scene.example[0].numel()
+    reach = width * {"linf": 1, "l1": values}.get(norm_of(region) or "", math.sqrt(values))
     if not math.isfinite(radius) or radius >= reach:
         raise UsageError(
             f"the radius {radius:g} of {scene.threat!r} takes every input of the range {box} to every other, so that "

@@ -17,7 +17,13 @@ from ironbound.core.rng import content_keys
 from ironbound.defenses.train import checkpoint, randomness
 from ironbound.defenses.train.checkpoint import Position
 from ironbound.defenses.train.objective import Batch, Outcome, Scene
+from ironbound.defenses.train.place import Place, statistics_of
+from ironbound.defenses.train.shares import Shares
 from ironbound.defenses.train.training import Training
+
+MEASURES = ("clean", "attacked", "certified")
+COUNTS = ("loss", "samples", "rows", *(f"{name}{of}" for name in MEASURES for of in ("", " of")))
+"""What is counted of each batch, over all its parts and processes."""
 
 
 class Run:
@@ -27,11 +33,12 @@ class Run:
         self,
         scene: Scene,
         training: Training,
+        place: Place,
         folder: Path | None,
         every: int | None,
         progress: Listener,
     ) -> None:
-        self.scene, self.training = scene, training
+        self.scene, self.training, self.place = scene, training, place
         self.folder, self.every, self.progress = folder, every, progress
         self.net = scene.model.net
         if not self.net.training:
@@ -41,11 +48,13 @@ class Run:
         self.keys = content_keys(scene.x, scene.y)
         self.batches = -(-len(scene.y) // training.batch)
         self.updates = self.batches * training.objective.repeats
+        self.shares = Shares(scene, place, training.accumulate, len(scene.y) // self.batches)
         self.position = Position()
         if folder is not None:
             self.position, tables = checkpoint.load(folder, self.net, self.optimiser)
-            device = scene.model.device
-            scene.state.update({name: tensor.to(device) for name, tensor in tables.get("objective", {}).items()})
+            self.shares.load(tables)
+            place.restore(tables.get("place", {}))
+        place.must_agree(self.position.epoch * self.updates + self.position.batch, "the checkpoints")
 
     def finish(self) -> None:
         """All epochs that are left."""
@@ -58,10 +67,9 @@ class Run:
         repeats = self.training.objective.repeats
         while at.batch < self.updates:
             since = time.perf_counter()
-            outcome = self._update(parts[at.batch // repeats])
+            found = self._update(parts[at.batch // repeats])
             at.batch += 1
-            at.rows += outcome.rows
-            self._note(outcome, time.perf_counter() - since)
+            self._note(found, time.perf_counter() - since)
             if self.every is not None and at.batch % self.every == 0 and at.batch < self.updates:
                 self._save()
         self._must_be_finite(self._total(), "the sum of the weights")
@@ -69,21 +77,54 @@ class Run:
         at.epoch, at.batch, at.sums = at.epoch + 1, 0, {}
         self._save()
 
-    def _update(self, index: Tensor) -> Outcome:
-        """One update of the weights by the samples of those rows."""
-        at, seed, device = self.position, self.training.seed, self.scene.model.device
+    def _update(self, index: Tensor) -> dict[str, Any]:
+        """One update of the weights by the samples of those rows, and what it counted."""
+        at, seed, device, place = self.position, self.training.seed, self.scene.model.device, self.place
         done = (at.epoch * self.updates + at.batch + 0.5) / (self.training.epochs * self.updates)
         for group in self.optimiser.param_groups:
             group["lr"] = self.training.rate_at(done)
-        with randomness.drawing(seed, at.epoch, at.batch, device):
-            outcome = self.training.objective.loss(self.scene, self._batch(index))
-            self._must_be_finite(outcome.losses.sum(), "the loss")
-            self.optimiser.zero_grad(set_to_none=True)
-            outcome.losses.mean().backward()
+        counts: Tensor | float = 0.0
+        seen: dict[str, Any] = {}
+        for number, rows_of in self.shares.of(index):
+            with randomness.drawing(seed, at.epoch, at.batch, device, number), self.shares.state(number):
+                outcome = self.training.objective.loss(self.scene, self._batch(rows_of))
+                if not seen:
+                    self.optimiser.zero_grad(set_to_none=True)
+                place.backward(outcome.losses.sum() / len(index))
+            counts = counts + _counted(outcome)
+            seen = {name: getattr(outcome, name) for name in ("eps", "kappa")}
+        assert isinstance(counts, Tensor)
+        self.shares.join(index)
+        found = dict(zip(COUNTS, self._joined(counts), strict=True))
+        self._must_be_finite(found["loss"], "the loss")
+        if found["samples"] != len(index):  # losses of pairs, or of unlabelled samples besides: the mean is over them
+            for weight in self.weights:
+                if weight.grad is not None:
+                    weight.grad *= len(index) / found["samples"]
+        place.unscale(self.optimiser)
         norm = nn.utils.clip_grad_norm_(self.weights, self.training.clip or math.inf)
-        self._must_be_finite(norm, "the norm of the gradient")
-        self.optimiser.step()
-        return outcome
+        if not place.scaled:
+            self._must_be_finite(norm, "the norm of the gradient")
+        place.step(self.optimiser)
+        return found | seen
+
+    def _joined(self, counts: Tensor) -> list[float]:
+        """The counts of all processes. Gradients become their sums and running statistics their means, all in one go."""
+        if self.place.world == 1:
+            return counts.tolist()
+        wide = torch.float64 if any(weight.dtype is torch.float64 for weight in self.weights) else torch.float32
+        statistics = statistics_of(self.net)
+        has = [float(weight.grad is not None) for weight in self.weights]
+        gradients = [torch.zeros_like(w) if w.grad is None else w.grad for w in self.weights]
+        pieces = [counts, torch.tensor(has, device=counts.device), *gradients, *statistics]
+        flat = self.place.sum(torch.cat([piece.detach().flatten().to(wide) for piece in pieces]))
+        parts = flat.split([piece.numel() for piece in pieces])
+        numbers, present = parts[0].tolist(), parts[1].tolist()
+        for weight, some, total in zip(self.weights, present, parts[2:], strict=False):
+            weight.grad = total.view_as(weight).to(weight) if some else None
+        for statistic, total in zip(statistics, parts[2 + len(self.weights) :], strict=True):
+            statistic.copy_(total.view_as(statistic) / self.place.world)
+        return numbers
 
     def _batch(self, index: Tensor) -> Batch:
         """The samples of those rows, on the model's device."""
@@ -99,8 +140,8 @@ class Run:
             strength=self.training.strength_at(epochs),
         )
 
-    def _must_be_finite(self, number: Tensor, what: str) -> None:
-        value, at, rate = float(number.detach()), self.position, self.optimiser.param_groups[0]["lr"]
+    def _must_be_finite(self, number: Tensor | float, what: str) -> None:
+        value, at, rate = float(number), self.position, self.optimiser.param_groups[0]["lr"]
         if math.isfinite(value):
             return
         kept = "" if self.folder is None else f" The last checkpoint is kept in {self.folder}."
@@ -114,21 +155,20 @@ class Run:
         """Not finite where a weight is not."""
         return torch.stack([weight.detach().sum() for weight in self.weights]).sum()
 
-    def _note(self, outcome: Outcome, seconds: float) -> None:
+    def _note(self, found: dict[str, Any], seconds: float) -> None:
         """Add a batch to the epoch's sums, and tell the listener."""
-        sums, count = self.position.sums, len(outcome.losses)
-        total = float(outcome.losses.detach().sum())
-        new = {"rows": count, "loss": total, "seconds": seconds}
-        for name in ("clean", "attacked", "certified"):
-            good = getattr(outcome, name)
-            new |= {} if good is None else {name: int(good.sum()), f"{name} of": len(good)}
+        at, sums, count = self.position, self.position.sums, int(found["samples"])
+        new = {"rows": count, "loss": found["loss"], "seconds": seconds}
+        for name in MEASURES:
+            of = f"{name} of"
+            new |= {name: int(found[name]), of: int(found[of])} if found[of] else {}
         for name, value in new.items():
             sums[name] = sums.get(name, 0) + value
-        sums |= {name: value for name in ("eps", "kappa") if (value := getattr(outcome, name)) is not None}
-        at = self.position
-        done, of = at.epoch * self.updates + at.batch, self.training.epochs * self.updates
+        sums |= {name: value for name in ("eps", "kappa") if (value := found[name]) is not None}
+        at.rows += int(found["rows"])
+        done, of_all = at.epoch * self.updates + at.batch, self.training.epochs * self.updates
         stage = f"train {self.training.label}"
-        self.progress(Event(stage, done, of, at.rows, f"epoch {at.epoch + 1}, loss {total / count:.4f}"))
+        self.progress(Event(stage, done, of_all, at.rows, f"epoch {at.epoch + 1}, loss {found['loss'] / count:.4f}"))
 
     def _summary(self) -> dict[str, Any]:
         """The epoch as a row of the history."""
@@ -145,6 +185,22 @@ class Run:
         }
 
     def _save(self) -> None:
-        if self.folder is not None:
-            self._must_be_finite(self._total(), "the sum of the weights")
-            checkpoint.save(self.folder, self.net, self.optimiser, {"objective": self.scene.state}, self.position)
+        if self.folder is None:
+            return
+        folder = self.folder
+        self._must_be_finite(self._total(), "the sum of the weights")
+        tables = {**self.shares.tables(), "place": self.place.tables()}
+        self.place.first(lambda: checkpoint.save(folder, self.net, self.optimiser, tables, self.position))
+
+
+def _counted(outcome: Outcome) -> Tensor:
+    """What an outcome says as numbers, in the order of COUNTS, on its device."""
+    losses, good = outcome.losses.detach(), {name: getattr(outcome, name) for name in MEASURES}
+    sizes = [0 if good[name] is None else len(good[name]) for name in MEASURES]
+    known = [0, len(losses), outcome.rows, *(number for size in sizes for number in (0, size))]
+    numbers = torch.tensor(known, dtype=torch.promote_types(losses.dtype, torch.float32), device=losses.device)
+    numbers[0] = losses.sum()
+    for place, name in enumerate(MEASURES):
+        if good[name] is not None:
+            numbers[3 + 2 * place] = good[name].sum()
+    return numbers

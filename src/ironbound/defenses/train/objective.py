@@ -6,9 +6,10 @@ An objective is a frozen dataclass that gives the losses of one batch; the train
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +23,7 @@ from ironbound.models.model import Model
 
 Loss = Callable[[Any, Any], Tensor]
 """(logits (n, classes), classes (n,)) -> losses (n,), nats."""
+Precision = Literal["32", "bf16", "16"]
 
 
 def cross_entropy(logits: Float[Tensor, "n classes"], y: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
@@ -52,6 +54,8 @@ class Given:
     """Other models, from which examples are transferred."""
     unlabelled: Any = None
     """Further inputs (m, ...) without labels."""
+    source: dict[str, Tensor] | None = None
+    """Weights by name of a model trained on another task, to start from."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,11 +73,19 @@ class Scene:
     """The loss of labelled samples."""
     given: Given = field(default_factory=Given)
     state: dict[str, Tensor] = field(default_factory=dict)
-    """What the objective carries from batch to batch; kept in checkpoints, so that resuming finds it."""
+    """What the objective carries from update to update; kept in checkpoints, so that resuming finds it. Tensors with a
+    row for each sample of the data (n, ...) are common to all; any other belongs to the part of the batch that wrote it,
+    where batches are divided (shares.py)."""
     stage: Callable[[str, Any, Model], Model] | None = None
     """(name, training, model) -> an earlier training on the same data, finished; kept in a folder of that name."""
+    kept: Callable[[str, Callable[[], Tensor]], Tensor] | None = None
+    """(name, make) -> a tensor made once: of the folder's file of that name where there is one, else made and kept there."""
+    made: dict[str, Any] = field(default_factory=dict)
+    """What `prepare` made for the batches (models of earlier stages, examples, pseudo-labels); in no checkpoint."""
     weights: dict[str, Tensor] | None = None
     """Weights by name that stand in for the model's own; gradients flow through them. None is the model's own."""
+    precision: Precision = "32"
+    """Of `logits`. Bounds and losses are computed in the model's own type."""
 
     @cached_property
     def example(self) -> Any:
@@ -88,11 +100,21 @@ class Scene:
         return trace(self.model.module, self.example)
 
     def logits(self, x: Any, rng: Rng) -> Float[Tensor, "n classes"]:
-        """The model's logits in its present mode, with parameters in the graph."""
+        """The model's logits in its present mode, with parameters in the graph, in the model's own type."""
         arguments = (x, rng) if self.model.keyed else (x,)
-        if self.weights is None:
-            return self.model.module(*arguments)
-        return functional_call(self.model.module, self.weights, arguments)
+        with self.autocast():
+            if self.weights is None:
+                out = self.model.module(*arguments)
+            else:
+                out = functional_call(self.model.module, self.weights, arguments)
+        return out if self.precision == "32" else out.to(self.model.dtype)
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Passes inside run in the precision of the training, by weights that are kept in the model's own."""
+        if self.precision == "32":
+            return nullcontext()
+        half = torch.bfloat16 if self.precision == "bf16" else torch.float16
+        return torch.autocast(self.model.device.type, half)
 
     def region(self, batch: Batch, threat: Any = None) -> Any:
         """The set (or `threat`, a part of it) around the batch, at the radius of this moment of the training."""
@@ -167,7 +189,7 @@ class TrainingObjective(Protocol):
         ...
 
     def loss(self, scene: Scene, batch: Batch) -> Outcome:
-        """The losses of one batch."""
+        """The losses of one batch, or of a part of one. What it adds to the `.grad` of weights is not used."""
         ...
 
 
@@ -176,6 +198,8 @@ class Objective:
     """What most objectives have in common; a TrainingObjective without a loss."""
 
     name: ClassVar[str]
+    uses: ClassVar[tuple[str, ...]] = ()
+    """What of `Given` it reads."""
 
     @property
     def lasts(self) -> float:
@@ -194,6 +218,40 @@ class Objective:
         """The weights are trained as they are."""
 
 
+@dataclass(frozen=True)
+class Around(Objective):
+    """An objective around another one, its base, whose schedule it follows."""
+
+    base: TrainingObjective
+
+    @property
+    def lasts(self) -> float:
+        """As long as the base's."""
+        return self.base.lasts
+
+    @property
+    def repeats(self) -> int:
+        """As many as the base's."""
+        return self.base.repeats
+
+    def check(self, scene: Scene) -> None:
+        """What the base refuses."""
+        self.base.check(scene)
+
+    def prepare(self, scene: Scene) -> None:
+        """What the base prepares."""
+        self.base.prepare(scene)
+
+    def loss(self, scene: Scene, batch: Batch) -> Outcome:
+        """The base's."""
+        return self.base.loss(scene, batch)
+
+    def stronger(self) -> Self:
+        """The same around the base with the next stronger inner attack, where it has one."""
+        stronger = getattr(self.base, "stronger", None)
+        return self if stronger is None else replace(self, base=stronger())
+
+
 def correct(logits: Float[Tensor, "n classes"], y: Int[Tensor, " n"]) -> Bool[Tensor, " n"]:
     """Which samples are classified correctly."""
     return logits.detach().argmax(1) == y
@@ -202,5 +260,11 @@ def correct(logits: Float[Tensor, "n classes"], y: Int[Tensor, " n"]) -> Bool[Te
 @torch.no_grad()
 def answers(scene: Scene, x: Any, rng: Rng) -> Float[Tensor, "n classes"]:
     """Logits in evaluation mode, outside any graph."""
-    with scene.model.opened() as answer:
+    return answers_of(scene.model, x, rng)
+
+
+@torch.no_grad()
+def answers_of(model: Model, x: Any, rng: Rng) -> Float[Tensor, "n classes"]:
+    """Logits of any model in evaluation mode, outside any graph."""
+    with model.opened() as answer:
         return answer(x, rng)

@@ -31,9 +31,10 @@ def batches(seed: int, epoch: int, count: int, batch: int) -> list[Int[Tensor, "
     return list(order.tensor_split(-(-count // batch)))
 
 
-def drawing(seed: int, epoch: int, batch: int, device: torch.device) -> AbstractContextManager[None]:
-    """torch's global generators seeded for one batch, and restored after it."""
-    return forked(int(one(seed, "draws").fold(epoch).fold(batch).keys), device)
+def drawing(seed: int, epoch: int, batch: int, device: torch.device, part: int = 0) -> AbstractContextManager[None]:
+    """torch's global generators seeded for one batch, or a part of one, and restored after it."""
+    stream = one(seed, "draws").fold(epoch).fold(batch)
+    return forked(int((stream.fold(part) if part else stream).keys), device)
 
 
 def streams(seed: int, epoch: int, keys: Int[Tensor, " b"]) -> Rng:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,10 @@ from ironbound.core.errors import InputError, ModelError, UsageError
 from ironbound.core.progress import Listener, silent
 from ironbound.data.dataset import Data
 from ironbound.defenses.train import checkpoint
+from ironbound.defenses.train.giving import admitted_given
 from ironbound.defenses.train.loop import Run
 from ironbound.defenses.train.objective import Given, Scene
+from ironbound.defenses.train.place import Lost, Place, here
 from ironbound.defenses.train.training import Training
 from ironbound.models.admission import admitted_inputs, admitted_labels
 from ironbound.models.model import Model
@@ -45,6 +49,7 @@ def train(
     resume: bool = False,
     every: int | None = None,
     progress: Listener = silent,
+    place: Place | None = None,
 ) -> Trained:
     """Train a copy of the model; the user's module, its modes and gradients and torch's generators stay as they are.
 
@@ -55,42 +60,87 @@ def train(
         training mode throughout.
     data: Data, or a pair (x, y): inputs (n, ...) in the model's range and classes (n,), on any device.
     threat: the perturbation set; None will do for `Standard`.
-    given: what some objectives need besides: a teacher, other models, unlabelled inputs.
+    given: what some objectives need besides: a teacher, other models, unlabelled inputs, weights to start from.
     folder: where to keep training.json and, after every epoch and every `every` batches, checkpoint.safetensors.
     resume: go on from the checkpoint in `folder` (from the start where there is none). The weights are bit by bit those
         of a training that was never interrupted, where the kernels are deterministic, as PyTorch's are on a CPU.
-    progress: hears one event a batch.
+    progress: hears one event a batch, in the first process.
+    place: where it runs (place.py); None finds out: under torchrun each process runs its share of every batch, on its own
+        GPU where the model is on one, and all give back the same weights. The first writes the files.
 
     Raises InputError for data that the model cannot take, CompositionError or UnsupportedOperation where model, set and
-    objective do not fit, FingerprintMismatch when resuming another training, ModelError when the loss is not finite.
+    objective do not fit, FingerprintMismatch when resuming another training, ModelError when the loss is not finite,
+    RunError that names the last checkpoint where another process of the training has ended.
     """
     if (every is not None and every < 1) or (folder is None and (resume or every is not None)):
         raise UsageError(
             f"resume and every (a number of batches >= 1) need a folder; got folder={folder}, every={every}."
         )
+    place = place or here(model.device, training.precision)
+    where = None if folder is None else Path(folder)
+    listener = progress if place.rank == 0 else silent
+    try:
+        with place.guarded(), torch.enable_grad():
+            return _trained(model, data, threat, training, given or Given(), where, resume, every, listener, place)
+    except Lost as error:
+        if error.kept:  # an earlier stage has said where it stands
+            raise
+        lost = Lost(f"{error} {checkpoint.last(where)}")
+        lost.kept = True
+        raise lost from error
+
+
+def _trained(
+    model: Model, data: Any, threat: Any, training: Training, given: Given, folder: Path | None, resume: bool,
+    every: int | None, progress: Listener, place: Place,
+) -> Trained:  # fmt: skip
+    """Train where we are."""
     x, y = _admitted(model, data)
-    place = None if folder is None else Path(folder)
-    given = given or Given()
+    given = admitted_given(given, model, x, training.objective)
 
     def stage(name: str, training: Training, model: Model) -> Model:
         """An earlier training, in a folder of its own; what it trained is resumed with the rest."""
-        where = None if place is None else place / name
+        where = None if folder is None else folder / name
         go_on = where is not None and (where / checkpoint.PLAN).exists()
         return train(
-            model, (x, y), threat, training, given=given, folder=where, resume=go_on, every=every, progress=progress
+            model, (x, y), threat, training, folder=where, resume=go_on, every=every, progress=progress, place=place
         ).model
 
-    scene = Scene(_copied(model), threat, x, y, training.seed, training.criterion, given, stage=stage)
+    def kept(name: str, make: Callable[[], Tensor]) -> Tensor:
+        """A tensor that is made once, so that a resumed training has the very same."""
+        return make() if folder is None else checkpoint.kept(folder, name, make, write=place.rank == 0)
+
+    copied = _copied(model, place.device)
+    place.copy_first(itertools.chain(copied.net.parameters(), copied.net.buffers()))
+    scene = Scene(
+        copied, threat, x, y, training.seed, training.criterion, given, stage=stage, kept=kept,
+        precision=training.precision,
+    )  # fmt: skip
     training.objective.check(scene)
-    if place is not None:
-        checkpoint.begun(place, checkpoint.plan_of(scene, training), resume)
+    if folder is not None or place.world > 1:
+        plan = checkpoint.plan_of(scene, training, place.world)
+        place.must_agree(checkpoint.number_of(plan), "settings, data or model")
+        if folder is not None:
+            place.first(lambda: checkpoint.begun(folder, plan, resume))
     training.objective.prepare(scene)
-    run = Run(scene, training, place, every, progress)
-    with torch.enable_grad():
-        run.finish()
+    run = Run(scene, training, place, folder, every, progress)
+    run.finish()
     net = scene.model.net.eval()
     net.zero_grad(set_to_none=True)
+    for own, wanted in zip(net.parameters(), model.net.parameters(), strict=True):  # some are frozen by their training
+        own.requires_grad_(wanted.requires_grad)
     return Trained(scene.model, run.position.history)
+
+
+def must_train(
+    model: Model, data: Data | tuple[Any, Any], threat: Any, training: Training, given: Given | None = None
+) -> None:
+    """Refuse what `train` refuses before its first batch, and train nothing. Raises what it raises."""
+    x, y = _admitted(model, data)
+    given = admitted_given(given or Given(), model, x, training.objective)
+    copied = _copied(model, model.device)
+    scene = Scene(copied, threat, x, y, training.seed, training.criterion, given, precision=training.precision)
+    training.objective.check(scene)
 
 
 def _admitted(model: Model, data: Data | tuple[Any, Any]) -> tuple[Any, Tensor]:
@@ -111,14 +161,14 @@ def _admitted(model: Model, data: Data | tuple[Any, Any]) -> tuple[Any, Tensor]:
     return x, y
 
 
-def _copied(model: Model) -> Model:
-    """A model like the user's around a copy of its net."""
+def _copied(model: Model, device: torch.device) -> Model:
+    """A model like the user's around a copy of its net, on that device."""
     if model.outputs == "decisions":
         raise ModelError(
             "the model answers decisions only, which have no gradient. Train the module that gives its logits."
         )
     try:
-        net = copy.deepcopy(model.net)
+        net = copy.deepcopy(model.net).to(device)
     except (RuntimeError, TypeError) as error:
         raise ModelError(
             f"{type(model.net).__name__} cannot be copied, and training never changes the user's own module: {error}. "

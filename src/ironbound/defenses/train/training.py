@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ironbound.core.errors import UsageError
-from ironbound.defenses.train.objective import Loss, Smoothed, TrainingObjective, cross_entropy
+from ironbound.defenses.train.objective import Loss, Precision, Smoothed, TrainingObjective, cross_entropy
 
 Optimiser = Literal["adam", "sgd"]
 Schedule = Literal["constant", "cosine", "cyclic"]
@@ -28,7 +28,13 @@ class Training:
     objective: TrainingObjective
     epochs: int
     batch: int = 64
-    """Samples a step, at most; an epoch is cut into batches of nearly equal size."""
+    """Samples an update, at most, of all processes together; an epoch is cut into batches of nearly equal size."""
+    accumulate: int = 1
+    """Parts in which a process runs its share of a batch one after the other, to save memory; the update is one. Batch
+    normalisation sees the parts."""
+    precision: Precision = "32"
+    """Of the forward and backward passes; weights, losses and updates stay in the model's own type. "bf16" is bfloat16 by
+    autocast, "16" float16 with scaled losses, on GPUs. Micikevicius et al. 2018 (arXiv 1710.03740)."""
     rate: float = 1e-3
     """The learning rate at its highest."""
     optimiser: Optimiser = "adam"
@@ -53,7 +59,7 @@ class Training:
     """What it is called in progress and reports; by default as its objective."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch"):
+        for name in ("epochs", "batch", "accumulate"):
             _must(
                 type(getattr(self, name)) is int and getattr(self, name) >= 1,
                 name,
@@ -71,7 +77,7 @@ class Training:
         _must(self.loss is None or callable(self.loss), "loss", "a function of logits and classes, or None", self)
         if self.loss is not None and self.smoothing:
             raise UsageError("smoothing belongs to the cross-entropy; with loss= of your own, smooth there.")
-        for name, known in (("optimiser", Optimiser), ("schedule", Schedule)):
+        for name, known in (("optimiser", Optimiser), ("schedule", Schedule), ("precision", Precision)):
             _must(getattr(self, name) in get_args(known), name, f"one of {', '.join(get_args(known))}", self)
         _must(
             callable(getattr(self.objective, "loss", None)),

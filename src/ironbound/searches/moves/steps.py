@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from ironbound.core.errors import CompositionError
@@ -88,15 +89,21 @@ class Slide(Move):
 
     def moved(self, task: Task, p: Tensor, g: Tensor) -> Tensor:
         """Where the step along g leads from p."""
-        region, slope = task.region, flat(g.abs())
-        size = self.size * region.radius if self.relative else torch.full_like(region.radius, self.size)
-        free = torch.where(g > 0, region.hi - p, p - region.lo) > column(CRAMPED * size.minimum(region.radius), p)
-        able = torch.where(flat(free), slope, 0.0)
-        count = int(self.share * (slope.shape[1] - 1)) + 1
-        least = able.topk(min(count, slope.shape[1]), dim=1).values[:, -1:]
-        each = size / ((able >= least) & (able > 0)).sum(1).clamp_min(1)
-        pushed = torch.where((slope >= least).view(g.shape), g.sign(), 0.0)
-        return region.project(torch.addcmul(p, column(each, p), pushed))
+        radius = task.region.radius
+        size = self.size * radius if self.relative else torch.full_like(radius, self.size)
+        return slid(task.region, p, g, size, self.share)
+
+
+def slid(region: Any, p: Tensor, g: Tensor, size: Float[Tensor, " m"], share: float = SHARE) -> Tensor:
+    """Where a sparse step along g, of that length in sum, leads from p (Slide)."""
+    slope = flat(g.abs())
+    free = torch.where(g > 0, region.hi - p, p - region.lo) > column(CRAMPED * size.minimum(region.radius), p)
+    able = torch.where(flat(free), slope, 0.0)
+    count = int(share * (slope.shape[1] - 1)) + 1
+    least = able.topk(min(count, slope.shape[1]), dim=1).values[:, -1:]
+    each = size / ((able >= least) & (able > 0)).sum(1).clamp_min(1)
+    pushed = torch.where((slope >= least).view(g.shape), g.sign(), 0.0)
+    return region.project(torch.addcmul(p, column(each, p), pushed))
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,11 @@ class Ibp(Objective):
                 "Train with pgd for other sets."
             )
         must_leave_room(region, scene)
+        if scene.precision != "32":
+            raise UsageError(
+                f"bounds are computed in the model's own type: in {scene.precision} rounding would be wider than they are. "
+                'Train with precision="32".'
+            )
         _ = scene.graph
 
     def prepare(self, scene: Scene) -> None:
