@@ -15,9 +15,14 @@ from ironbound.core.errors import ModelError
 from ironbound.core.progress import Event, Listener
 from ironbound.core.rng import content_keys
 from ironbound.defenses.train import checkpoint, randomness
-from ironbound.defenses.train.checkpoint import Position
+from ironbound.defenses.train.averaging import SETTLING, Average, fill, has_statistics
+from ironbound.defenses.train.checkpoint import Position, Tables, captured, copied, put
+from ironbound.defenses.train.history import write_history
 from ironbound.defenses.train.objective import Batch, Outcome, Scene
+from ironbound.defenses.train.recovery import RECOVERIES, recovery_of, said, strengthened
 from ironbound.defenses.train.training import Training
+from ironbound.defenses.train.transforms import transformed
+from ironbound.defenses.train.validation import Measured, Probe, Validation
 
 
 class Run:
@@ -27,6 +32,7 @@ class Run:
         self,
         scene: Scene,
         training: Training,
+        held: Probe | None,
         folder: Path | None,
         every: int | None,
         progress: Listener,
@@ -38,45 +44,126 @@ class Run:
             self.net.train()
         self.weights = [parameter for parameter in self.net.parameters() if parameter.requires_grad]
         self.optimiser = training.optimiser_of(self.weights)
+        self.rates = [group["lr"] for group in self.optimiser.param_groups]
         self.keys = content_keys(scene.x, scene.y)
         self.batches = -(-len(scene.y) // training.batch)
         self.updates = self.batches * training.objective.repeats
-        self.position = Position()
+        self.average = Average(self.net, training.average, training.swa_start)
+        begins = max(training.objective.lasts, training.rise)
+        self.validation = None if held is None else Validation(held, training, begins)
+        self.recovery = recovery_of(scene, training, held, self.keys, self.updates)
+        self.objective, self.position = training.objective, Position()
         if folder is not None:
-            self.position, tables = checkpoint.load(folder, self.net, self.optimiser)
-            device = scene.model.device
-            scene.state.update({name: tensor.to(device) for name, tensor in tables.get("objective", {}).items()})
+            self._load(folder)
+        if self.recovery is not None and self.position.good is None:
+            self.recovery.keep(self.position, self._tables())
 
     def finish(self) -> None:
-        """All epochs that are left."""
-        while self.position.epoch < self.training.epochs:
+        """All epochs that are left; then the net holds what is given back."""
+        while self.position.epoch < self.training.epochs and not self.position.stopped:
             self._epoch()
+        if self.validation is not None and self.validation.best:
+            fill(self.net, self.validation.best)
+        elif self.average.there:
+            self.average.swap()
+            self._settle_where_needed()
 
     def _epoch(self) -> None:
         at, scene = self.position, self.scene
         parts = randomness.batches(self.training.seed, at.epoch, len(scene.y), self.training.batch)
-        repeats = self.training.objective.repeats
         while at.batch < self.updates:
             since = time.perf_counter()
-            outcome = self._update(parts[at.batch // repeats])
+            outcome = self._update(parts[at.batch // self.training.objective.repeats])
+            self.average.updated()
             at.batch += 1
             at.rows += outcome.rows
             self._note(outcome, time.perf_counter() - since)
+            if self._gone_back():
+                return
             if self.every is not None and at.batch % self.every == 0 and at.batch < self.updates:
                 self._save()
         self._must_be_finite(self._total(), "the sum of the weights")
-        at.history.append(self._summary())
+        self._end_epoch()
+
+    def _end_epoch(self) -> None:
+        """Average, measure, note, keep."""
+        at, since = self.position, time.perf_counter()
+        self.average.ended((at.epoch + 1) / self.training.epochs)
+        measured = None
+        if self.validation is not None:
+            with self.average.swapped(self._settle_where_needed):
+                measured = self.validation.judged(self.scene, at)
+        at.sums["seconds"] += time.perf_counter() - since
+        at.history.append(self._summary(measured))
         at.epoch, at.batch, at.sums = at.epoch + 1, 0, {}
         self._save()
+        if self.folder is not None:
+            write_history(self.folder, at.history)
+
+    def _gone_back(self) -> bool:
+        """Where it is time, look for catastrophic overfitting, and go back where it is seen."""
+        at, recovery = self.position, self.recovery
+        if recovery is None or not recovery.due(at):
+            return False
+        since = time.perf_counter()
+        strength = self.training.strength_at(at.epoch + at.batch / self.updates)
+        fallen = recovery.fallen(self.scene, at, self._tables(), strength)
+        at.sums["seconds"] += time.perf_counter() - since
+        if not fallen or len(at.recoveries) >= RECOVERIES:
+            return False
+        self.position = recovery.back(at)
+        self._put(recovery.good)
+        self.objective = strengthened(self.training.objective, len(self.position.recoveries))
+        self._tell(said(self.position.recoveries[-1], self.objective))
+        self._save()
+        return True
+
+    def _tables(self) -> Tables:
+        """All tensors that make this moment of the training."""
+        further = {"objective": self.scene.state, "average": self.average.tables()}
+        return captured(self.net, self.optimiser, further, self.position)
+
+    def _put(self, tables: Tables) -> None:
+        """Go on from that moment."""
+        put(tables, self.position, self.net, self.optimiser)
+        device = self.scene.model.device
+        self.scene.state.clear()
+        self.scene.state.update(
+            {name: tensor.to(device, copy=True) for name, tensor in tables.get("objective", {}).items()}
+        )
+        self.average.put(tables.get("average", {}))
+
+    def _load(self, folder: Path) -> None:
+        self.position, tables = checkpoint.load(folder)
+        if not tables:
+            return
+        self._put(tables)
+        device = self.scene.model.device
+        if self.validation is not None:
+            self.validation.best = rows.to(tables.get("best", {}), device)
+        if self.recovery is not None:
+            self.recovery.good = rows.to(tables.get("good", {}), device)
+            self.objective = strengthened(self.training.objective, len(self.position.recoveries))
+
+    def _settle_where_needed(self) -> None:
+        """Running statistics of the mean of weights, by batches passed as in training; nothing else is moved."""
+        if self.average.kind != "swa" or not has_statistics(self.net):
+            return
+        scene = self.scene.replace(state=copied(self.scene.state))
+        parts = randomness.batches(self.training.seed, self.position.epoch, len(scene.y), self.training.batch)
+        for number, index in enumerate(parts[:SETTLING]):
+            with randomness.drawing(self.training.seed, -1 - self.position.epoch, number, scene.model.device):
+                self.objective.loss(scene, self._batch(index))
+        self.optimiser.zero_grad(set_to_none=True)
 
     def _update(self, index: Tensor) -> Outcome:
         """One update of the weights by the samples of those rows."""
         at, seed, device = self.position, self.training.seed, self.scene.model.device
         done = (at.epoch * self.updates + at.batch + 0.5) / (self.training.epochs * self.updates)
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.training.rate_at(done)
+        for group, highest in zip(self.optimiser.param_groups, self.rates, strict=True):
+            group["lr"] = highest * self.training.factor_at(done)
         with randomness.drawing(seed, at.epoch, at.batch, device):
-            outcome = self.training.objective.loss(self.scene, self._batch(index))
+            outcome = self.objective.loss(self.scene, self._batch(index))
             self._must_be_finite(outcome.losses.sum(), "the loss")
             self.optimiser.zero_grad(set_to_none=True)
             outcome.losses.mean().backward()
@@ -90,10 +177,16 @@ class Run:
         at, scene = self.position, self.scene
         there, device = index.to(scene.y.device), scene.model.device
         epochs = at.epoch + at.batch / self.updates
+        x, rng = (
+            rows.to(rows.take(scene.x, there), device),
+            randomness.streams(self.training.seed, at.epoch, self.keys[index].to(device)),
+        )
+        if self.training.transform is not None:
+            x = transformed(x, self.training.transform, self.training.padding, rng, scene.model.box)
         return Batch(
-            x=rows.to(rows.take(scene.x, there), device),
+            x=x,
             y=scene.y[there].to(device),
-            rng=randomness.streams(self.training.seed, at.epoch, self.keys[index].to(device)),
+            rng=rng,
             at=epochs,
             index=index,
             strength=self.training.strength_at(epochs),
@@ -125,12 +218,17 @@ class Run:
         for name, value in new.items():
             sums[name] = sums.get(name, 0) + value
         sums |= {name: value for name in ("eps", "kappa") if (value := getattr(outcome, name)) is not None}
+        watched = self.position.watched
+        for name in ("attacked", "attacked of") if "attacked" in new else ():
+            watched[name] = watched.get(name, 0.0) + new[name]
+        self._tell(f"epoch {self.position.epoch + 1}, loss {total / count:.4f}")
+
+    def _tell(self, note: str) -> None:
         at = self.position
         done, of = at.epoch * self.updates + at.batch, self.training.epochs * self.updates
-        stage = f"train {self.training.label}"
-        self.progress(Event(stage, done, of, at.rows, f"epoch {at.epoch + 1}, loss {total / count:.4f}"))
+        self.progress(Event(f"train {self.training.label}", done, of, at.rows, note))
 
-    def _summary(self) -> dict[str, Any]:
+    def _summary(self, measured: Measured | None) -> dict[str, Any]:
         """The epoch as a row of the history."""
         sums = self.position.sums
         share = lambda name: sums[name] / sums[f"{name} of"] if name in sums else None
@@ -142,9 +240,18 @@ class Run:
             "kappa": sums.get("kappa"),
             "rate": self.optimiser.param_groups[0]["lr"],
             "seconds": sums["seconds"],
+            "validation_clean": None if measured is None else measured.clean / measured.of,
+            "validation_attacked": None
+            if measured is None or self.scene.threat is None
+            else measured.attacked / measured.of,
+            "validation_rows": None if measured is None else measured.of,
+            "recoveries": len(self.position.recoveries),
         }
 
     def _save(self) -> None:
-        if self.folder is not None:
-            self._must_be_finite(self._total(), "the sum of the weights")
-            checkpoint.save(self.folder, self.net, self.optimiser, {"objective": self.scene.state}, self.position)
+        if self.folder is None:
+            return
+        self._must_be_finite(self._total(), "the sum of the weights")
+        further = {} if self.validation is None else {"best": self.validation.best}
+        further |= {} if self.recovery is None else {"good": self.recovery.good}
+        checkpoint.save(self.folder, {**self._tables(), **further}, self.position)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from ironbound.defenses.train import checkpoint
 from ironbound.defenses.train.loop import Run
 from ironbound.defenses.train.objective import Given, Scene
 from ironbound.defenses.train.training import Training
+from ironbound.defenses.train.transforms import must_be_images
+from ironbound.defenses.train.validation import parted
 from ironbound.models.admission import admitted_inputs, admitted_labels
 from ironbound.models.model import Model
 
@@ -29,9 +31,15 @@ class Trained:
     model: Model
     """A copy of the user's model with other weights, in evaluation mode."""
     history: list[dict[str, Any]]
-    """A row an epoch: epoch, loss (nats), clean_accuracy, attacked_accuracy and certified_accuracy, eps, kappa, rate,
-    seconds. Accuracies are of the training batches as they went by, each with the weights of its moment (None where the
-    objective does not measure it): signs of progress, not results. eps, kappa and rate are those of the last batch."""
+    """A row an epoch; history.COLUMNS says of what. Accuracies are of the training batches as they went by, each with the
+    weights of its moment (None where the objective does not measure it): signs of progress, not results. Those named
+    validation_* are of the rows held out, after the epoch."""
+    best: dict[str, Any] | None = None
+    """The epoch whose weights these are and its result on the validation rows; None without validation."""
+    stopped: str = ""
+    """Why the training ended before its last epoch."""
+    recoveries: list[dict[str, Any]] = field(default_factory=list)
+    """How it went back after catastrophic overfitting, each time (recovery.py)."""
 
 
 def train(
@@ -56,7 +64,8 @@ def train(
     data: Data, or a pair (x, y): inputs (n, ...) in the model's range and classes (n,), on any device.
     threat: the perturbation set; None will do for `Standard`.
     given: what some objectives need besides: a teacher, other models, unlabelled inputs.
-    folder: where to keep training.json and, after every epoch and every `every` batches, checkpoint.safetensors.
+    folder: where to keep training.json, history.parquet and, after every epoch and every `every` batches,
+        checkpoint.safetensors.
     resume: go on from the checkpoint in `folder` (from the start where there is none). The weights are bit by bit those
         of a training that was never interrupted, where the kernels are deterministic, as PyTorch's are on a CPU.
     progress: hears one event a batch.
@@ -68,7 +77,7 @@ def train(
         raise UsageError(
             f"resume and every (a number of batches >= 1) need a folder; got folder={folder}, every={every}."
         )
-    x, y = _admitted(model, data)
+    x, y, held = parted(*_admitted(model, data), training)
     place = None if folder is None else Path(folder)
     given = given or Given()
 
@@ -82,15 +91,20 @@ def train(
 
     scene = Scene(_copied(model), threat, x, y, training.seed, training.criterion, given, stage=stage)
     training.objective.check(scene)
+    if held is not None:
+        held.check(scene)
+    if training.transform is not None:
+        must_be_images(scene.example)
     if place is not None:
         checkpoint.begun(place, checkpoint.plan_of(scene, training), resume)
     training.objective.prepare(scene)
-    run = Run(scene, training, place, every, progress)
+    run = Run(scene, training, held, place, every, progress)
     with torch.enable_grad():
         run.finish()
     net = scene.model.net.eval()
     net.zero_grad(set_to_none=True)
-    return Trained(scene.model, run.position.history)
+    at = run.position
+    return Trained(scene.model, at.history, at.best, at.stopped, at.recoveries)
 
 
 def _admitted(model: Model, data: Data | tuple[Any, Any]) -> tuple[Any, Tensor]:
