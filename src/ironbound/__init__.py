@@ -11,6 +11,7 @@ from ironbound.core.version import __version__
 if TYPE_CHECKING:
     from ironbound import goals, objectives, oracles, recipes
     from ironbound.applying import Transfer, apply, measure
+    from ironbound.comparing import Comparison, compare
     from ironbound.core.attack import Attack
     from ironbound.core.cascade import Cascade
     from ironbound.core.errors import IronboundError
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
         parse_threat,
     )
     from ironbound.showing.seen import show
+    from ironbound.tuning import Tuned, tune
     from ironbound.verbs import Hardened, attack, audit, certify, harden, verify
 
 __all__ = [
@@ -68,6 +70,7 @@ __all__ = [
     "Cascade",
     "Clean",
     "ColorShift",
+    "Comparison",
     "Confident",
     "Corruptions",
     "CrossEntropy",
@@ -100,6 +103,7 @@ __all__ = [
     "TopK",
     "Transfer",
     "Translation",
+    "Tuned",
     "Uniform",
     "Union",
     "Universal",
@@ -110,6 +114,7 @@ __all__ = [
     "attack",
     "audit",
     "certify",
+    "compare",
     "goals",
     "harden",
     "load",
@@ -120,11 +125,13 @@ __all__ = [
     "parse_threat",
     "recipes",
     "show",
+    "tune",
     "verify",
 ]
 
 _HOMES = {
     "applying": "Transfer apply measure",
+    "comparing": "Comparison compare",
     "core.attack": "Attack",
     "core.cascade": "Cascade",
     "core.errors": "IronboundError",
@@ -144,6 +151,7 @@ _HOMES = {
     "showing.seen": "show",
     "sets": "L0 L1 L2 Blur Brightness ColorShift Corruptions Finite Flow "
     "InputRegion Linf Patch Rotation Spatial Translation Union Universal parse_threat",
+    "tuning": "Tuned tune",
     "verbs": "Hardened attack audit certify harden verify",
 }
 _APART = {"testing"}  # reached as ironbound.testing, and not by `import *`: it needs pytest

@@ -92,14 +92,15 @@ def _plan(run: RunFolder, method: Any, threat: PerturbationSet) -> Plan:
     if method is not None:
         return plan_named(method)
     name, wanted = str(run.manifest["plan"]["name"]), run.manifest["fingerprints"]["plan"]
-    for plan in _plans_called(name):
+    for plan in plans_called(name):
         with suppress(CompositionError):
             if fingerprint(plan.against(threat).following(run.manifest["plan"]["stages"])) == wanted:
                 return plan
     raise UsageError(f"{run.path} was made by a plan {name!r} that has no name to find it by. Pass it as the method.")
 
 
-def _plans_called(name: str) -> Iterator[Plan]:
+def plans_called(name: str) -> Iterator[Plan]:
+    """The plans that a run of this name may have followed."""
     for verb in ("audit", "attack", "certify"):
         with suppress(UnknownName):
             yield plan_of(verb, [name] if verb == "audit" else name.split("+"))

@@ -287,7 +287,7 @@ def harden(
         task, or its weights, to start from (robust-transfer).
     labelled: the number of training rows whose labels are read, chosen by the seed; semi-supervised takes the others as
         unlabelled, where none are given, and other methods leave them out.
-    out: folder for before/, after/, training/ (checkpoints) and model.safetensors; `resume` goes on there.
+    out: folder for before/, after/, training/ (checkpoints), model.safetensors and harden.json; `resume` goes on there.
 
     Under torchrun every process trains (see `train`), and the first one audits and writes while the others wait: they give
     back the trained model and the history, without brackets.
@@ -299,6 +299,7 @@ def harden(
     from ironbound.defenses.train.giving import given_of
     from ironbound.defenses.train.place import here
     from ironbound.defenses.train.trainer import must_train
+    from ironbound.hardened import write_record
 
     wrapped, chosen = Model.of(model), set_of(threat)
     training = training_named(method, **{"seed": seed, **settings}) if isinstance(method, str) else method
@@ -341,7 +342,11 @@ def harden(
     )
     if folder is not None:
         place.first(lambda: save_weights(trained.model.net, folder / "model.safetensors"))
-    return Hardened(trained.model, before, bracket("after", trained.model), trained.history)
+    after = bracket("after", trained.model)
+    if folder is not None:
+        record = wrapped, fit, held_out, chosen, training, trained.history
+        place.first(lambda: write_record(folder, *record, before=before, after=after))
+    return Hardened(trained.model, before, after, trained.history)
 
 
 def _must_be_empty(folder: Path) -> None:

@@ -382,8 +382,9 @@ def test_training_reads_streamed_data_into_memory(folder: Path) -> None:
 
 
 def test_at_the_prompt(folder: Path) -> None:
-    from ironbound.cli.opening import data_origin, load_data
+    from ironbound.cli.opening import data_origin
     from ironbound.cli.settings import DataSettings
+    from ironbound.reopening import load_data
 
     origin = data_origin(DataSettings(data=str(folder), stream=True, samples=5))
     assert load_data(origin).streamed

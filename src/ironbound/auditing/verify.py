@@ -114,7 +114,7 @@ def verify(
         _check_certificates(folder, model, rows_.of_rows(threat, where[at]), verdicts, at, x, y, found)
         tell(Event("verify", start + len(at), len(where)))
     _check_witnesses(folder, model, data, threat, verdicts, place, found)
-    good = lambda *claims: _good(folder, model, *claims)
+    good = lambda *claims: refuted(folder, model, *claims)
     found.failures += Recheck(folder, model, data, threat, verdicts, place, good).failures()
     _check_counts(folder, verdicts, found)
     return found
@@ -304,7 +304,7 @@ def _check_witnesses(
         waiting[where] = False
         here = torch.from_numpy(where)
         x, y = model.admit(rows_.take(data.x, here), data.y[here])
-        good = _good(
+        good = refuted(
             folder,
             model,
             rows_.of_rows(threat, here),
@@ -319,10 +319,14 @@ def _check_witnesses(
     found.failures += [f"sample {i} is broken, but there is no witness" for i in missing]
 
 
-def _good(
+def refuted(
     folder: RunFolder, model: Model, threat: Any, x: Any, y: Any, adversarial: Any, points: Any = None
 ) -> list[str]:
-    """For each witness why it does not hold; "" where it does."""
+    """For each claimed witness why it does not hold against this model; "" where it does.
+
+    It must lie in the set around its clean input x, measured in float64, and be answered with another class than y at batch
+    size 1 in the model's own precision (a model that draws: not refuted by fresh draws).
+    """
     if isinstance(x, Tensor) and (not isinstance(adversarial, Tensor) or adversarial.shape != x.shape):
         return ["has another shape than its input"] * len(y)
     region = threat.at(x, model.box)

@@ -12,6 +12,7 @@ import typer
 from ironbound.cli.settings import (
     AttackSettings,
     CertifySettings,
+    CompareSettings,
     HardenSettings,
     MergeSettings,
     RunSettings,
@@ -47,6 +48,7 @@ _COMMON = [
     )
 ]  # fmt: skip
 Runs = Annotated[list[str], typer.Argument(metavar="RUN...", help="run folders, or folders of runs")]
+Compared = Annotated[list[str], typer.Argument(metavar="RUN...", help="folders of harden and audit, or of these")]
 
 
 Shards = Annotated[
@@ -63,7 +65,8 @@ def _flag(name: str, kind: type[Settings]) -> inspect.Parameter:
     words, long = _with_default(field.description or "", field, switch), name.replace("_", "-")
     flag = f"--{long}/--no-{long}" if either else f"--{long}"
     option = typer.Option(flag, help=words, metavar=None if switch else str(extra["metavar"]))
-    hint: Any = Annotated[bool | None if switch else str | None, option]
+    text: Any = list[str] if extra.get("several") else str
+    hint: Any = Annotated[bool | None if switch else text | None, option]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hint)
 
 
@@ -78,6 +81,8 @@ def _with_default(words: str, field: Any, switch: bool) -> str:
     if switch or field.default is None:
         return said
     several = field.default if isinstance(field.default, tuple) else (field.default,)
+    if not several:
+        return said
     return f"{said} (default: {','.join(f'{part:g}' if isinstance(part, float) else str(part) for part in several)})"
 
 
@@ -169,6 +174,19 @@ def merge(settings: MergeSettings, terminal: Terminal, runs: list[str]) -> int:
         return run_merge(runs, settings, terminal)
     except KeyboardInterrupt:
         raise Interrupted(Path(settings.out)) from None
+
+
+@app.command()
+@with_flags(CompareSettings, inspect.Parameter("runs", inspect.Parameter.KEYWORD_ONLY, annotation=Compared))
+def compare(settings: CompareSettings, terminal: Terminal, runs: list[str]) -> int:
+    """Put hardened models side by side: clean, attacked, certified, worst class, attacks not trained on, cost."""
+    from ironbound.cli.comparing import place_of_comparison, run_compare
+
+    folder = place_of_comparison(settings)
+    try:
+        return run_compare(runs, settings, terminal, folder)
+    except KeyboardInterrupt:
+        raise Interrupted(folder or Path("compare.json")) from None
 
 
 @app.command()

@@ -8,10 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ironbound.cli.opening import OPTIONS, load_data, open_data, open_model
+from ironbound.cli.opening import open_data, open_model
 from ironbound.cli.settings import ModelSettings, VerifySettings, settings_of
 from ironbound.cli.terminal import Terminal
-from ironbound.core.errors import DataError, IronboundError, RunError, UsageError
+from ironbound.core.errors import DataError, RunError
+from ironbound.reopening import BROKEN, OPTIONS, is_whole, recorded_data, recorded_origin, trusted_code, trusted_weights
 
 if TYPE_CHECKING:
     from ironbound.auditing.folder import RunFolder
@@ -19,12 +20,8 @@ if TYPE_CHECKING:
     from ironbound.data.dataset import Data
     from ironbound.models.model import Model
 
-OURS = "ironbound.models.zoo"
-"""The one installed module that a run may name; code elsewhere is named by the path of its file."""
 MOST = 20
 """Failures that are listed."""
-BROKEN: tuple[type[Exception], ...] = (KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError)
-"""What a folder that was altered by hand makes its readers raise."""
 
 
 def runs_in(place: str) -> list[Path]:
@@ -92,10 +89,10 @@ def _checked(folder: Path, settings: VerifySettings, progress: Any) -> Verificat
 
 def model_of(run: RunFolder, settings: VerifySettings) -> Model:
     """The model that the user names, or the recorded one where its code is what it was."""
-    origin = _origin(run)
+    origin = recorded_origin(run)
     given = settings.model_fields_set
-    architecture = settings.model if settings.model is not None else _trusted_code(run, origin)
-    weights = settings.weights if "weights" in given else _trusted_weights(run, origin)
+    architecture = settings.model if settings.model is not None else trusted_code(run, origin)
+    weights = settings.weights if "weights" in given else trusted_weights(run, origin)
     recorded = origin.get("options")
     options = {name: value for name, value in recorded.items() if name in OPTIONS} if isinstance(recorded, dict) else {}
     options |= {name: getattr(settings, name) for name in OPTIONS if name in given}
@@ -103,80 +100,15 @@ def model_of(run: RunFolder, settings: VerifySettings) -> Model:
     return open_model(settings_of(ModelSettings, values))
 
 
-def _origin(run: RunFolder) -> dict[str, Any]:
-    origin = run.manifest.get("origin")
-    return origin if isinstance(origin, dict) else {}
-
-
-def _trusted_code(run: RunFolder, origin: dict[str, Any]) -> str:
-    """The recorded architecture. Raises UsageError unless its file is where it was, with the content that it had."""
-    from ironbound.models.load import parsed, source_digest
-
-    ask = "Say where the model is: --model file.py:function [--weights FILE]."
-    spec = origin.get("architecture")
-    if not isinstance(spec, str):
-        raise UsageError(f"{run.path} does not say where its model came from. {ask}")
-    try:
-        path, _ = parsed(spec)
-        if path is None and spec.rpartition(":")[0] != OURS:
-            raise UsageError(
-                f"{run.path}: its model came from the package {spec!r}, which is not imported unasked. {ask}"
-            )
-        same = source_digest(spec) == origin.get("source")
-    except OSError as error:
-        raise UsageError(f"{spec}: cannot be read ({error.strerror}). {ask}") from None
-    except UsageError as error:
-        raise UsageError(
-            str(error) if ask in str(error) else f"{run.path}: the recorded model is gone: {error} {ask}"
-        ) from None
-    if path is not None and path.resolve().is_relative_to(run.path.resolve()):
-        raise UsageError(f"{run.path}: its model's code lies in the run folder itself and is not run unasked. {ask}")
-    if not same:
-        raise UsageError(
-            f"{run.path}: the code in {path or spec}, or what it imports from its folder, is not what it was "
-            f"when the run was made. {ask}"
-        )
-    return spec
-
-
-def _trusted_weights(run: RunFolder, origin: dict[str, Any]) -> str | None:
-    from ironbound.models.weights import weights_digest
-
-    weights = origin.get("weights")
-    if weights is None:
-        return None
-    try:
-        same = weights_digest(str(weights)) == origin.get("weights_digest")
-    except (DataError, OSError) as error:
-        raise UsageError(
-            f"{run.path}: the recorded weights are gone: {error} Say where they are: --weights FILE."
-        ) from None
-    if not same:
-        raise UsageError(
-            f"{run.path}: the weights in {weights} are not what they were when the run was made. "
-            "Say where those are: --weights FILE."
-        )
-    return str(weights)
-
-
 def data_of(run: RunFolder, settings: VerifySettings) -> Data:
     """The data that the user names, or the recorded ones; that they are the same is checked by fingerprint."""
-    recorded = _origin(run).get("data")
-    keys = ("split", "input", "label", "samples", "seed")
-    given = {name: getattr(settings, name) for name in (*keys, "stream") if name in settings.model_fields_set}
-    if not isinstance(recorded, dict) or not {"source", *keys} <= set(recorded):
-        if settings.data is None:
-            raise UsageError(f"{run.path} does not say where its data came from. Say it: --data PATH.")
+    named = ("split", "input", "label", "samples", "seed", "stream")
+    given = {name: getattr(settings, name) for name in named if name in settings.model_fields_set}
+    if settings.data is None:
+        return recorded_data(run, **given)
+    if not is_whole(recorded_origin(run).get("data")):
         return open_data(settings)
-    source = {} if settings.data is None else {"source": settings.data}
-    try:
-        return load_data({**recorded, **source, **given})
-    except IronboundError as error:
-        raise UsageError(f"{run.path}: its data cannot be loaded: {error} Say where they are: --data PATH.") from None
-    except BROKEN as error:
-        raise RunError(
-            f"{run.path / 'manifest.json'}: the recorded origin of the data makes no sense ({error})."
-        ) from None
+    return recorded_data(run, **given, source=settings.data)
 
 
 def _facts(check: Verification) -> dict[str, Any]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ironbound.cli.opening import data_origin, load_data, open_model
+from ironbound.cli.opening import data_origin, open_model
 from ironbound.cli.settings import AttackSettings
 from ironbound.cli.terminal import Terminal
 from ironbound.core.errors import InputError, UsageError
+from ironbound.reopening import load_data
 
 if TYPE_CHECKING:
     from ironbound.applying import Transfer

@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from ironbound.cli.settings import DataSettings, HardenSettings, ModelSettings
 from ironbound.core.errors import UsageError
-from ironbound.core.rank import Rank
+from ironbound.reopening import OPTIONS, device_of, load_data
 
 if TYPE_CHECKING:
     from ironbound.data.dataset import Data
     from ironbound.models.model import Model
-
-OPTIONS = ("range", "mean", "std", "outputs", "random")
 
 
 def open_model(settings: ModelSettings) -> Model:
@@ -29,22 +27,6 @@ def open_model(settings: ModelSettings) -> Model:
 def options_of(settings: ModelSettings) -> dict[str, Any]:
     """What `Model` is told beside the network."""
     return {name: getattr(settings, name) for name in OPTIONS}
-
-
-def device_of(name: str) -> str:
-    """A device that there is. Raises UsageError for one that there is not."""
-    import torch
-
-    ranked = Rank.of()
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and ranked.world > 1:
-        name = f"cuda:{ranked.local}"
-    if name.startswith("cuda"):
-        count, number = torch.cuda.device_count(), int(name.partition(":")[2] or 0)
-        if number >= count:
-            raise UsageError(f"--device {name}: this machine has {count} CUDA devices. Use --device cpu.")
-    return name
 
 
 def open_given(settings: HardenSettings) -> dict[str, Any]:
@@ -69,22 +51,6 @@ def open_given(settings: HardenSettings) -> dict[str, Any]:
 def open_data(settings: DataSettings) -> Data:
     """The samples that are meant."""
     return load_data(data_origin(settings))
-
-
-def load_data(origin: dict[str, Any]) -> Data:
-    """Data as an origin describes them."""
-    from ironbound.data import load
-
-    columns = {"input": origin["input"], "label": origin["label"]}
-    held_out = bool(origin.get("held_out"))
-    samples, seed = origin["samples"], origin["seed"]
-    read: dict[str, Any] = {"split": origin["split"], "stream": True if origin.get("stream") else None, **columns}
-    data = load(origin["source"], samples=None if held_out else samples, seed=seed, **read)
-    if held_out:
-        from ironbound.verbs import parted
-
-        return parted(data, None, samples, seed)[1]
-    return data
 
 
 def data_origin(settings: DataSettings) -> dict[str, Any]:

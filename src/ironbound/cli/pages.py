@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ironbound.cli.checking import BROKEN, runs_in
+from ironbound.cli.checking import runs_in
 from ironbound.cli.terminal import Terminal
 from ironbound.core.errors import RunError, UsageError
+from ironbound.reopening import BROKEN
 
 WITNESSES = 24
 """Inputs that found.html shows, at most."""

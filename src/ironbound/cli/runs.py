@@ -8,12 +8,13 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from ironbound.cli.opening import data_origin, load_data, open_data, open_given, open_model, origin_of, training_origins
+from ironbound.cli.opening import data_origin, open_data, open_given, open_model, origin_of, training_origins
 from ironbound.cli.settings import HardenSettings, RunSettings
 from ironbound.cli.summary import compared, summarise
 from ironbound.cli.terminal import Terminal
 from ironbound.core.errors import UnsupportedOperation, UsageError
 from ironbound.core.rank import Rank
+from ironbound.reopening import load_data
 
 RUNS = Path("runs")
 
@@ -89,6 +90,12 @@ def run_harden(settings: HardenSettings, terminal: Terminal, folder: Path) -> in
         f"{model.name}: {len(data):,} samples of {data.name} to train on{processes}, {said} to measure on, into {folder}"
     )
     plan = None if settings.audit == "none" else settings.audit
+    if settings.tune is not None:
+        from ironbound.cli.tuning import run_tune
+
+        return run_tune(
+            settings, terminal, folder, model, data, test, plan, origin_of(settings, measured), open_given(settings)
+        )
     with terminal.progress() as display:
         robust = verbs.harden(
             model, data, threat=threat, method=settings.method[0], test=test, audit=plan, out=folder,
@@ -97,15 +104,23 @@ def run_harden(settings: HardenSettings, terminal: Terminal, folder: Path) -> in
         )  # fmt: skip
     if ranked.rank:
         return 0
+    say_hardened(terminal, settings, robust, folder)
+    return 0
+
+
+def say_hardened(
+    terminal: Terminal, settings: HardenSettings, robust: Any, folder: Path, further: dict[str, Any] | None = None
+) -> None:
+    """What a hardening gave, as text or as JSON (there with what is `further` known)."""
     weights = folder / "model.safetensors"
     brackets = {"before": robust.before, "after": robust.after}
     if terminal.json:
         found = {name: None if audit is None else audit.facts for name, audit in brackets.items()}
-        terminal.data({"folder": str(folder), "weights": str(weights), **found, "history": robust.history})
-        return 0
+        facts = {"folder": str(folder), "weights": str(weights), **found, "history": robust.history}
+        terminal.data({**facts, **(further or {})})
+        return
     _say_hardened(terminal, settings, brackets, robust.history, folder)
     terminal.say(f"Weights: {weights}")
-    return 0
 
 
 def _say_hardened(

@@ -18,6 +18,17 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, (int, float)) else value
 
 
+def _each(value: Any) -> Any:
+    """One text, or several: flags that are given several times, or a list in a file."""
+    return [value] if isinstance(value, str) else value
+
+
+def _parts(value: Any) -> Any:
+    """The same, each with parts between commas."""
+    texts = _each(value)
+    return [part for text in texts for part in _listed(text)] if isinstance(texts, list) else texts
+
+
 def _limits(value: Any) -> Any:
     return None if value == "none" else _listed(value)
 
@@ -26,13 +37,15 @@ def _count(value: Any) -> Any:
     return None if value == "all" else value
 
 
-def _key(default: Any, words: str, shape: str = "TEXT") -> Any:
-    """A field: its default, what it means, and what its value looks like in the help."""
-    return Field(default, description=words, json_schema_extra={"metavar": shape})
+def _key(default: Any, words: str, shape: str = "TEXT", several: bool = False) -> Any:
+    """A field: its default, what it means, what its value looks like in the help, and whether its flag may be repeated."""
+    return Field(default, description=words, json_schema_extra={"metavar": shape, "several": several})
 
 
 Numbers = Annotated[tuple[float, ...], BeforeValidator(_listed)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_listed), Field(min_length=1)]
+Texts = Annotated[tuple[str, ...], BeforeValidator(_each)]
+Lists = Annotated[tuple[str, ...], BeforeValidator(_parts)]
 Limits = Annotated[tuple[float, float] | None, BeforeValidator(_limits)]
 Count = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_count)]
 Positive = Annotated[int, Field(ge=1)]
@@ -130,6 +143,10 @@ class HardenSettings(ThreatSettings):
     )
     steps: Positive | None = _key(None, "of the inner attack (pgd)", "N")
     kappa_end: float | None = _key(None, "the final weight of the clean loss (ibp)", "K")
+    strength: float | None = _key(None, "the radius trained at, in radii of the threat", "S")
+    tune: Positive | None = _key(None, "search settings in so many short trainings first; needs ironbound[tune]", "N")
+    tune_epochs: Positive | None = _key(None, "epochs of each; by default a quarter of the training's", "N")
+    clean_loss: float = _key(5.0, "points of clean accuracy that the chosen trial may lose to the best", "P")
     set: Names | None = _key(
         None, "further settings of the training: temperature=40,kind=ard,attacks=fgsm+pgd,base=trades", "NAME=VALUE,.."
     )
@@ -151,7 +168,7 @@ class HardenSettings(ThreatSettings):
         """What was said of the training itself."""
         names = (
             "epochs", "batch", "rate", "optimiser", "schedule", "weight_decay", "clip", "accumulate", "precision", "steps",
-            "kappa_end",
+            "kappa_end", "strength",
         )  # fmt: skip
         said = {name: value for name in names if (value := getattr(self, name)) is not None}
         return said | dict(_assigned(text) for text in self.set or ())
@@ -197,6 +214,17 @@ class MergeSettings(VerifySettings):
     resume: bool = _key(False, "go on with a merge that was interrupted, or was made without the model")
     rows: Positive | None = _key(None, "model rows in one pass; changes no verdict", "N")
     checks: Literal["budget", "full"] = _key("budget", CHECKS)
+
+
+class CompareSettings(Settings):
+    """What every model of the runs is audited by, beside what its run says of it."""
+
+    threat: Texts = _key((), "a further threat, such as a norm not trained on; may be repeated", "SET:RADIUS", True)
+    method: Lists = _key((), "attacks, each alone against the run's own threat", "NAME,..", True)
+    audit: str = _key("standard", "the plan of the audits under further threats", "PLAN")
+    transfer: bool = _key(False, "try the witnesses of each model on the others")
+    out: str | None = _key(None, "the folder of compare.json and of further audits", "FOLDER")
+    resume: bool = _key(False, "go on with the comparison in --out")
 
 
 S = TypeVar("S", bound=Settings)

@@ -119,7 +119,7 @@ class Scene:
     def region(self, batch: Batch, threat: Any = None) -> Any:
         """The set (or `threat`, a part of it) around the batch, at the radius of this moment of the training."""
         region = (self.threat if threat is None else threat).at(batch.x, self.model.box)
-        return region if batch.strength >= 1 else region.scaled(region.radius * batch.strength)
+        return region if batch.strength == 1 else region.scaled(region.radius * batch.strength)
 
     def replace(self, **parts: Any) -> Self:
         """The same scene with other parts."""
@@ -139,7 +139,7 @@ class Batch:
     index: Int[Tensor, " n"]
     """Their rows in the data, on the CPU."""
     strength: float = 1.0
-    """The share of the radius trained at, in [0, 1]; less than 1 while it rises."""
+    """The radius trained at, in radii of the set: the training's own, less while it rises."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -57,7 +57,9 @@ class Training:
     clip: float | None = None
     """The Euclidean norm to which the gradient of all parameters together is shortened; None leaves it."""
     rise: float = 0.0
-    """Epochs over which the radius of inner attacks rises linearly from 0 to the set's."""
+    """Epochs over which the radius trained at rises linearly from 0 to its own."""
+    strength: float = 1.0
+    """The radius trained at, in radii of the set: somewhat more than 1 is often asked of bounds, less of single steps."""
     smoothing: float = 0.0
     """The share of a label's weight that is given to all classes alike (Szegedy et al. 2016, arXiv 1512.00567)."""
     loss: Loss | None = None
@@ -103,6 +105,7 @@ class Training:
         _must(_number(self.momentum) and 0 <= self.momentum < 1, "momentum", "a number in [0, 1)", self)
         _must(self.clip is None or (_number(self.clip) and self.clip > 0), "clip", "a norm > 0, or None", self)
         _must(_number(self.rise) and 0 <= self.rise <= self.epochs, "rise", f"epochs from 0 to {self.epochs}", self)
+        _must(_number(self.strength) and self.strength > 0, "strength", "a number of radii > 0", self)
         _must(_number(self.smoothing) and 0 <= self.smoothing < 1, "smoothing", "a share in [0, 1)", self)
         _must(self.loss is None or callable(self.loss), "loss", "a function of logits and classes, or None", self)
         if self.loss is not None and self.smoothing:
@@ -168,8 +171,8 @@ class Training:
         return self.loss or (Smoothed(self.smoothing) if self.smoothing else cross_entropy)
 
     def strength_at(self, epochs: float) -> float:
-        """The share of the radius after so many epochs, in [0, 1]."""
-        return min(1.0, epochs / self.rise) if self.rise > 0 else 1.0
+        """The radius after so many epochs, in radii of the set."""
+        return self.strength * (min(1.0, epochs / self.rise) if self.rise > 0 else 1.0)
 
     def rate_at(self, share: float) -> float:
         """The learning rate after this share of all steps, in [0, 1]."""

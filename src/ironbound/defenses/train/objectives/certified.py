@@ -86,7 +86,7 @@ class Ibp(Objective):
         """The weighted sum at the present radius and kappa."""
         share = self.share(batch.at)
         full = scene.threat.at(batch.x, scene.model.box)
-        region = full.scaled(full.radius * share)
+        region = full.scaled(full.radius * share * batch.strength)
         kappa = 1 - share * (1 - self.kappa_end)
         passed = propagate(scene.graph, region.lo, region.hi, stats=self.stats, clean=batch.x)
         moved(scene.model.module, passed.statistics)
