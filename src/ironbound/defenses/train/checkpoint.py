@@ -118,7 +118,11 @@ def load(folder: Path, net: nn.Module, optimiser: torch.optim.Optimizer) -> tupl
         raise RunError(f"{folder / STATE} does not hold the weights of this net: it was altered.")
     for name, tensor in own.items():
         tensor.copy_(tables["net"][name])
-    slots = {int(i): slot for i, slot in tables.get("optimiser", {}).items()}
+    weights = [weight for group in optimiser.param_groups for weight in group["params"]]
+    slots = {
+        int(i): {name: _laid_as(weights[int(i)], tensor) for name, tensor in slot.items()}
+        for i, slot in tables.get("optimiser", {}).items()
+    }
     optimiser.load_state_dict({**optimiser.state_dict(), "state": slots})
     return Position(**json.loads(notes["position"])), tables
 
@@ -150,6 +154,11 @@ def last(folder: Path | None) -> str:
         f"The last checkpoint is {path}, after epoch {at['epoch']}{further}. Go on from it with resume=True (--resume), in as "
         "many processes."
     )
+
+
+def _laid_as(weight: Tensor, tensor: Tensor) -> Tensor:
+    """In the layout of the weight, as an uninterrupted training has it: kernels may round otherwise in another."""
+    return torch.empty_like(weight, dtype=tensor.dtype).copy_(tensor) if tensor.shape == weight.shape else tensor
 
 
 def _tensors(net: nn.Module) -> Iterator[tuple[str, Tensor]]:

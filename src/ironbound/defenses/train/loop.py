@@ -102,7 +102,9 @@ class Run:
                 if weight.grad is not None:
                     weight.grad *= len(index) / found["samples"]
         place.unscale(self.optimiser)
-        norm = nn.utils.clip_grad_norm_(self.weights, self.training.clip or math.inf)
+        norm = nn.utils.get_total_norm([weight.grad for weight in self.weights if weight.grad is not None])
+        if self.training.clip is not None:
+            nn.utils.clip_grads_with_norm_(self.weights, self.training.clip, norm)
         if not place.scaled:
             self._must_be_finite(norm, "the norm of the gradient")
         place.step(self.optimiser)
@@ -164,7 +166,7 @@ class Run:
             new |= {name: int(found[name]), of: int(found[of])} if found[of] else {}
         for name, value in new.items():
             sums[name] = sums.get(name, 0) + value
-        sums |= {name: value for name in ("eps", "kappa") if (value := found[name]) is not None}
+        sums |= {name: float(value) for name in ("eps", "kappa") if (value := found[name]) is not None}
         at.rows += int(found["rows"])
         done, of_all = at.epoch * self.updates + at.batch, self.training.epochs * self.updates
         stage = f"train {self.training.label}"

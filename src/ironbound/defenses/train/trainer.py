@@ -23,6 +23,7 @@ from ironbound.defenses.train.objective import Given, Scene
 from ironbound.defenses.train.place import Lost, Place, here
 from ironbound.defenses.train.training import Training
 from ironbound.models.admission import admitted_inputs, admitted_labels
+from ironbound.models.cheap import fast_layout
 from ironbound.models.model import Model
 
 
@@ -123,8 +124,9 @@ def _trained(
         if folder is not None:
             place.first(lambda: checkpoint.begun(folder, plan, resume))
     training.objective.prepare(scene)
-    run = Run(scene, training, place, folder, every, progress)
-    run.finish()
+    with fast_layout(scene.model.net):
+        run = Run(scene, training, place, folder, every, progress)
+        run.finish()
     net = scene.model.net.eval()
     net.zero_grad(set_to_none=True)
     for own, wanted in zip(net.parameters(), model.net.parameters(), strict=True):  # some are frozen by their training
