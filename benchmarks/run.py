@@ -20,12 +20,13 @@ import collective
 import minimum
 import pgd
 import torch
+import training
 from cases import Chosen
 from timing import machine
 
 SECTIONS = {
     "pgd": pgd.run, "ask": ask.run, "autoattack": aa.run, "audit": audits.run, "minimum": minimum.run,
-    "collective": collective.run,
+    "collective": collective.run, "training": training.run,
 }  # fmt: skip
 
 
@@ -43,7 +44,9 @@ def main() -> None:
         "--shown", action="store_true", help="audit, minimum: show the results that are kept, run nothing"
     )
     parser.add_argument(
-        "--page", type=Path, help="audit, minimum, collective: a page to write the tables into, as docs/numbers.md"
+        "--page",
+        type=Path,
+        help="audit, minimum, collective, training: a page to write the tables into, as docs/numbers.md",
     )
     parser.add_argument("--json", type=Path, default=Path("benchmarks.json"), help="where the numbers are written")
     given = parser.parse_args()

@@ -210,7 +210,7 @@ class Run:
             new |= {name: int(found[name]), of: int(found[of])} if found[of] else {}
         for name, value in new.items():
             sums[name] = sums.get(name, 0) + value
-        sums |= {name: value for name in ("eps", "kappa") if (value := found[name]) is not None}
+        sums |= {name: float(value) for name in ("eps", "kappa") if (value := found[name]) is not None}
         for name in ("attacked", "attacked of") if "attacked" in new else ():
             at.watched[name] = at.watched.get(name, 0.0) + new[name]
         at.rows += int(found["rows"])

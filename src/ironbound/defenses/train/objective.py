@@ -19,6 +19,7 @@ from torch.func import functional_call
 
 from ironbound.certification.graph import Graph, trace
 from ironbound.core.rng import Rng
+from ironbound.models.cheap import layout_kept
 from ironbound.models.model import Model
 
 Loss = Callable[[Any, Any], Tensor]
@@ -102,7 +103,7 @@ class Scene:
     def logits(self, x: Any, rng: Rng) -> Float[Tensor, "n classes"]:
         """The model's logits in its present mode, with parameters in the graph, in the model's own type."""
         arguments = (x, rng) if self.model.keyed else (x,)
-        with self.autocast():
+        with self.autocast(), layout_kept(self.model.module):
             if self.weights is None:
                 out = self.model.module(*arguments)
             else:
@@ -154,8 +155,8 @@ class Outcome:
     """Which samples withstood the inner attack (a weak one: an upper bound of robust accuracy)."""
     certified: Bool[Tensor, " n"] | None = None
     """Which samples' margins are positive by the bounds of this pass (no certificate of the trained model)."""
-    eps: float | None = None
-    """The radius trained at."""
+    eps: float | Tensor | None = None
+    """The radius trained at; a tensor is looked at after the update."""
     kappa: float | None = None
     """The weight of the clean loss."""
     rows: int = 0

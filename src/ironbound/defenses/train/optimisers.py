@@ -83,4 +83,7 @@ def _placed(name: str, tensor: Tensor, parameter: Tensor, optimiser: torch.optim
     """Beside the parameter; the count of steps stays on the CPU, where torch keeps it unless it is told otherwise."""
     group = next(group for group in optimiser.param_groups if any(p is parameter for p in group["params"]))
     there = name != "step" or group.get("capturable") or group.get("fused")
-    return tensor.to(parameter.device if there else "cpu", copy=True)
+    if tensor.shape != parameter.shape:
+        return tensor.to(parameter.device if there else "cpu", copy=True)
+    # in the layout of the weight, as an uninterrupted training has it: kernels may round otherwise in another
+    return torch.empty_like(parameter, dtype=tensor.dtype, requires_grad=False).copy_(tensor)

@@ -25,6 +25,7 @@ from ironbound.defenses.train.training import Training
 from ironbound.defenses.train.transforms import must_be_images
 from ironbound.defenses.train.validation import Probe, parted
 from ironbound.models.admission import admitted_inputs, admitted_labels
+from ironbound.models.cheap import fast_layout
 from ironbound.models.model import Model
 
 
@@ -132,8 +133,9 @@ def _trained(
         if folder is not None:
             place.first(lambda: checkpoint.begun(folder, plan, resume))
     training.objective.prepare(scene)
-    run = Run(scene, training, held, place, folder, every, progress)
-    run.finish()
+    with fast_layout(scene.model.net):
+        run = Run(scene, training, held, place, folder, every, progress)
+        run.finish()
     net = scene.model.net.eval()
     net.zero_grad(set_to_none=True)
     for own, wanted in zip(net.parameters(), model.net.parameters(), strict=True):  # some are frozen by their training

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -73,7 +72,9 @@ class Updates:
                 if weight.grad is not None:
                     weight.grad *= len(index) / found["samples"]
         place.unscale(self.optimiser)
-        norm = nn.utils.clip_grad_norm_(self.weights, self.training.clip or math.inf)
+        norm = nn.utils.get_total_norm([weight.grad for weight in self.weights if weight.grad is not None])
+        if self.training.clip is not None:
+            nn.utils.clip_grads_with_norm_(self.weights, self.training.clip, norm)
         if not place.scaled:
             self.finite(norm, "the norm of the gradient")
         place.step(self.optimiser)

@@ -97,7 +97,7 @@ class Awp(Wrapped):
         outcome = self.base.outcome(there, batch, attacked)
         passes = 1 if there is scene else 2
         rows = passes * outcome.rows + self.base.inner.rows * len(batch.y)
-        return replace(outcome, eps=float(region.radius.max()), rows=rows)
+        return replace(outcome, eps=region.radius.max(), rows=rows)
 
     def weights(self, scene: Scene, batch: Batch, attacked: Tensor) -> dict[str, Tensor]:
         """w + v by name, through which gradients flow to w."""
