@@ -219,40 +219,6 @@ class Objective:
         """The weights are trained as they are."""
 
 
-@dataclass(frozen=True)
-class Around(Objective):
-    """An objective around another one, its base, whose schedule it follows."""
-
-    base: TrainingObjective
-
-    @property
-    def lasts(self) -> float:
-        """As long as the base's."""
-        return self.base.lasts
-
-    @property
-    def repeats(self) -> int:
-        """As many as the base's."""
-        return self.base.repeats
-
-    def check(self, scene: Scene) -> None:
-        """What the base refuses."""
-        self.base.check(scene)
-
-    def prepare(self, scene: Scene) -> None:
-        """What the base prepares."""
-        self.base.prepare(scene)
-
-    def loss(self, scene: Scene, batch: Batch) -> Outcome:
-        """The base's."""
-        return self.base.loss(scene, batch)
-
-    def stronger(self) -> Self:
-        """The same around the base with the next stronger inner attack, where it has one."""
-        stronger = getattr(self.base, "stronger", None)
-        return self if stronger is None else replace(self, base=stronger())
-
-
 def correct(logits: Float[Tensor, "n classes"], y: Int[Tensor, " n"]) -> Bool[Tensor, " n"]:
     """Which samples are classified correctly."""
     return logits.detach().argmax(1) == y

@@ -44,8 +44,9 @@ class Wrapped(Objective):
         self.base.prepare(scene)
 
     def stronger(self) -> Self:
-        """The same around the stronger base."""
-        return replace(self, base=self.base.stronger())
+        """The same around the stronger base, where it has one."""
+        stronger = getattr(self.base, "stronger", None)
+        return self if stronger is None else replace(self, base=stronger())
 
 
 def must_attack(base: Any, name: str) -> None:
