@@ -147,6 +147,16 @@ class HardenSettings(ThreatSettings):
     tune: Positive | None = _key(None, "search settings in so many short trainings first; needs ironbound[tune]", "N")
     tune_epochs: Positive | None = _key(None, "epochs of each; by default a quarter of the training's", "N")
     clean_loss: float = _key(5.0, "points of clean accuracy that the chosen trial may lose to the best", "P")
+    step: float | None = _key(None, "the length of a step of the inner attack, in input units", "S")
+    share: float | None = _key(None, "the same, in radii", "S")
+    inner: str | None = _key(None, "an attack of the catalogue in place of the inner attack: apgd", "NAME")
+    base: str | None = _key(None, "the training that it goes around: pgd, trades (awp, dro, multi-norm)", "NAME")
+    beta: float | None = _key(None, "the weight of the divergence (trades, mart)", "B")
+    weight: float | None = _key(None, "the weight of the regulariser (gradalign, alp)", "W")
+    gamma: float | None = _key(None, "the size of the change of the weights (awp)", "G")
+    repeats: Positive | None = _key(None, "updates on each batch (free)", "N")
+    how: Literal["worst", "average", "msd", "e-at"] | None = _key(None, "how sets are joined (multi-norm)", "HOW")
+    over: Literal["classes", "samples"] | None = _key(None, "what is weighted (dro): classes or samples", "WHAT")
     set: Names | None = _key(
         None, "further settings of the training: temperature=40,kind=ard,attacks=fgsm+pgd,base=trades", "NAME=VALUE,.."
     )
@@ -168,7 +178,7 @@ class HardenSettings(ThreatSettings):
         """What was said of the training itself."""
         names = (
             "epochs", "batch", "rate", "optimiser", "schedule", "weight_decay", "clip", "accumulate", "precision", "steps",
-            "kappa_end", "strength",
+            "kappa_end", "strength", "step", "share", "inner", "base", "beta", "weight", "gamma", "repeats", "how", "over",
         )  # fmt: skip
         said = {name: value for name in names if (value := getattr(self, name)) is not None}
         return said | dict(_assigned(text) for text in self.set or ())

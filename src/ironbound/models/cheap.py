@@ -1,4 +1,7 @@
-"""Cheap passes: a module in bfloat16 for gradients that only steer. Its own weights are back in place after every pass."""
+"""Cheap passes: a module in bfloat16 for gradients that only steer, and the layout in which its convolutions are fast.
+
+Its own weights are back in place after every pass, and in their own layout after a training.
+"""
 
 from __future__ import annotations
 
@@ -53,8 +56,30 @@ class Cheap:
 
 
 @contextmanager
+def fast_layout(module: nn.Module) -> Iterator[None]:
+    """Inside, the float32 weights of convolutions lie channels-last on a CPU, where that is faster; outside as before.
+
+    Measured in float32 and bfloat16, forward and backward: 0.63 to 0.9 of the time where most convolutions have stride 1,
+    nothing where they do not. Sums are taken in another order, so that last bits differ from those of the plain layout.
+    For modules of one's own alone: a weight's memory is another inside, though it is the same parameter.
+    """
+    moved: list[tuple[nn.Parameter, tuple[int, ...]]] = []
+    if _likes_channels_last(module):
+        weights = (part._parameters.get("weight") for part in module.modules() if isinstance(part, nn.Conv2d))
+        for weight in weights:
+            if weight is not None and weight.dtype is torch.float32 and weight.device.type == "cpu":
+                moved.append((weight, weight.stride()))
+                weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+    try:
+        yield
+    finally:
+        for weight, strides in reversed(moved):
+            weight.data = torch.empty_strided(weight.shape, strides, dtype=weight.dtype).copy_(weight.data)
+
+
+@contextmanager
 def layout_kept(module: nn.Module) -> Iterator[None]:
-    """Inside, a gradient comes into a pool in the layout of the pool's output.
+    """Inside, a gradient comes into a pool in the layout of the pool's output; also the backward pass may be later.
 
     Flatten hands back a plain gradient, and the CPU's backward kernel of a channels-last pool takes three times as long
     with one. Values are the same to the last bit.

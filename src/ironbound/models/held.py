@@ -32,6 +32,8 @@ def held(net: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(flag)
         for (part, name, tensor), kept in zip(buffers, values, strict=True):
             part._buffers[name] = tensor
-            if tensor is not None and kept is not None and not torch.equal(tensor, kept):
-                with torch.no_grad():
-                    tensor.copy_(kept)
+            if tensor is None or kept is None:
+                continue
+            # Comparing would make a GPU wait; and written through .data, or a graph that holds the buffer breaks.
+            if tensor.device.type != "cpu" or not torch.equal(tensor, kept):
+                tensor.data.copy_(kept)

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ironbound.core.rng import Rng
+from ironbound.models.cheap import layout_kept
 from ironbound.models.model import Model
 from ironbound.searches.moves.steps import slid
 from ironbound.searches.norms import norm_of
@@ -44,7 +45,7 @@ def ascend(
     Paper: Madry et al. 2018 (arXiv 1706.06083), the equation in section 2.1.
     """
     p = start
-    with model.opened(cheap) as answer:
+    with layout_kept(model.module), model.opened(cheap) as answer:
         for step in range(steps):
             draws = rng.fold(step)
             leaf = p.detach().requires_grad_()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ironbound.core.attack import Attack
 from ironbound.core.errors import CompositionError, UsageError
-from ironbound.core.protocols import Can
+from ironbound.core.protocols import Can, Want
 from ironbound.defenses.train.fused import Move, ascend
 from ironbound.defenses.train.objective import Batch, Scene
 from ironbound.searches.norms import norm_of
@@ -141,10 +141,11 @@ class Steps:
 
 @dataclass(frozen=True)
 class Composed:
-    """Any attack, run by the engine. Slower than the fused loop, since it counts, judges and drops.
+    """Any attack, run by the engine. Slower than the fused loop, since it counts and judges.
 
-    Samples that withstood are trained on at the strongest point that was asked. What the attack climbs is its own
-    objective, whatever the training would have it climb.
+    An attack that would stop at its first witness goes on here, and the point with the highest objective is trained on;
+    one for the smallest change ends where it ends. What the attack climbs is its own objective, whatever the training would
+    have it climb.
     """
 
     attack: Attack
@@ -162,7 +163,9 @@ class Composed:
 
     def inputs(self, scene: Scene, batch: Batch, region: Any, climbed: Climbed | None = None) -> Float[Tensor, "n ..."]:
         """What the attack found: adversarial inputs, or the strongest that it tried."""
-        found = self.attack.replace(set=_Around(region))(
+        # a first witness is a weak one, and that of a sample misclassified when clean is the sample itself
+        want = Want.STRONGEST if self.attack.want is Want.FIRST else self.attack.want
+        found = self.attack.replace(set=_Around(region), want=want)(
             scene.model, batch.x, batch.y, keys=batch.rng.fold("inner").keys
         )
         return found.adversarial.detach()

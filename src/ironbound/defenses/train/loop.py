@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import math
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ironbound.core import rows
 from ironbound.core.errors import ModelError
 from ironbound.core.progress import Event, Listener
 from ironbound.core.rng import content_keys
 from ironbound.defenses.train import checkpoint, randomness
-from ironbound.defenses.train.checkpoint import Position
-from ironbound.defenses.train.objective import Batch, Outcome, Scene
-from ironbound.defenses.train.place import Place, statistics_of
-from ironbound.defenses.train.shares import Shares
+from ironbound.defenses.train.averaging import SETTLING, Average, fill, has_statistics
+from ironbound.defenses.train.checkpoint import Position, Tables, captured, copied, put
+from ironbound.defenses.train.history import write_history
+from ironbound.defenses.train.objective import Batch, Scene
+from ironbound.defenses.train.place import Place
+from ironbound.defenses.train.recovery import RECOVERIES, recovery_of, said, strengthened
 from ironbound.defenses.train.training import Training
-
-MEASURES = ("clean", "attacked", "certified")
-COUNTS = ("loss", "samples", "rows", *(f"{name}{of}" for name in MEASURES for of in ("", " of")))
-"""What is counted of each batch, over all its parts and processes."""
+from ironbound.defenses.train.transforms import transformed
+from ironbound.defenses.train.update import MEASURES, Updates
+from ironbound.defenses.train.validation import Measured, Probe, Validation
 
 
 class Run:
@@ -33,6 +35,7 @@ class Run:
         self,
         scene: Scene,
         training: Training,
+        held: Probe | None,
         place: Place,
         folder: Path | None,
         every: int | None,
@@ -43,107 +46,150 @@ class Run:
         self.net = scene.model.net
         if not self.net.training:
             self.net.train()
-        self.weights = [parameter for parameter in self.net.parameters() if parameter.requires_grad]
-        self.optimiser = training.optimiser_of(self.weights)
         self.keys = content_keys(scene.x, scene.y)
         self.batches = -(-len(scene.y) // training.batch)
         self.updates = self.batches * training.objective.repeats
-        self.shares = Shares(scene, place, training.accumulate, len(scene.y) // self.batches)
-        self.position = Position()
+        self.updating = Updates(scene, training, place, len(scene.y) // self.batches, self._must_be_finite)
+        self.average = Average(self.net, training.average, training.swa_start)
+        begins = max(training.objective.lasts, training.rise)
+        self.validation = None if held is None else Validation(held, training, begins, place)
+        self.recovery = recovery_of(scene, training, held, self.keys, self.updates, place)
+        self.objective, self.position = training.objective, Position()
         if folder is not None:
-            self.position, tables = checkpoint.load(folder, self.net, self.optimiser)
-            self.shares.load(tables)
-            place.restore(tables.get("place", {}))
+            self._load(folder)
         place.must_agree(self.position.epoch * self.updates + self.position.batch, "the checkpoints")
+        if self.recovery is not None and self.position.good is None:
+            self.recovery.keep(self.position, self._tables())
 
     def finish(self) -> None:
-        """All epochs that are left."""
-        while self.position.epoch < self.training.epochs:
+        """All epochs that are left; then the net holds what is given back."""
+        while self.position.epoch < self.training.epochs and not self.position.stopped:
             self._epoch()
+        if self.validation is not None and self.validation.best:
+            fill(self.net, self.validation.best)
+        elif self.average.there:
+            self.average.swap()
+            self._settle_where_needed()
 
     def _epoch(self) -> None:
         at, scene = self.position, self.scene
         parts = randomness.batches(self.training.seed, at.epoch, len(scene.y), self.training.batch)
-        repeats = self.training.objective.repeats
         while at.batch < self.updates:
             since = time.perf_counter()
-            found = self._update(parts[at.batch // repeats])
+            found = self._update(parts[at.batch // self.training.objective.repeats])
+            self.average.updated()
             at.batch += 1
             self._note(found, time.perf_counter() - since)
+            if self._gone_back():
+                return
             if self.every is not None and at.batch % self.every == 0 and at.batch < self.updates:
                 self._save()
         self._must_be_finite(self._total(), "the sum of the weights")
-        at.history.append(self._summary())
+        self._end_epoch()
+
+    def _end_epoch(self) -> None:
+        """Average, measure, note, keep."""
+        at, since = self.position, time.perf_counter()
+        self.average.ended((at.epoch + 1) / self.training.epochs)
+        measured = None
+        if self.validation is not None:
+            with self.average.swapped(self._settle_where_needed):
+                measured = self.validation.judged(self.scene, at)
+        at.sums["seconds"] += time.perf_counter() - since
+        at.history.append(self._summary(measured))
         at.epoch, at.batch, at.sums = at.epoch + 1, 0, {}
         self._save()
+        folder = self.folder
+        if folder is not None:
+            self.place.first(lambda: write_history(folder, at.history))
+
+    def _gone_back(self) -> bool:
+        """Where it is time, look for catastrophic overfitting, and go back where it is seen."""
+        at, recovery = self.position, self.recovery
+        if recovery is None or not recovery.due(at):
+            return False
+        since = time.perf_counter()
+        strength = self.training.strength_at(at.epoch + at.batch / self.updates)
+        fallen = recovery.fallen(self.scene, at, self._tables(), strength)
+        at.sums["seconds"] += time.perf_counter() - since
+        if not fallen or len(at.recoveries) >= RECOVERIES:
+            return False
+        self.position = recovery.back(at)
+        self._put(recovery.good)
+        self.objective = strengthened(self.training.objective, len(self.position.recoveries))
+        self._tell(said(self.position.recoveries[-1], self.objective))
+        self._save()
+        return True
+
+    def _tables(self) -> Tables:
+        """All tensors that make this moment of the training."""
+        further = {**self.updating.shares.tables(), "place": self.place.tables(), "average": self.average.tables()}
+        return captured(self.net, self.updating.optimiser, further, self.position)
+
+    def _put(self, tables: Tables) -> None:
+        """Go on from that moment."""
+        put(tables, self.position, self.net, self.updating.optimiser)
+        self.updating.shares.load(tables)
+        self.place.restore(tables.get("place", {}))
+        self.average.put(tables.get("average", {}))
+
+    def _load(self, folder: Path) -> None:
+        self.position, tables = checkpoint.load(folder)
+        if not tables:
+            return
+        self._put(tables)
+        device = self.scene.model.device
+        if self.validation is not None:
+            self.validation.best = rows.to(tables.get("best", {}), device)
+        if self.recovery is not None:
+            self.recovery.good = rows.to(tables.get("good", {}), device)
+            self.objective = strengthened(self.training.objective, len(self.position.recoveries))
+
+    def _settle_where_needed(self) -> None:
+        """Running statistics of the mean of weights, by batches passed as in training; nothing else is moved."""
+        if self.average.kind != "swa" or not has_statistics(self.net):
+            return
+        scene = self.scene.replace(state=copied(self.scene.state))
+        parts = randomness.batches(self.training.seed, self.position.epoch, len(scene.y), self.training.batch)
+        for number, index in enumerate(parts[:SETTLING]):
+            _, part = next(self.updating.shares.of(index))
+            with randomness.drawing(self.training.seed, -1 - self.position.epoch, number, scene.model.device):
+                self.objective.loss(scene, self._batch(part))
+        self.updating.optimiser.zero_grad(set_to_none=True)
+        self.updating.join_statistics()
 
     def _update(self, index: Tensor) -> dict[str, Any]:
         """One update of the weights by the samples of those rows, and what it counted."""
-        at, seed, device, place = self.position, self.training.seed, self.scene.model.device, self.place
+        at, seed, device = self.position, self.training.seed, self.scene.model.device
         done = (at.epoch * self.updates + at.batch + 0.5) / (self.training.epochs * self.updates)
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.training.rate_at(done)
-        counts: Tensor | float = 0.0
-        seen: dict[str, Any] = {}
-        for number, rows_of in self.shares.of(index):
-            with randomness.drawing(seed, at.epoch, at.batch, device, number), self.shares.state(number):
-                outcome = self.training.objective.loss(self.scene, self._batch(rows_of))
-                if not seen:
-                    self.optimiser.zero_grad(set_to_none=True)
-                place.backward(outcome.losses.sum() / len(index))
-            counts = counts + _counted(outcome)
-            seen = {name: getattr(outcome, name) for name in ("eps", "kappa")}
-        assert isinstance(counts, Tensor)
-        self.shares.join(index)
-        found = dict(zip(COUNTS, self._joined(counts), strict=True))
-        self._must_be_finite(found["loss"], "the loss")
-        if found["samples"] != len(index):  # losses of pairs, or of unlabelled samples besides: the mean is over them
-            for weight in self.weights:
-                if weight.grad is not None:
-                    weight.grad *= len(index) / found["samples"]
-        place.unscale(self.optimiser)
-        norm = nn.utils.clip_grad_norm_(self.weights, self.training.clip or math.inf)
-        if not place.scaled:
-            self._must_be_finite(norm, "the norm of the gradient")
-        place.step(self.optimiser)
-        return found | seen
-
-    def _joined(self, counts: Tensor) -> list[float]:
-        """The counts of all processes. Gradients become their sums and running statistics their means, all in one go."""
-        if self.place.world == 1:
-            return counts.tolist()
-        wide = torch.float64 if any(weight.dtype is torch.float64 for weight in self.weights) else torch.float32
-        statistics = statistics_of(self.net)
-        has = [float(weight.grad is not None) for weight in self.weights]
-        gradients = [torch.zeros_like(w) if w.grad is None else w.grad for w in self.weights]
-        pieces = [counts, torch.tensor(has, device=counts.device), *gradients, *statistics]
-        flat = self.place.sum(torch.cat([piece.detach().flatten().to(wide) for piece in pieces]))
-        parts = flat.split([piece.numel() for piece in pieces])
-        numbers, present = parts[0].tolist(), parts[1].tolist()
-        for weight, some, total in zip(self.weights, present, parts[2:], strict=False):
-            weight.grad = total.view_as(weight).to(weight) if some else None
-        for statistic, total in zip(statistics, parts[2 + len(self.weights) :], strict=True):
-            statistic.copy_(total.view_as(statistic) / self.place.world)
-        return numbers
+        drawing = partial(randomness.drawing, seed, at.epoch, at.batch, device)
+        return self.updating.update(self.objective, index, self._batch, drawing, self.training.factor_at(done))
 
     def _batch(self, index: Tensor) -> Batch:
         """The samples of those rows, on the model's device."""
         at, scene = self.position, self.scene
         there, device = index.to(scene.y.device), scene.model.device
         epochs = at.epoch + at.batch / self.updates
+        x, rng = (
+            rows.to(rows.take(scene.x, there), device),
+            randomness.streams(self.training.seed, at.epoch, self.keys[index].to(device)),
+        )
+        if self.training.transform is not None:
+            x = transformed(x, self.training.transform, self.training.padding, rng, scene.model.box)
         return Batch(
-            x=rows.to(rows.take(scene.x, there), device),
+            x=x,
             y=scene.y[there].to(device),
-            rng=randomness.streams(self.training.seed, at.epoch, self.keys[index].to(device)),
+            rng=rng,
             at=epochs,
             index=index,
             strength=self.training.strength_at(epochs),
         )
 
     def _must_be_finite(self, number: Tensor | float, what: str) -> None:
-        value, at, rate = float(number), self.position, self.optimiser.param_groups[0]["lr"]
+        value, at = float(number), self.position
         if math.isfinite(value):
             return
+        rate = self.updating.optimiser.param_groups[0]["lr"]
         kept = "" if self.folder is None else f" The last checkpoint is kept in {self.folder}."
         raise ModelError(
             f"{what} is {value} in epoch {at.epoch + 1}, batch {min(at.batch + 1, self.updates)} of {self.updates}, at rate "
@@ -153,7 +199,7 @@ class Run:
 
     def _total(self) -> Tensor:
         """Not finite where a weight is not."""
-        return torch.stack([weight.detach().sum() for weight in self.weights]).sum()
+        return torch.stack([weight.detach().sum() for weight in self.updating.weights]).sum()
 
     def _note(self, found: dict[str, Any], seconds: float) -> None:
         """Add a batch to the epoch's sums, and tell the listener."""
@@ -164,43 +210,42 @@ class Run:
             new |= {name: int(found[name]), of: int(found[of])} if found[of] else {}
         for name, value in new.items():
             sums[name] = sums.get(name, 0) + value
-        sums |= {name: value for name in ("eps", "kappa") if (value := found[name]) is not None}
+        sums |= {name: float(value) for name in ("eps", "kappa") if (value := found[name]) is not None}
+        for name in ("attacked", "attacked of") if "attacked" in new else ():
+            at.watched[name] = at.watched.get(name, 0.0) + new[name]
         at.rows += int(found["rows"])
-        done, of_all = at.epoch * self.updates + at.batch, self.training.epochs * self.updates
-        stage = f"train {self.training.label}"
-        self.progress(Event(stage, done, of_all, at.rows, f"epoch {at.epoch + 1}, loss {found['loss'] / count:.4f}"))
+        self._tell(f"epoch {at.epoch + 1}, loss {found['loss'] / count:.4f}")
 
-    def _summary(self) -> dict[str, Any]:
+    def _tell(self, note: str) -> None:
+        at = self.position
+        done, of = at.epoch * self.updates + at.batch, self.training.epochs * self.updates
+        self.progress(Event(f"train {self.training.label}", done, of, at.rows, note))
+
+    def _summary(self, measured: Measured | None) -> dict[str, Any]:
         """The epoch as a row of the history."""
         sums = self.position.sums
         share = lambda name: sums[name] / sums[f"{name} of"] if name in sums else None
         return {
             "epoch": self.position.epoch + 1,
             "loss": sums["loss"] / sums["rows"],
-            **{f"{name}_accuracy": share(name) for name in ("clean", "attacked", "certified")},
+            **{f"{name}_accuracy": share(name) for name in MEASURES},
             "eps": sums.get("eps"),
             "kappa": sums.get("kappa"),
-            "rate": self.optimiser.param_groups[0]["lr"],
+            "rate": self.updating.optimiser.param_groups[0]["lr"],
             "seconds": sums["seconds"],
+            "validation_clean": None if measured is None else measured.clean / measured.of,
+            "validation_attacked": None
+            if measured is None or self.scene.threat is None
+            else measured.attacked / measured.of,
+            "validation_rows": None if measured is None else measured.of,
+            "recoveries": len(self.position.recoveries),
         }
 
     def _save(self) -> None:
         if self.folder is None:
             return
-        folder = self.folder
         self._must_be_finite(self._total(), "the sum of the weights")
-        tables = {**self.shares.tables(), "place": self.place.tables()}
-        self.place.first(lambda: checkpoint.save(folder, self.net, self.optimiser, tables, self.position))
-
-
-def _counted(outcome: Outcome) -> Tensor:
-    """What an outcome says as numbers, in the order of COUNTS, on its device."""
-    losses, good = outcome.losses.detach(), {name: getattr(outcome, name) for name in MEASURES}
-    sizes = [0 if good[name] is None else len(good[name]) for name in MEASURES]
-    known = [0, len(losses), outcome.rows, *(number for size in sizes for number in (0, size))]
-    numbers = torch.tensor(known, dtype=torch.promote_types(losses.dtype, torch.float32), device=losses.device)
-    numbers[0] = losses.sum()
-    for place, name in enumerate(MEASURES):
-        if good[name] is not None:
-            numbers[3 + 2 * place] = good[name].sum()
-    return numbers
+        further = {} if self.validation is None else {"best": self.validation.best}
+        further |= {} if self.recovery is None else {"good": self.recovery.good}
+        folder, tables = self.folder, {**self._tables(), **further}
+        self.place.first(lambda: checkpoint.save(folder, tables, self.position))

@@ -19,6 +19,7 @@ from torch.func import functional_call
 
 from ironbound.certification.graph import Graph, trace
 from ironbound.core.rng import Rng
+from ironbound.models.cheap import layout_kept
 from ironbound.models.model import Model
 
 Loss = Callable[[Any, Any], Tensor]
@@ -102,7 +103,7 @@ class Scene:
     def logits(self, x: Any, rng: Rng) -> Float[Tensor, "n classes"]:
         """The model's logits in its present mode, with parameters in the graph, in the model's own type."""
         arguments = (x, rng) if self.model.keyed else (x,)
-        with self.autocast():
+        with self.autocast(), layout_kept(self.model.module):
             if self.weights is None:
                 out = self.model.module(*arguments)
             else:
@@ -154,8 +155,8 @@ class Outcome:
     """Which samples withstood the inner attack (a weak one: an upper bound of robust accuracy)."""
     certified: Bool[Tensor, " n"] | None = None
     """Which samples' margins are positive by the bounds of this pass (no certificate of the trained model)."""
-    eps: float | None = None
-    """The radius trained at."""
+    eps: float | Tensor | None = None
+    """The radius trained at; a tensor is looked at after the update."""
     kappa: float | None = None
     """The weight of the clean loss."""
     rows: int = 0
@@ -216,40 +217,6 @@ class Objective:
 
     def prepare(self, scene: Scene) -> None:
         """The weights are trained as they are."""
-
-
-@dataclass(frozen=True)
-class Around(Objective):
-    """An objective around another one, its base, whose schedule it follows."""
-
-    base: TrainingObjective
-
-    @property
-    def lasts(self) -> float:
-        """As long as the base's."""
-        return self.base.lasts
-
-    @property
-    def repeats(self) -> int:
-        """As many as the base's."""
-        return self.base.repeats
-
-    def check(self, scene: Scene) -> None:
-        """What the base refuses."""
-        self.base.check(scene)
-
-    def prepare(self, scene: Scene) -> None:
-        """What the base prepares."""
-        self.base.prepare(scene)
-
-    def loss(self, scene: Scene, batch: Batch) -> Outcome:
-        """The base's."""
-        return self.base.loss(scene, batch)
-
-    def stronger(self) -> Self:
-        """The same around the base with the next stronger inner attack, where it has one."""
-        stronger = getattr(self.base, "stronger", None)
-        return self if stronger is None else replace(self, base=stronger())
 
 
 def correct(logits: Float[Tensor, "n classes"], y: Int[Tensor, " n"]) -> Bool[Tensor, " n"]:

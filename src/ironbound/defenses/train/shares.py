@@ -76,10 +76,8 @@ class Shares:
         return tables
 
     def load(self, tables: Tables) -> None:
-        """Take up what `tables` gave."""
+        """Take up what `tables` gave, in tensors of its own."""
         device = self.scene.model.device
-        there = lambda state: {name: tensor.to(device) for name, tensor in state.items()}
-        common, first = self._divided(there(tables.get("objective", {})))
-        self.common |= common
-        for number in self.numbers:
-            self.own[number] |= first if number == 0 else there(tables.get(f"objective {number}", {}))
+        there = lambda state: {name: tensor.to(device, copy=True) for name, tensor in state.items()}
+        self.common, first = self._divided(there(tables.get("objective", {})))
+        self.own = {n: first if n == 0 else there(tables.get(f"objective {n}", {})) for n in self.numbers}

@@ -48,7 +48,7 @@ class Adversarial(Objective):
         """The losses at what the inner attack finds."""
         region = scene.region(batch)
         outcome = self.outcome(scene, batch, self.attacked(scene, batch, region))
-        return replace(outcome, eps=float(region.radius.max()), rows=outcome.rows + self.inner.rows * len(batch.y))
+        return replace(outcome, eps=region.radius.max(), rows=outcome.rows + self.inner.rows * len(batch.y))
 
     def attacked(self, scene: Scene, batch: Batch, region: Any) -> Tensor:
         """The inputs in the region that are trained on, outside any graph."""

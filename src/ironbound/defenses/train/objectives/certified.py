@@ -98,7 +98,7 @@ class Ibp(Objective):
             losses=kappa * clean + (1 - kappa) * scene.criterion(worst, batch.y),
             clean=correct(passed.clean, batch.y),
             certified=(least > 0).all(1),
-            eps=float(region.radius.max()),
+            eps=region.radius.max(),
             kappa=kappa,
             rows=3 * len(batch.y),
         )

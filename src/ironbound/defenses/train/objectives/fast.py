@@ -113,7 +113,7 @@ class Free(Objective):
         logits = scene.logits(leaf, batch.rng)
         losses = scene.criterion(logits, batch.y)
         rows = len(batch.y)
-        return Outcome(losses, attacked=correct(logits, batch.y), eps=float(region.radius.max()), rows=rows)
+        return Outcome(losses, attacked=correct(logits, batch.y), eps=region.radius.max(), rows=rows)
 
     def _change(self, scene: Scene, batch: Batch) -> Float[Tensor, "m ..."]:
         """The changes kept, as many as the largest batch had; zero at first."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -10,13 +10,13 @@ from torch import nn
 
 from ironbound.core.errors import UsageError
 from ironbound.defenses.train.initial import must_redraw, redrawn
-from ironbound.defenses.train.objective import Around, Scene, TrainingObjective
-from ironbound.defenses.train.objectives.adversarial import Adversarial
+from ironbound.defenses.train.objective import Batch, Outcome, Scene
+from ironbound.defenses.train.objectives.wrapped import Wrapped
 from ironbound.defenses.train.randomness import one
 
 
 @dataclass(frozen=True)
-class Started(Around):
+class Started(Wrapped):
     """A robust model as the start for a new task: its weights wherever names and shapes fit, and a head drawn anew.
 
     The head is the last linear layer, or what `head` names. With frozen=True it alone is trained, with the features in
@@ -27,7 +27,6 @@ class Started(Around):
     Salman et al. 2020 (arXiv 2007.08489): robust models transfer better, frozen and fine-tuned.
     """
 
-    base: TrainingObjective = field(default_factory=Adversarial)
     frozen: bool = False
     head: str | None = None
     """The name of the module that is drawn anew; None is the last linear layer."""
@@ -81,6 +80,10 @@ class Started(Around):
         for name, part in net.named_modules():
             if name and not _inside(name, head) and not _inside(head, name):
                 part.training = False
+
+    def loss(self, scene: Scene, batch: Batch) -> Outcome:
+        """What the base says."""
+        return self.base.loss(scene, batch)
 
     def head_of(self, net: nn.Module) -> str:
         """The name of the head. Raises UsageError where there is none of that name, or no linear layer."""

@@ -176,7 +176,7 @@ class Transferred(Objective):
         return Outcome(
             (1 - self.share) * scene.criterion(clean, batch.y) + self.share * scene.criterion(logits, batch.y),
             clean=correct(clean, batch.y),
-            eps=float(region.radius.max()),
+            eps=region.radius.max(),
             rows=(2 + attack.rows) * len(batch.y),
         )
 

@@ -17,23 +17,22 @@ from ironbound.defenses.train import randomness
 from ironbound.defenses.train.earlier import Earlier
 from ironbound.defenses.train.inner import Inner, Steps
 from ironbound.defenses.train.objective import (
-    Around,
     Batch,
     Outcome,
     Scene,
-    TrainingObjective,
     answers,
     answers_of,
 )
-from ironbound.defenses.train.objectives.adversarial import Adversarial, Standard
+from ironbound.defenses.train.objectives.adversarial import Standard
 from ironbound.defenses.train.objectives.distillation import divergence
+from ironbound.defenses.train.objectives.wrapped import Wrapped
 
 CHUNK = 1024
 """Inputs given pseudo-labels at a time."""
 
 
 @dataclass(frozen=True)
-class Unlabelled(Around):
+class Unlabelled(Wrapped):
     """The base objective on labelled inputs, and on unlabelled ones with the labels or answers of a model.
 
     Each labelled sample of a batch draws `ratio` unlabelled inputs. What they are to be answered with:
@@ -52,7 +51,6 @@ class Unlabelled(Around):
     replacement, so that each is a function of the seed, the epoch and the labelled sample that it goes with.
     """
 
-    base: TrainingObjective = field(default_factory=Adversarial)
     targets: Literal["fixed", "online", "both"] = "fixed"
     weight: float = 1.0
     """Of an unlabelled sample; a labelled one has 1."""

@@ -44,8 +44,9 @@ class Wrapped(Objective):
         self.base.prepare(scene)
 
     def stronger(self) -> Self:
-        """The same around the stronger base."""
-        return replace(self, base=self.base.stronger())
+        """The same around the stronger base, where it has one."""
+        stronger = getattr(self.base, "stronger", None)
+        return self if stronger is None else replace(self, base=stronger())
 
 
 def must_attack(base: Any, name: str) -> None:
@@ -97,7 +98,7 @@ class Awp(Wrapped):
         outcome = self.base.outcome(there, batch, attacked)
         passes = 1 if there is scene else 2
         rows = passes * outcome.rows + self.base.inner.rows * len(batch.y)
-        return replace(outcome, eps=float(region.radius.max()), rows=rows)
+        return replace(outcome, eps=region.radius.max(), rows=rows)
 
     def weights(self, scene: Scene, batch: Batch, attacked: Tensor) -> dict[str, Tensor]:
         """w + v by name, through which gradients flow to w."""
