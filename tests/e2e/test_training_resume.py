@@ -72,7 +72,11 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
     assert same(expected["net"], got["net"])
     assert all(same(expected["optimiser"][slot], got["optimiser"][slot]) for slot in expected["optimiser"])
     assert _timeless(notes["position"]) == _timeless(other["position"])
-    assert sorted(path.name for path in broken.iterdir()) == ["checkpoint.safetensors", "training.json"]
+    assert sorted(path.name for path in broken.iterdir()) == [
+        "checkpoint.safetensors",
+        "history.parquet",
+        "training.json",
+    ]
 
 
 def _timeless(position: str) -> dict[str, object]:

@@ -12,6 +12,7 @@ from ironbound.core.progress import Event
 from ironbound.core.rng import Rng
 from ironbound.defenses.train import Adversarial, Ibp, Standard, Steps, Training, randomness, train
 from ironbound.defenses.train.batchnorm import moved
+from ironbound.defenses.train.history import COLUMNS
 from ironbound.models.model import Model
 from training_samples import EPS, OBJECTIVES, SCHEMES, Stop, images, same, small_net, state_of, trained
 
@@ -135,17 +136,7 @@ def test_history_and_events(name: str) -> None:
     events: list[Event] = []
     training = Training(OBJECTIVES[name], 3, batch=32, rate=0.01, name=name)
     history = train(Model(small_net(dropout=0)), images(), EPS, training, progress=events.append).history
-    columns = [
-        "epoch",
-        "loss",
-        "clean_accuracy",
-        "attacked_accuracy",
-        "certified_accuracy",
-        "eps",
-        "kappa",
-        "rate",
-        "seconds",
-    ]
+    columns = list(COLUMNS)
     assert [list(row) for row in history] == [columns] * 3
     assert [row["epoch"] for row in history] == [1, 2, 3]
     measured = {key for key in columns if history[-1][key] is not None} - {
@@ -153,6 +144,7 @@ def test_history_and_events(name: str) -> None:
         "loss",
         "rate",
         "seconds",
+        "recoveries",
     }
     expected = {
         "standard": {"clean_accuracy"},

@@ -124,7 +124,11 @@ def test_debris_of_killed_writers_is_removed(tmp_path: Path) -> None:
     debris = tmp_path / ".checkpoint.safetensors.123.tmp"
     debris.write_bytes(b"half")
     train(Model(small_net()), images(), None, Training(Standard(), 1), folder=tmp_path, resume=True)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.safetensors", "training.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "checkpoint.safetensors",
+        "history.parquet",
+        "training.json",
+    ]
     assert not debris.exists()
 
 

@@ -18,10 +18,12 @@ from torch import Tensor, nn
 from ironbound.core.describe import described, fingerprint, state_digest
 from ironbound.core.errors import FingerprintMismatch, RunError
 from ironbound.core.store import read_json, read_tensors, write_json, write_tensors
+from ironbound.defenses.train import optimisers
 from ironbound.defenses.train.objective import Scene
 
-FORMAT = 2
-Tables = dict[str, dict[str, Tensor]]
+FORMAT = 3
+Tables = dict[str, Any]
+"""Tensors by name, in tables and tables of tables."""
 PLAN, STATE = "training.json", "checkpoint.safetensors"
 
 
@@ -37,6 +39,20 @@ class Position:
     """Of the present epoch's batches."""
     rows: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
+    numbers: list[Any] = field(default_factory=list)
+    """What the optimiser keeps beside tensors (optimisers.py)."""
+    best: dict[str, Any] | None = None
+    """The epoch with the best result on the validation rows, and that result; its weights are a table."""
+    stale: int = 0
+    """Epochs since then."""
+    stopped: str = ""
+    """Why the training ended before its last epoch."""
+    watched: dict[str, float] = field(default_factory=dict)
+    """What the watch for catastrophic overfitting has seen."""
+    good: dict[str, Any] | None = None
+    """The position of the state to go back to, all but the history; its tensors are a table."""
+    recoveries: list[dict[str, Any]] = field(default_factory=list)
+    """How often it went back: seen at, went back to, with what result."""
 
 
 def plan_of(scene: Scene, training: Any, processes: int = 1) -> dict[str, Any]:
@@ -55,7 +71,7 @@ def plan_of(scene: Scene, training: Any, processes: int = 1) -> dict[str, Any]:
         "data": {"inputs": fingerprint(scene.x), "labels": fingerprint(scene.y), "rows": len(scene.y)},
         "model": {
             "architecture": fingerprint(
-                [repr(model.net), [[n, list(t.shape), str(t.dtype)] for n, t in _tensors(model.net)]]
+                [repr(model.net), [[n, list(t.shape), str(t.dtype)] for n, t in named(model.net)]]
             ),
             "weights at the start": state_digest(model.net),
             "range": described(model.box),
@@ -91,35 +107,41 @@ def begun(folder: Path, plan: dict[str, Any], resume: bool) -> None:
         )
 
 
-def save(folder: Path, net: nn.Module, optimiser: torch.optim.Optimizer, tables: Tables, position: Position) -> None:
-    """Write the checkpoint, whole or not at all. `tables` are further tensors, by the name of who reads them again."""
-    slots = optimiser.state_dict()["state"]
-    whole = {
-        **tables,
-        "net": dict(_tensors(net)),
-        "optimiser": {str(i): {k: v for k, v in slot.items() if isinstance(v, Tensor)} for i, slot in slots.items()},
-    }
-    write_tensors(folder / STATE, whole, {"position": json.dumps(asdict(position))})
+def captured(net: nn.Module, optimiser: torch.optim.Optimizer, tables: Tables, position: Position) -> Tables:
+    """The tensors of this moment, not copied; what goes with them is noted in the position.
+
+    `tables` are further tensors, by the name of who reads them again.
+    """
+    slots, position.numbers = optimisers.state_of(optimiser)
+    return {**tables, "net": dict(named(net)), "optimiser": slots}
 
 
 @torch.no_grad()
-def load(folder: Path, net: nn.Module, optimiser: torch.optim.Optimizer) -> tuple[Position, Tables]:
-    """Put net and optimiser where the checkpoint says, and give back its position and tables; else those of the start.
+def put(tables: Tables, position: Position, net: nn.Module, optimiser: torch.optim.Optimizer) -> None:
+    """Make net and optimiser those of a captured moment. Raises RunError where they do not fit."""
+    own = dict(named(net))
+    if {n: t.shape for n, t in own.items()} != {n: t.shape for n, t in tables["net"].items()}:
+        raise RunError("the checkpoint does not hold the weights of this net: it was altered.")
+    for name, tensor in own.items():
+        tensor.copy_(tables["net"][name])
+    optimisers.put(optimiser, tables.get("optimiser", {}), position.numbers)
 
-    Raises RunError where the checkpoint does not fit the net, DataError where it is damaged.
+
+def save(folder: Path, tables: Tables, position: Position) -> None:
+    """Write the checkpoint, whole or not at all."""
+    write_tensors(folder / STATE, tables, {"position": json.dumps(asdict(position))})
+
+
+def load(folder: Path) -> tuple[Position, Tables]:
+    """The checkpoint's position and tables; those of a start, without tables, where there is none.
+
+    Raises DataError where it is damaged.
     """
     for rest in folder.glob(f".{STATE}.*.tmp"):  # of a process that was killed while writing
         rest.unlink(missing_ok=True)
     if not (folder / STATE).exists():
         return Position(), {}
     tables, notes = read_tensors(folder / STATE)
-    own = dict(_tensors(net))
-    if {n: t.shape for n, t in own.items()} != {n: t.shape for n, t in tables["net"].items()}:
-        raise RunError(f"{folder / STATE} does not hold the weights of this net: it was altered.")
-    for name, tensor in own.items():
-        tensor.copy_(tables["net"][name])
-    slots = {int(i): slot for i, slot in tables.get("optimiser", {}).items()}
-    optimiser.load_state_dict({**optimiser.state_dict(), "state": slots})
     return Position(**json.loads(notes["position"])), tables
 
 
@@ -152,7 +174,14 @@ def last(folder: Path | None) -> str:
     )
 
 
-def _tensors(net: nn.Module) -> Iterator[tuple[str, Tensor]]:
+def copied(tables: Any) -> Any:
+    """Nested tables with tensors of their own."""
+    if isinstance(tables, Tensor):
+        return tables.detach().clone()
+    return {name: copied(part) for name, part in tables.items()}
+
+
+def named(net: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Parameters and buffers by name, shared ones once."""
     yield from net.named_parameters()
     yield from net.named_buffers()

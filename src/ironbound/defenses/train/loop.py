@@ -15,15 +15,17 @@ from ironbound.core.errors import ModelError
 from ironbound.core.progress import Event, Listener
 from ironbound.core.rng import content_keys
 from ironbound.defenses.train import checkpoint, randomness
-from ironbound.defenses.train.checkpoint import Position
-from ironbound.defenses.train.objective import Batch, Outcome, Scene
+from ironbound.defenses.train.averaging import SETTLING, Average, fill, has_statistics
+from ironbound.defenses.train.checkpoint import Position, Tables, captured, copied, put
+from ironbound.defenses.train.counting import COUNTS, added, counted, row
+from ironbound.defenses.train.history import write_history
+from ironbound.defenses.train.objective import Batch, Scene
 from ironbound.defenses.train.place import Place, statistics_of
+from ironbound.defenses.train.recovery import RECOVERIES, recovery_of, said, strengthened
 from ironbound.defenses.train.shares import Shares
 from ironbound.defenses.train.training import Training
-
-MEASURES = ("clean", "attacked", "certified")
-COUNTS = ("loss", "samples", "rows", *(f"{name}{of}" for name in MEASURES for of in ("", " of")))
-"""What is counted of each batch, over all its parts and processes."""
+from ironbound.defenses.train.transforms import transformed
+from ironbound.defenses.train.validation import Probe, Validation
 
 
 class Run:
@@ -33,6 +35,7 @@ class Run:
         self,
         scene: Scene,
         training: Training,
+        held: Probe | None,
         place: Place,
         folder: Path | None,
         every: int | None,
@@ -45,37 +48,123 @@ class Run:
             self.net.train()
         self.weights = [parameter for parameter in self.net.parameters() if parameter.requires_grad]
         self.optimiser = training.optimiser_of(self.weights)
+        self.rates = [group["lr"] for group in self.optimiser.param_groups]
         self.keys = content_keys(scene.x, scene.y)
         self.batches = -(-len(scene.y) // training.batch)
         self.updates = self.batches * training.objective.repeats
         self.shares = Shares(scene, place, training.accumulate, len(scene.y) // self.batches)
-        self.position = Position()
+        self.average = Average(self.net, training.average, training.swa_start)
+        begins = max(training.objective.lasts, training.rise)
+        self.validation = None if held is None else Validation(held, training, begins)
+        self.recovery = recovery_of(scene, training, held, self.keys, self.updates)
+        self.objective, self.position = training.objective, Position()
         if folder is not None:
-            self.position, tables = checkpoint.load(folder, self.net, self.optimiser)
-            self.shares.load(tables)
-            place.restore(tables.get("place", {}))
+            self._load(folder)
         place.must_agree(self.position.epoch * self.updates + self.position.batch, "the checkpoints")
+        if self.recovery is not None and self.position.good is None:
+            self.recovery.keep(self.position, self._tables())
 
     def finish(self) -> None:
-        """All epochs that are left."""
-        while self.position.epoch < self.training.epochs:
+        """All epochs that are left; then the net holds what is given back."""
+        while self.position.epoch < self.training.epochs and not self.position.stopped:
             self._epoch()
+        if self.validation is not None and self.validation.best:
+            fill(self.net, self.validation.best)
+        elif self.average.there:
+            self.average.swap()
+            self._settle_where_needed()
 
     def _epoch(self) -> None:
         at, scene = self.position, self.scene
         parts = randomness.batches(self.training.seed, at.epoch, len(scene.y), self.training.batch)
-        repeats = self.training.objective.repeats
         while at.batch < self.updates:
             since = time.perf_counter()
-            found = self._update(parts[at.batch // repeats])
+            found = self._update(parts[at.batch // self.training.objective.repeats])
+            self.average.updated()
             at.batch += 1
             self._note(found, time.perf_counter() - since)
+            if self._gone_back():
+                return
             if self.every is not None and at.batch % self.every == 0 and at.batch < self.updates:
                 self._save()
         self._must_be_finite(self._total(), "the sum of the weights")
-        at.history.append(self._summary())
+        self._end_epoch()
+
+    def _end_epoch(self) -> None:
+        """Average, measure, note, keep."""
+        at, since = self.position, time.perf_counter()
+        self.average.ended((at.epoch + 1) / self.training.epochs)
+        measured = None
+        if self.validation is not None:
+            with self.average.swapped(self._settle_where_needed):
+                measured = self.validation.judged(self.scene, at, self.place)
+        at.sums["seconds"] += time.perf_counter() - since
+        at.history.append(
+            row(at.epoch + 1, at.sums, self.optimiser.param_groups[0]["lr"], measured, len(at.recoveries))
+        )
         at.epoch, at.batch, at.sums = at.epoch + 1, 0, {}
         self._save()
+        folder = self.folder
+        if folder is not None:
+            self.place.first(lambda: write_history(folder, at.history))
+
+    def _gone_back(self) -> bool:
+        """Where it is time, look for catastrophic overfitting, and go back where it is seen."""
+        at, recovery = self.position, self.recovery
+        if recovery is None or not recovery.due(at):
+            return False
+        since = time.perf_counter()
+        strength = self.training.strength_at(at.epoch + at.batch / self.updates)
+        fallen = recovery.fallen(self.scene, at, self._tables(), strength, self.place)
+        at.sums["seconds"] += time.perf_counter() - since
+        if not fallen or len(at.recoveries) >= RECOVERIES:
+            return False
+        self.position = recovery.back(at)
+        self._put(recovery.good)
+        self.objective = strengthened(self.training.objective, len(self.position.recoveries))
+        self._tell(said(self.position.recoveries[-1], self.objective))
+        self._save()
+        return True
+
+    def _tables(self) -> Tables:
+        """All tensors that make this moment of the training."""
+        further = {**self.shares.tables(), "place": self.place.tables(), "average": self.average.tables()}
+        return captured(self.net, self.optimiser, further, self.position)
+
+    def _put(self, tables: Tables) -> None:
+        """Go on from that moment."""
+        put(tables, self.position, self.net, self.optimiser)
+        self.shares.load(copied(tables))
+        self.place.restore(tables.get("place", {}))
+        self.average.put(tables.get("average", {}))
+
+    def _load(self, folder: Path) -> None:
+        self.position, tables = checkpoint.load(folder)
+        if not tables:
+            return
+        self._put(tables)
+        device = self.scene.model.device
+        if self.validation is not None:
+            self.validation.best = rows.to(tables.get("best", {}), device)
+        if self.recovery is not None:
+            self.recovery.good = rows.to(tables.get("good", {}), device)
+            self.objective = strengthened(self.training.objective, len(self.position.recoveries))
+
+    def _settle_where_needed(self) -> None:
+        """Running statistics of the mean of weights, by batches passed as in training; nothing else is moved."""
+        if self.average.kind != "swa" or not has_statistics(self.net):
+            return
+        seed, epoch, device = self.training.seed, self.position.epoch, self.scene.model.device
+        with self.shares.untouched():
+            for batch, index in enumerate(
+                randomness.batches(seed, epoch, len(self.scene.y), self.training.batch)[:SETTLING]
+            ):
+                for number, rows_of in self.shares.of(index):
+                    with randomness.drawing(seed, -1 - epoch, batch, device, number), self.shares.state(number):
+                        self.objective.loss(self.scene, self._batch(rows_of))
+        for statistic in statistics_of(self.net):
+            statistic.copy_(self.place.sum(statistic.clone()) / self.place.world)
+        self.optimiser.zero_grad(set_to_none=True)
 
     def _update(self, index: Tensor) -> dict[str, Any]:
         """One update of the weights by the samples of those rows, and what it counted."""
@@ -87,11 +176,11 @@ class Run:
         seen: dict[str, Any] = {}
         for number, rows_of in self.shares.of(index):
             with randomness.drawing(seed, at.epoch, at.batch, device, number), self.shares.state(number):
-                outcome = self.training.objective.loss(self.scene, self._batch(rows_of))
+                outcome = self.objective.loss(self.scene, self._batch(rows_of))
                 if not seen:
                     self.optimiser.zero_grad(set_to_none=True)
                 place.backward(outcome.losses.sum() / len(index))
-            counts = counts + _counted(outcome)
+            counts = counts + counted(outcome)
             seen = {name: getattr(outcome, name) for name in ("eps", "kappa")}
         assert isinstance(counts, Tensor)
         self.shares.join(index)
@@ -131,10 +220,16 @@ class Run:
         at, scene = self.position, self.scene
         there, device = index.to(scene.y.device), scene.model.device
         epochs = at.epoch + at.batch / self.updates
+        x, rng = (
+            rows.to(rows.take(scene.x, there), device),
+            randomness.streams(self.training.seed, at.epoch, self.keys[index].to(device)),
+        )
+        if self.training.transform is not None:
+            x = transformed(x, self.training.transform, self.training.padding, rng, scene.model.box)
         return Batch(
-            x=rows.to(rows.take(scene.x, there), device),
+            x=x,
             y=scene.y[there].to(device),
-            rng=randomness.streams(self.training.seed, at.epoch, self.keys[index].to(device)),
+            rng=rng,
             at=epochs,
             index=index,
             strength=self.training.strength_at(epochs),
@@ -157,50 +252,24 @@ class Run:
 
     def _note(self, found: dict[str, Any], seconds: float) -> None:
         """Add a batch to the epoch's sums, and tell the listener."""
-        at, sums, count = self.position, self.position.sums, int(found["samples"])
-        new = {"rows": count, "loss": found["loss"], "seconds": seconds}
-        for name in MEASURES:
-            of = f"{name} of"
-            new |= {name: int(found[name]), of: int(found[of])} if found[of] else {}
-        for name, value in new.items():
-            sums[name] = sums.get(name, 0) + value
-        sums |= {name: value for name in ("eps", "kappa") if (value := found[name]) is not None}
+        at = self.position
+        new = added(at.sums, found, seconds)
         at.rows += int(found["rows"])
-        done, of_all = at.epoch * self.updates + at.batch, self.training.epochs * self.updates
-        stage = f"train {self.training.label}"
-        self.progress(Event(stage, done, of_all, at.rows, f"epoch {at.epoch + 1}, loss {found['loss'] / count:.4f}"))
+        for name in ("attacked", "attacked of") if "attacked" in new else ():
+            at.watched[name] = at.watched.get(name, 0.0) + new[name]
+        self._tell(f"epoch {at.epoch + 1}, loss {found['loss'] / new['rows']:.4f}")
 
-    def _summary(self) -> dict[str, Any]:
-        """The epoch as a row of the history."""
-        sums = self.position.sums
-        share = lambda name: sums[name] / sums[f"{name} of"] if name in sums else None
-        return {
-            "epoch": self.position.epoch + 1,
-            "loss": sums["loss"] / sums["rows"],
-            **{f"{name}_accuracy": share(name) for name in ("clean", "attacked", "certified")},
-            "eps": sums.get("eps"),
-            "kappa": sums.get("kappa"),
-            "rate": self.optimiser.param_groups[0]["lr"],
-            "seconds": sums["seconds"],
-        }
+    def _tell(self, note: str) -> None:
+        at = self.position
+        done, of = at.epoch * self.updates + at.batch, self.training.epochs * self.updates
+        self.progress(Event(f"train {self.training.label}", done, of, at.rows, note))
 
     def _save(self) -> None:
         if self.folder is None:
             return
         folder = self.folder
         self._must_be_finite(self._total(), "the sum of the weights")
-        tables = {**self.shares.tables(), "place": self.place.tables()}
-        self.place.first(lambda: checkpoint.save(folder, self.net, self.optimiser, tables, self.position))
-
-
-def _counted(outcome: Outcome) -> Tensor:
-    """What an outcome says as numbers, in the order of COUNTS, on its device."""
-    losses, good = outcome.losses.detach(), {name: getattr(outcome, name) for name in MEASURES}
-    sizes = [0 if good[name] is None else len(good[name]) for name in MEASURES]
-    known = [0, len(losses), outcome.rows, *(number for size in sizes for number in (0, size))]
-    numbers = torch.tensor(known, dtype=torch.promote_types(losses.dtype, torch.float32), device=losses.device)
-    numbers[0] = losses.sum()
-    for place, name in enumerate(MEASURES):
-        if good[name] is not None:
-            numbers[3 + 2 * place] = good[name].sum()
-    return numbers
+        further = {} if self.validation is None else {"best": self.validation.best}
+        further |= {} if self.recovery is None else {"good": self.recovery.good}
+        tables = {**self._tables(), **further}
+        self.place.first(lambda: checkpoint.save(folder, tables, self.position))

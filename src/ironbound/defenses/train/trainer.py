@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,14 @@ from ironbound.core import rows
 from ironbound.core.errors import InputError, ModelError, UsageError
 from ironbound.core.progress import Listener, silent
 from ironbound.data.dataset import Data
-from ironbound.defenses.train import checkpoint
+from ironbound.defenses.train import checkpoint, recovery
 from ironbound.defenses.train.giving import admitted_given
 from ironbound.defenses.train.loop import Run
 from ironbound.defenses.train.objective import Given, Scene
 from ironbound.defenses.train.place import Lost, Place, here
 from ironbound.defenses.train.training import Training
+from ironbound.defenses.train.transforms import must_be_images
+from ironbound.defenses.train.validation import Probe, parted
 from ironbound.models.admission import admitted_inputs, admitted_labels
 from ironbound.models.model import Model
 
@@ -33,9 +35,15 @@ class Trained:
     model: Model
     """A copy of the user's model with other weights, in evaluation mode."""
     history: list[dict[str, Any]]
-    """A row an epoch: epoch, loss (nats), clean_accuracy, attacked_accuracy and certified_accuracy, eps, kappa, rate,
-    seconds. Accuracies are of the training batches as they went by, each with the weights of its moment (None where the
-    objective does not measure it): signs of progress, not results. eps, kappa and rate are those of the last batch."""
+    """A row an epoch; history.COLUMNS says of what. Accuracies are of the training batches as they went by, each with the
+    weights of its moment (None where the objective does not measure it): signs of progress, not results. Those named
+    validation_* are of the rows held out, after the epoch."""
+    best: dict[str, Any] | None = None
+    """The epoch whose weights these are and its result on the validation rows; None without validation."""
+    stopped: str = ""
+    """Why the training ended before its last epoch."""
+    recoveries: list[dict[str, Any]] = field(default_factory=list)
+    """How it went back after catastrophic overfitting, each time (recovery.py)."""
 
 
 def train(
@@ -61,7 +69,8 @@ def train(
     data: Data, or a pair (x, y): inputs (n, ...) in the model's range and classes (n,), on any device.
     threat: the perturbation set; None will do for `Standard`.
     given: what some objectives need besides: a teacher, other models, unlabelled inputs, weights to start from.
-    folder: where to keep training.json and, after every epoch and every `every` batches, checkpoint.safetensors.
+    folder: where to keep training.json, history.parquet and, after every epoch and every `every` batches,
+        checkpoint.safetensors.
     resume: go on from the checkpoint in `folder` (from the start where there is none). The weights are bit by bit those
         of a training that was never interrupted, where the kernels are deterministic, as PyTorch's are on a CPU.
     progress: hears one event a batch, in the first process.
@@ -95,7 +104,7 @@ def _trained(
     every: int | None, progress: Listener, place: Place,
 ) -> Trained:  # fmt: skip
     """Train where we are."""
-    x, y = _admitted(model, data)
+    x, y, held = parted(*_admitted(model, data), training)
     given = admitted_given(given, model, x, training.objective)
 
     def stage(name: str, training: Training, model: Model) -> Model:
@@ -116,31 +125,42 @@ def _trained(
         copied, threat, x, y, training.seed, training.criterion, given, stage=stage, kept=kept,
         precision=training.precision,
     )  # fmt: skip
-    training.objective.check(scene)
+    _check(scene, training, held)
     if folder is not None or place.world > 1:
         plan = checkpoint.plan_of(scene, training, place.world)
         place.must_agree(checkpoint.number_of(plan), "settings, data or model")
         if folder is not None:
             place.first(lambda: checkpoint.begun(folder, plan, resume))
     training.objective.prepare(scene)
-    run = Run(scene, training, place, folder, every, progress)
+    run = Run(scene, training, held, place, folder, every, progress)
     run.finish()
     net = scene.model.net.eval()
     net.zero_grad(set_to_none=True)
     for own, wanted in zip(net.parameters(), model.net.parameters(), strict=True):  # some are frozen by their training
         own.requires_grad_(wanted.requires_grad)
-    return Trained(scene.model, run.position.history)
+    at = run.position
+    return Trained(scene.model, at.history, at.best, at.stopped, at.recoveries)
 
 
 def must_train(
     model: Model, data: Data | tuple[Any, Any], threat: Any, training: Training, given: Given | None = None
 ) -> None:
     """Refuse what `train` refuses before its first batch, and train nothing. Raises what it raises."""
-    x, y = _admitted(model, data)
+    x, y, held = parted(*_admitted(model, data), training)
     given = admitted_given(given or Given(), model, x, training.objective)
     copied = _copied(model, model.device)
     scene = Scene(copied, threat, x, y, training.seed, training.criterion, given, precision=training.precision)
+    _check(scene, training, held)
+
+
+def _check(scene: Scene, training: Training, held: Probe | None) -> None:
+    """Refuse what cannot be trained, before anything is written."""
     training.objective.check(scene)
+    if held is not None:
+        held.check(scene)
+    if training.transform is not None:
+        must_be_images(scene.example)
+    recovery.must_be_possible(scene, training)
 
 
 def _admitted(model: Model, data: Data | tuple[Any, Any]) -> tuple[Any, Tensor]:
