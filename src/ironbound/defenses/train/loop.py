@@ -122,8 +122,8 @@ class Run:
         self.position = recovery.back(at)
         self._put(recovery.good)
         self.objective = strengthened(self.training.objective, len(self.position.recoveries))
-        self._tell(said(self.position.recoveries[-1], self.objective))
         self._save()
+        self._tell(said(self.position.recoveries[-1], self.objective))
         return True
 
     def _tables(self) -> Tables:
