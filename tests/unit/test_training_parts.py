@@ -23,7 +23,7 @@ from training_samples import EPS, images, same, small_net, state_of, trained
 def test_schedules() -> None:
     rates = lambda **parts: [Training(Standard(), 1, rate=2.0, **parts).rate_at(k / 4) for k in range(5)]
     assert rates(schedule="step") == pytest.approx([2, 2, 0.2, 0.02, 0.02])
-    assert rates(schedule="step", milestones=(0.25,), gamma=0.5) == [2, 1, 1, 1, 1]
+    assert rates(schedule="step", milestones=(0.25,), drop=0.5) == [2, 1, 1, 1, 1]
     assert rates(schedule="cosine")[::2] == pytest.approx([2, 1, 0])
     assert rates(schedule="cyclic") == pytest.approx([0, 1.25, 10 / 6, 5 / 6, 0])
     assert rates(schedule=lambda share: share**2) == [0, 0.125, 0.5, 1.125, 2]
