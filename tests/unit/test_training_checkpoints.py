@@ -82,7 +82,9 @@ class Counting(torch.optim.Optimizer):
 @pytest.mark.parametrize("name", FEATURES)
 def test_every_feature_is_resumed_bit_by_bit(name: str, tmp_path: Path) -> None:
     """Interrupted again and again, each time two batches on, until it is done."""
-    training = Training(**{"objective": OBJECTIVES["pgd"], "epochs": 2, "batch": 32, "rate": 0.01, **FEATURES[name]})
+    training = Training(
+        **{"objective": Adversarial(Steps(2)), "epochs": 2, "batch": 32, "rate": 0.01, **FEATURES[name]}
+    )
     whole = train(Model(small_net()), images(), EPS, training)
     broken = None
     for _ in range(20):

@@ -30,7 +30,7 @@ class Script:
         self.falls, self.nets = falls, {}  # type: ignore[var-annotated]
         script = self
 
-        def fallen(self: Recovery, scene: Any, at: Position, now: Any, strength: float) -> bool:
+        def fallen(self: Recovery, scene: Any, at: Position, now: Any, strength: float, place: Any) -> bool:
             key = (at.epoch * self.updates + at.batch, len(at.recoveries))
             script.nets[key] = state_of(scene.model.net)
             at.watched = {"best": 0.6, "last": 0.0, "trained": 0.9}
@@ -122,7 +122,7 @@ def test_a_recovery_is_resumed_bit_by_bit(parts: dict[str, Any], monkeypatch: An
 def test_what_counts_as_fallen(best: float, trained: float, held: float, fallen: bool, kept: bool) -> None:
     probe = Probe(torch.zeros(200, 1), torch.zeros(200, dtype=torch.long), torch.zeros(200), 7, 200)
     recovery = Recovery(TRAINING, probe, 10, 5000)
-    object.__setattr__(probe, "measure", lambda scene, strength: Measured(200, round(200 * held), 200))
+    object.__setattr__(probe, "measure", lambda scene, strength, place: Measured(200, round(200 * held), 200))
     at = Position(watched={"best": best, "attacked": 1000 * trained, "attacked of": 1000.0})
     assert recovery.fallen(None, at, {"net": {}}, 1.0) is fallen  # type: ignore[arg-type]
     assert (at.good is not None) is kept

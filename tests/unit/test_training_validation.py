@@ -77,7 +77,7 @@ def test_the_best_weights_are_given_back_and_the_training_stops(monkeypatch: Any
     results = iter([(5, 9), (7, 8), (7, 9), (7, 9), (6, 10), (9, 9)])
     nets: list[dict[str, torch.Tensor]] = []
 
-    def measured(self: Any, scene: Any, strength: float = 1.0) -> Measured:
+    def measured(self: Any, scene: Any, strength: float = 1.0, place: Any = None) -> Measured:
         nets.append(state_of(scene.model.net))
         attacked, clean = next(results)
         return Measured(clean, attacked, 10)
@@ -87,7 +87,7 @@ def test_the_best_weights_are_given_back_and_the_training_stops(monkeypatch: Any
     result = train(Model(small_net()), images(), EPS, training)
     assert [row["validation_attacked"] for row in result.history] == [0.5, 0.7, 0.7, 0.7, 0.6]
     assert result.history[0]["validation_rows"] == 10
-    assert result.best == {"epoch": 3, "clean": 9, "attacked": 7, "of": 10}
+    assert result.best == {"epoch": 3, "result": {"clean": 9, "attacked": 7, "of": 10}}
     assert "in 2 epochs" in result.stopped
     assert same(nets[2], state_of(result.model.net))
 
@@ -103,13 +103,17 @@ def test_averages_are_what_is_validated_and_given_back(average: Any) -> None:
     assert probe is not None
     assert result.best is not None
     right = int((result.model.net(probe.x).argmax(1) == probe.y).sum())
-    assert right == result.best["clean"] == round(30 * result.history[result.best["epoch"] - 1]["validation_clean"])
+    assert (
+        right
+        == result.best["result"]["clean"]
+        == round(30 * result.history[result.best["epoch"] - 1]["validation_clean"])
+    )
     assert all(row["validation_attacked"] is None for row in result.history)  # there is no set
 
 
 def test_epochs_before_the_full_radius_are_no_candidates() -> None:
     class Fixed:
-        def measure(self, scene: Any) -> Measured:
+        def measure(self, scene: Any, place: Any) -> Measured:
             return Measured(9, 9, 10)
 
     from ironbound.defenses.train.checkpoint import Position

@@ -178,10 +178,8 @@ class Run:
         at, scene = self.position, self.scene
         there, device = index.to(scene.y.device), scene.model.device
         epochs = at.epoch + at.batch / self.updates
-        x, rng = (
-            rows.to(rows.take(scene.x, there), device),
-            randomness.streams(self.training.seed, at.epoch, self.keys[index].to(device)),
-        )
+        rng = randomness.streams(self.training.seed, at.epoch, self.keys[index].to(device))
+        x = rows.to(rows.take(scene.x, there), device)
         if self.training.transform is not None:
             x = transformed(x, self.training.transform, self.training.padding, rng, scene.model.box)
         return Batch(

@@ -112,11 +112,11 @@ class Validation:
             return found
         at.stale += 1
         if self.patience is not None and at.stale >= self.patience:
-            attacked = "" if found.attacked is None else f"{at.best['result']['attacked']} right under attack and "
             epochs = "epoch" if at.stale == 1 else "epochs"
+            attacked = "" if found.attacked is None else f"{at.best['result']['attacked']} right under attack and "
             at.stopped = (
-                f"no better result on the {found.of} validation rows in {at.stale} {epochs}: the weights are those of "
-                f"epoch {at.best['epoch']}, with {attacked}{at.best['result']['clean']} right without one"
+                f"no better result on the {found.of} validation rows in {at.stale} {epochs}: the weights are those of epoch "
+                f"{at.best['epoch']}, with {attacked}{at.best['result']['clean']} right without one"
             )
         return found
 
