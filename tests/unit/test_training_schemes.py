@@ -464,3 +464,15 @@ def test_training_learns(objective: Any) -> None:
 def test_bad_settings_are_refused(build: Any) -> None:
     with pytest.raises(UsageError, match=r"got|step"):
         build()
+
+
+def test_flags_reach_the_parts_of_a_scheme() -> None:
+    from ironbound.cli.settings import HardenSettings, settings_of
+
+    needed = {"model": "zoo.py:net", "data": "digits", "threat": "linf:0.1"}
+    flags = {"method": "awp", "base": "trades", "beta": "3", "gamma": "0.005", "share": "0.3", "epochs": "7"}
+    said = settings_of(HardenSettings, {**needed, **flags}).of_training()
+    expected = Awp(Trades(Steps(10, share=0.3, start="nudged"), beta=3.0), gamma=0.005)
+    assert training_named("awp", **said).objective == expected
+    with pytest.raises(UsageError, match="--how is how sets are joined"):
+        settings_of(HardenSettings, {**needed, "how": "best"})
