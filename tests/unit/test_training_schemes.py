@@ -209,6 +209,14 @@ def test_stronger_attacks_of_one_step_have_more_or_shorter_ones(name: str) -> No
         assert objective.inner.noise == was.noise
 
 
+def test_what_goes_around_a_single_step_is_watched_as_it_is() -> None:
+    from ironbound.defenses.train.recovery import wanted
+
+    assert wanted(training_named("awp", base="fgsm-rs"))
+    assert not wanted(training_named("awp"))
+    assert training_named("dro", base="n-fgsm").objective.stronger().base.inner == Steps(2, share=0.5, noise=2.0)
+
+
 def test_random_signs_move_every_value_by_the_radius_and_ask_no_model() -> None:
     scene, batch = _scene(Linf(0.1))
     x = batch.x.clamp(0.1, 0.9)
