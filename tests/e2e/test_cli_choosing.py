@@ -38,22 +38,19 @@ def test_a_search_and_a_comparison(zoo, tmp_path, monkeypatch, capsys):
     assert "own.npz (a tenth of the training data, held out) under linf:0.06, plan quick" in said
     assert "Chosen: trial " in said
     assert "runs/h/model.safetensors" in said
-    assert run(["harden", *asked, *few, "--resume", "--json"]) == 0
-    facts = json.loads(capsys.readouterr().out)
-    assert facts["tune"] == json.loads(Path("runs/h/tune.json").read_text())
-    assert "steps" not in facts["tune"]["space"]  # it was given
+    assert "steps" not in json.loads(Path("runs/h/tune.json").read_text())["space"]  # it was given
 
-    further = ["--method", "noise", "--threat", "l2:0.5", "--threat", "l1:1", "--audit", "noise", "--transfer"]
+    further = ["--method", "noise", "--threat", "l2:0.5", "--audit", "noise", "--transfer"]
     assert run(["compare", "runs", *further, "--out", "c", "--quiet"]) == 0
     said = capsys.readouterr().out
     assert harmless(said)
-    assert "4 tables, of different samples, threats or plans. Figures of different tables are not comparable." in said
+    assert "3 tables, of different samples, threats or plans. Figures of different tables are not comparable." in said
     assert "h (start)" in said
     assert "found against \\ tried on" in said
-    assert said.count("the one check passed") >= 8
+    assert said.count("the one check passed") >= 6
     assert run(["compare", "runs", *further, "--out", "c", "--resume", "--json", "--quiet"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert {scope["threat"]["spec"] for scope in found["scopes"]} == {"linf:0.06", "l2:0.5", "l1:1"}
+    assert {scope["threat"]["spec"] for scope in found["scopes"]} == {"linf:0.06", "l2:0.5"}
     assert all("check passed" in row["checks"]["state"] for scope in found["scopes"] for row in scope["models"])
     assert run(["verify", "runs/h"]) == 0
     assert run(["compare", "runs", "--method", "nosie"]) == 2

@@ -143,6 +143,16 @@ def test_strength_step_and_mix() -> None:
     assert set(space_of(training_named("standard"))) == {"rate"}
     assert set(space_of(training_named("pgd"))) == {"rate", "steps", "share", "strength"}
     assert set(space_of(training_named("pgd", step=0.02))) == {"rate", "steps", "step", "strength"}
+    assert set(space_of(training_named("fgsm-rs"))) == {"rate", "share", "strength"}
+    assert set(space_of(training_named("trades"))) == {"rate", "steps", "share", "strength", "beta"}
+    assert set(space_of(training_named("awp", base="trades"))) == {
+        "rate",
+        "steps",
+        "share",
+        "strength",
+        "beta",
+        "gamma",
+    }
     assert set(space_of(training_named("ibp"))) == {"rate", "kappa_end", "strength"}
 
     class Own(Adversarial):

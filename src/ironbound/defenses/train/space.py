@@ -7,11 +7,13 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from ironbound.core.errors import UsageError
-from ironbound.defenses.train.catalogue import settings_of
+from ironbound.defenses.train.catalogue import PARTS, settings_of
 from ironbound.defenses.train.training import Training
 
-WEIGHTS = ("beta", "weight", "regularisation", "penalty")
+WEIGHTS = ("beta", "weight")
 """Settings that weigh one part of a loss against another, wherever in a training they are."""
+MIXES = ("kappa_end", "alpha")
+"""Weights of two parts that are 1 together."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +41,14 @@ def space_of(training: Training, fixed: Iterable[str] = ()) -> dict[str, Range]:
     what weighs the parts of its loss. An objective may have a method `space()` with ranges of its own, which go before these.
     """
     values, found = values_of(training), {"rate": _around(training.rate, 4)}
-    if "steps" in values:
-        steps = values["steps"]
-        found["steps"] = Range(1, max(2, 2 * steps), steps, whole=True)
-        found |= {"step": _around(values["step"], 4)} if values.get("step") else _share(values, steps)
-    if "kappa_end" in values:
-        found["kappa_end"] = Range(0.0, 1.0, values["kappa_end"])
-    if {"steps", "kappa_end"} & set(values):
+    if values.get("steps", 1) > 1:  # with one step it is a method of its own
+        found["steps"] = Range(1, 2 * values["steps"], values["steps"], whole=True)
+    if values.get("step"):
+        found["step"] = _around(values["step"], 4)
+    elif "share" in values:
+        found["share"] = _share(values["share"], values.get("steps", 1))
+    found |= {name: Range(0.05, 1.0, values[name]) for name in MIXES if _positive(values.get(name))}
+    if {"steps", "share", "kappa_end"} & set(values) or training.objective.name == "noise":
         found["strength"] = Range(min(0.5, training.strength), max(1.5, training.strength), training.strength)
     found |= {name: _around(values[name], 4) for name in WEIGHTS if _positive(values.get(name))}
     own = getattr(training.objective, "space", None)
@@ -62,17 +65,16 @@ def values_of(part: Any) -> dict[str, Any]:
     names = settings_of(part)
     for field in fields(part):
         value = getattr(part, field.name)
-        inside = {field.name: value} if field.name in names or not is_dataclass(value) else values_of(value)
+        part_of_it = is_dataclass(value) and (field.name not in names or field.name in PARTS)
+        inside = values_of(value) if part_of_it else {field.name: value}
         found = {**inside, **found}
     return found
 
 
-def _share(values: dict[str, Any], steps: int) -> dict[str, Range]:
-    """The length of a step in radii."""
-    if "share" not in values:
-        return {}
-    usual = values["share"] or 2.5 / steps
-    return {"share": Range(min(0.05, usual / 4), max(2.0, usual) if steps == 1 else max(1.0, usual), usual, log=True)}
+def _share(share: float | None, steps: int) -> Range:
+    """The length of a step in radii, or the share of a mix: both are 1 at most, but for a single step."""
+    usual = share or 2.5 / steps
+    return Range(min(0.05, usual / 4), max(2.0 if steps == 1 and usual >= 1 else 1.0, usual), usual, log=True)
 
 
 def _around(usual: float, times: float) -> Range:
