@@ -48,6 +48,16 @@ def cnn_a(channels: int = 1, side: int = 28) -> nn.Sequential:
     )  # fmt: skip
 
 
+def strided(first: int = 32, second: int = 64, hidden: int = 256, norm: bool = False) -> nn.Sequential:
+    """`cnn_a` with more channels for (n, 1, 28, 28), 839,000 weights; with `norm`, batch norm after both convolutions."""
+    normed: list[list[nn.Module]] = [[nn.BatchNorm2d(wide)] if norm else [] for wide in (first, second)]
+    return nn.Sequential(
+        nn.Conv2d(1, first, 4, stride=2, padding=1), *normed[0], nn.ReLU(),
+        nn.Conv2d(first, second, 4, stride=2, padding=1), *normed[1], nn.ReLU(),
+        nn.Flatten(), nn.Linear(49 * second, hidden), nn.ReLU(), nn.Linear(hidden, 10),
+    )  # fmt: skip
+
+
 class Block(nn.Module):
     """A basic block of a ResNet (He et al. 2016, arXiv 1512.03385): two 3x3 convolutions beside a shortcut."""
 
@@ -174,6 +184,10 @@ ASIDE = {
 }
 """Nets of other sections than the audit's."""
 EVERY = TRAINED | STEPS | ASIDE
+NETS: dict[str, Callable[[], nn.Module]] = {
+    "cnn_a": cnn_a, "strided": strided, "strided, batch norm": partial(strided, norm=True), "resnet": resnet,
+}  # fmt: skip
+"""Nets of the trainings' comparison, by name."""
 GIVEN = {
     "cifar sdp 2/255": ("cifar_cnn_a_adv", 2 / 255),
     "cifar sdp 8/255": ("cifar_cnn_a_adv", 8 / 255),
