@@ -58,11 +58,11 @@ def _several(shares: list[dict[str, Any]]) -> str:
 
 
 def _mean(values: list[float]) -> str:
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     count, mean = len(values), sum(values) / len(values)
     spread = math.sqrt(sum((value - mean) ** 2 for value in values) / (count - 1) / count)
-    half = float(t.ppf(0.975, count - 1)) * spread
+    half = float(stdtrit(count - 1, 0.975)) * spread
     return f"{mean:.1%} ({max(0.0, mean - half):.1%} to {min(1.0, mean + half):.1%})"
 
 
