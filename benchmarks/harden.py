@@ -53,7 +53,7 @@ class Row:
     """Of the first weights and of all draws of the training."""
 
 
-PGD = {"epochs": 15, "batch": 128, "schedule": "cyclic", "steps": 7, "cheap": True}
+PGD = {"epochs": 8, "batch": 128, "schedule": "cyclic", "steps": 5, "cheap": True, "rise": 1.0}
 ROWS: dict[str, Row] = {
     "mnist standard": Row("strided", "standard", {"epochs": 6, "batch": 128}),
     "mnist pgd": Row("strided", "pgd", PGD),
