@@ -59,7 +59,6 @@ ROWS: dict[str, Row] = {
     "mnist pgd": Row("strided", "pgd", PGD),
     "mnist ibp 0.3": Row("strided, batch norm", "ibp", {"epochs": 40, "batch": 128}, bounds=("linf:0.3",)),
     "mnist ibp 0.1": Row("strided, batch norm", "ibp", {"epochs": 20, "batch": 128}, "linf:0.1", bounds=("linf:0.1",)),
-    "smoke": Row("cnn_a", "pgd", {"epochs": 1, "batch": 128, "steps": 2}, fit=2000, images=50, bounds=("linf:0.1",)),
 }  # fmt: skip
 """By the name of the line; a new line is a new entry."""
 
