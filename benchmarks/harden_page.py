@@ -80,7 +80,7 @@ def _brackets(seeds: list[dict[str, Any]]) -> str:
 
 
 def _checks(one: dict[str, Any]) -> str:
-    checks = one["audit"]["checks"]
+    checks = [check for check in one["audit"]["checks"] if check["result"] != "not applicable"]
     passed = sum(check["result"] == "pass" for check in checks)
     words = [f"{passed} of {len(checks)}"]
     for result, said in (("fail", "failed"), ("cannot tell", "cannot tell")):

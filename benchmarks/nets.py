@@ -185,7 +185,7 @@ ASIDE = {
 """Nets of other sections than the audit's."""
 EVERY = TRAINED | STEPS | ASIDE
 NETS: dict[str, Callable[[], nn.Module]] = {
-    "cnn_a": cnn_a, "strided": strided, "strided, batch norm": partial(strided, norm=True), "resnet": resnet,
+    "cnn_a": cnn_a, "cnn_a, batch norm": partial(strided, 16, 32, 100, norm=True), "strided": strided, "resnet": resnet,
 }  # fmt: skip
 """Nets of the trainings' comparison, by name."""
 GIVEN = {
