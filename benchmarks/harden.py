@@ -56,7 +56,7 @@ class Row:
 PGD = {"epochs": 8, "batch": 128, "schedule": "cyclic", "steps": 5, "cheap": True, "rise": 1.0}
 PLAIN = {"epochs": 4, "batch": 128}
 PART = {**PGD, "epochs": 12, "rise": 3.0}
-"""On a quarter of the images: as many batches in all, and while the radius rises, as three of the eight epochs of PGD."""
+"""On a quarter of the images, `part` of them: as many batches as in three epochs of all."""
 IBP = {"epochs": 12, "batch": 128, "kappa_end": 0.0}
 ROWS: dict[str, Row] = {
     "mnist standard": Row("strided", "standard", PLAIN),
@@ -64,11 +64,11 @@ ROWS: dict[str, Row] = {
     "mnist defensive-distillation": Row("strided", "defensive-distillation", PLAIN),
     "mnist pgd": Row("strided", "pgd", PGD),
     "mnist ibp": Row("cnn_a, batch norm", "ibp", IBP, bounds=("linf:0.3", "linf:0.1")),
-    "mnist pgd of 15,000": Row("strided", "pgd", PART, fit=15_000, images=500),
-    "mnist trades of 15,000": Row("strided", "trades", PART, fit=15_000, images=500),
-    "mnist mart of 15,000": Row("strided", "mart", PART, fit=15_000, images=500),
-    "mnist awp of 15,000": Row("strided", "awp", PART, fit=15_000, images=500),
-    "mnist fgsm-rs of 15,000": Row("strided", "fgsm-rs", {k: v for k, v in PART.items() if k != "steps"}, fit=15_000,
+    "mnist part pgd": Row("strided", "pgd", PART, fit=15_000, images=500),
+    "mnist part trades": Row("strided", "trades", PART, fit=15_000, images=500),
+    "mnist part mart": Row("strided", "mart", PART, fit=15_000, images=500),
+    "mnist part awp": Row("strided", "awp", PART, fit=15_000, images=500),
+    "mnist part fgsm-rs": Row("strided", "fgsm-rs", {k: v for k, v in PART.items() if k != "steps"}, fit=15_000,
                                    images=500),
 }  # fmt: skip
 """By the name of the line; a new line is a new entry."""
