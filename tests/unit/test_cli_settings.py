@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
+from ironbound.cli.opening import open_given
 from ironbound.cli.settings import AttackSettings, HardenSettings, RunSettings, VerifySettings, settings_of
 from ironbound.core.errors import UsageError
 
@@ -93,3 +97,42 @@ def test_every_key_has_words_and_a_shape_for_the_help():
         for name, field in kind.model_fields.items():
             assert field.description, name
             assert isinstance(field.json_schema_extra, dict), name
+
+
+# ------------------------------------------------------------------------------------------- what a training is given
+def harden_settings(**keys: Any) -> HardenSettings:
+    return HardenSettings(**{"model": "zoo.py:net", "data": "digits", "threat": "linf:0.1", **keys})
+
+
+def test_further_settings_of_a_training() -> None:
+    said = harden_settings(
+        epochs=3, set="temperature=40, kind=ard,attacks=fgsm+r-fgsm,frozen=yes,earlier-epochs=2,rate=1e-3"
+    )
+    assert said.of_training() == {
+        "epochs": 3, "temperature": 40, "kind": "ard", "attacks": ("fgsm", "r-fgsm"), "frozen": True, "earlier_epochs": 2,
+        "rate": 1e-3,
+    }  # fmt: skip
+    for text in ("temperature", "=40", "kind="):
+        with pytest.raises(UsageError, match="--set is NAME=VALUE"):
+            harden_settings(set=text).of_training()
+
+
+def test_other_networks_are_opened_as_the_model_is(tmp_path: Path) -> None:
+    from cli_samples import write_zoo
+
+    zoo = f"{write_zoo(tmp_path) / 'zoo.py'}:net"
+    weights = str(tmp_path / "net.safetensors")
+    given = open_given(
+        harden_settings(
+            model=zoo, mean="0.5", std="0.25", range="0,2", teacher=zoo, teacher_weights=weights,
+            held_out_model=f"{zoo},{zoo}", held_out_weights=f"{weights},{weights}", start_from=weights, labelled="50",
+        )
+    )  # fmt: skip
+    assert given["teacher"].box == (0.0, 2.0)
+    assert given["teacher"].module.std.tolist() == [0.25]
+    assert len(given["models"]) == 2
+    assert (given["source"], given["labelled"], given["unlabelled"]) == (weights, 50, None)
+    with pytest.raises(UsageError, match="--teacher-weights are those of --teacher"):
+        open_given(harden_settings(model=zoo, teacher_weights=weights))
+    with pytest.raises(UsageError, match="1 files for 2 networks"):
+        open_given(harden_settings(model=zoo, held_out_model=f"{zoo},{zoo}", held_out_weights=weights))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,65 @@ def test_a_training_interrupted_after_every_batch_ends_as_if_it_never_was(name: 
     assert without(whole.history) == without(parts.history)
     done = train(Model(small_net()), images(), threat, training, folder=tmp_path, resume=True)
     assert same(state_of(whole.model.net), state_of(done.model.net))
+
+
+FEATURES: dict[str, dict[str, Any]] = {
+    "exponential average": {"average": 0.9},
+    "mean of epochs": {"average": "swa", "swa_start": 0.2, "schedule": "step", "epochs": 3},
+    "validation": {"validation": 30, "average": 0.9},
+    "early stopping": {"validation": 0.4, "patience": 1, "epochs": 4},
+    "transform": {"transform": "flip+crop", "padding": 1},
+    "recovery": {"recover": True, "watch": 2},
+    "optimiser with numbers": {"optimiser": lambda weights: Counting(weights), "schedule": lambda share: 1 - share / 2},
+    "optimiser of torch": {"optimiser": lambda weights: torch.optim.NAdam(weights, 0.01)},
+    "momentum": {"optimiser": "sgd"},
+}
+
+
+class Counting(torch.optim.Optimizer):
+    """Keeps numbers, texts, tuples and tensors of another type beside its parameters, and changes its group."""
+
+    def __init__(self, weights: Any) -> None:
+        super().__init__(weights, {"lr": 0.01, "span": (0.5, 2), "grown": 1.0})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        for group in self.param_groups:
+            group["grown"] *= 1.1
+            for weight in group["params"]:
+                slot = self.state[weight]
+                slot["count"] = slot.get("count", 0) + 1
+                slot["sum"] = slot.get("sum", torch.zeros_like(weight, dtype=torch.float64)) + weight.grad.double()
+                slot["kind"], slot["span"] = f"after {slot['count']}", (slot["count"], 0.1 * slot["count"])
+                weight -= (group["lr"] * group["grown"] * slot["sum"] / slot["span"][0]).to(weight)
+
+
+@pytest.mark.parametrize("name", FEATURES)
+def test_every_feature_is_resumed_bit_by_bit(name: str, tmp_path: Path) -> None:
+    """Interrupted again and again, each time two batches on, until it is done."""
+    training = Training(
+        **{"objective": Adversarial(Steps(2)), "epochs": 2, "batch": 32, "rate": 0.01, **FEATURES[name]}
+    )
+    whole = train(Model(small_net()), images(), EPS, training)
+    broken = None
+    for _ in range(20):
+        with suppress(Stop):
+            broken = train(
+                Model(small_net()),
+                images(),
+                EPS,
+                training,
+                folder=tmp_path,
+                resume=True,
+                every=1,
+                progress=_after(3, stop),
+            )
+            break
+    assert broken is not None
+    assert same(state_of(whole.model.net), state_of(broken.model.net))
+    without = lambda history: [{k: v for k, v in row.items() if k != "seconds"} for row in history]
+    assert without(whole.history) == without(broken.history)
+    assert (whole.best, whole.stopped) == (broken.best, broken.stopped)
 
 
 def _after(count: int, then: Any) -> Any:

@@ -90,9 +90,10 @@ def test_models_that_cannot_be_trained_are_refused() -> None:
     "parts",
     [
         {"epochs": 0}, {"epochs": 1.5}, {"batch": 0}, {"rate": 0}, {"rate": math.nan}, {"optimiser": "lion"},
-        {"schedule": "steps"}, {"milestones": (0.5, 0.2)}, {"milestones": (0, 1)}, {"gamma": 0}, {"transform": "rotate"},
+        {"schedule": "steps"}, {"milestones": (0.5, 0.2)}, {"milestones": (0, 1)}, {"drop": 0}, {"transform": "rotate"},
         {"padding": 0}, {"average": 1}, {"average": "ema"}, {"swa_start": 1.0}, {"validation": 1.5}, {"validation": 0},
-        {"validation_steps": None}, {"patience": 0}, {"watch": 0.5}, {"recover": 2}, {"weight_decay": -1}, {"momentum": 1.0}, {"clip": 0}, {"seed": 0.5}, {"objective": "pgd"},
+        {"validation_steps": None}, {"patience": 0}, {"watch": 0.5}, {"recover": 2},
+        {"weight_decay": -1}, {"momentum": 1.0}, {"clip": 0}, {"seed": 0.5}, {"objective": "pgd"},
         {"objective": Ibp(warmup=5, ramp=6)},
     ],
 )  # fmt: skip

@@ -209,6 +209,14 @@ def test_stronger_attacks_of_one_step_have_more_or_shorter_ones(name: str) -> No
         assert objective.inner.noise == was.noise
 
 
+def test_what_goes_around_a_single_step_is_watched_as_it_is() -> None:
+    from ironbound.defenses.train.recovery import wanted
+
+    assert wanted(training_named("awp", base="fgsm-rs"))
+    assert not wanted(training_named("awp"))
+    assert training_named("dro", base="n-fgsm").objective.stronger().base.inner == Steps(2, share=0.5, noise=2.0)
+
+
 def test_random_signs_move_every_value_by_the_radius_and_ask_no_model() -> None:
     scene, batch = _scene(Linf(0.1))
     x = batch.x.clamp(0.1, 0.9)
@@ -464,3 +472,15 @@ def test_training_learns(objective: Any) -> None:
 def test_bad_settings_are_refused(build: Any) -> None:
     with pytest.raises(UsageError, match=r"got|step"):
         build()
+
+
+def test_flags_reach_the_parts_of_a_scheme() -> None:
+    from ironbound.cli.settings import HardenSettings, settings_of
+
+    needed = {"model": "zoo.py:net", "data": "digits", "threat": "linf:0.1"}
+    flags = {"method": "awp", "base": "trades", "beta": "3", "gamma": "0.005", "share": "0.3", "epochs": "7"}
+    said = settings_of(HardenSettings, {**needed, **flags}).of_training()
+    expected = Awp(Trades(Steps(10, share=0.3, start="nudged"), beta=3.0), gamma=0.005)
+    assert training_named("awp", **said).objective == expected
+    with pytest.raises(UsageError, match="--how is how sets are joined"):
+        settings_of(HardenSettings, {**needed, "how": "best"})

@@ -134,7 +134,28 @@ class HardenSettings(ThreatSettings):
     batch: Positive | None = _key(None, "samples a step", "N")
     rate: float | None = _key(None, "the learning rate at its highest", "R")
     optimiser: Literal["adam", "sgd"] | None = _key(None, "adam or sgd", "NAME")
-    schedule: Literal["constant", "cosine", "cyclic"] | None = _key(None, "constant, cosine or cyclic", "NAME")
+    schedule: Literal["constant", "cosine", "cyclic", "step"] | None = _key(
+        None, "constant, cosine, cyclic, or step: down by --drop at --milestones", "NAME"
+    )
+    milestones: Numbers | None = _key(None, "where the rate drops (step), in shares of the training: 0.5,0.75", "S,..")
+    drop: float | None = _key(None, "the factor by which it drops", "F")
+    transform: Literal["flip", "crop", "flip+crop"] | None = _key(
+        None, "images are mirrored, moved by some pixels, or both, anew in each epoch", "KIND"
+    )
+    average: Literal["swa"] | float | None = _key(
+        None,
+        "give back averaged weights: exponentially, by a decay such as 0.995, or swa: the mean of the last epochs",
+        "A",
+    )
+    validation: float | None = _key(
+        None,
+        "a share or number of training rows held out, attacked after each epoch; the best weights are given back",
+        "N",
+    )
+    patience: Positive | None = _key(None, "stop after so many epochs without a better result on them", "N")
+    recover: bool | None = _key(
+        None, "look for catastrophic overfitting and go back; by default where the inner attack has a single step"
+    )
     weight_decay: float | None = _key(None, "the pull of the weights towards zero", "W")
     clip: float | None = _key(None, "the norm to which gradients are shortened", "C")
     accumulate: Positive | None = _key(None, "parts in which a batch is run, to save memory", "N")
@@ -178,6 +199,7 @@ class HardenSettings(ThreatSettings):
         """What was said of the training itself."""
         names = (
             "epochs", "batch", "rate", "optimiser", "schedule", "weight_decay", "clip", "accumulate", "precision", "steps",
+            "milestones", "drop", "transform", "average", "validation", "patience", "recover",
             "kappa_end", "strength", "step", "share", "inner", "base", "beta", "weight", "gamma", "repeats", "how", "over",
         )  # fmt: skip
         said = {name: value for name in names if (value := getattr(self, name)) is not None}

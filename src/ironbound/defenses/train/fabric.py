@@ -7,6 +7,7 @@ since Fabric's own wait for all processes before each one.
 from __future__ import annotations
 
 import logging
+import re
 import signal
 import threading
 from collections.abc import Iterator
@@ -128,7 +129,7 @@ def _heard() -> Iterator[None]:
     except RuntimeError as error:
         if is_memory(error):
             raise
-        said = " ".join(str(error).split())[:200]
+        said = " ".join(re.sub(r"\[/\S*\]", "", str(error)).split()).partition(". ")[0][:200]
         raise Lost(f"another process of the training has ended or cannot be reached ({said}).") from error
 
 

@@ -17,15 +17,16 @@ from ironbound.core.progress import Event, Listener
 from ironbound.core.rng import content_keys
 from ironbound.defenses.train import checkpoint, randomness
 from ironbound.defenses.train.averaging import SETTLING, Average, fill, has_statistics
-from ironbound.defenses.train.checkpoint import Position, Tables, captured, copied, put
+from ironbound.defenses.train.checkpoint import Position, Tables, captured, put
+from ironbound.defenses.train.counting import added, row
 from ironbound.defenses.train.history import write_history
 from ironbound.defenses.train.objective import Batch, Scene
 from ironbound.defenses.train.place import Place
 from ironbound.defenses.train.recovery import RECOVERIES, recovery_of, said, strengthened
 from ironbound.defenses.train.training import Training
 from ironbound.defenses.train.transforms import transformed
-from ironbound.defenses.train.update import MEASURES, Updates
-from ironbound.defenses.train.validation import Measured, Probe, Validation
+from ironbound.defenses.train.update import Updates
+from ironbound.defenses.train.validation import Probe, Validation
 
 
 class Run:
@@ -52,8 +53,8 @@ class Run:
         self.updating = Updates(scene, training, place, len(scene.y) // self.batches, self._must_be_finite)
         self.average = Average(self.net, training.average, training.swa_start)
         begins = max(training.objective.lasts, training.rise)
-        self.validation = None if held is None else Validation(held, training, begins, place)
-        self.recovery = recovery_of(scene, training, held, self.keys, self.updates, place)
+        self.validation = None if held is None else Validation(held, training, begins)
+        self.recovery = recovery_of(scene, training, held, self.keys, self.updates)
         self.objective, self.position = training.objective, Position()
         if folder is not None:
             self._load(folder)
@@ -94,9 +95,10 @@ class Run:
         measured = None
         if self.validation is not None:
             with self.average.swapped(self._settle_where_needed):
-                measured = self.validation.judged(self.scene, at)
+                measured = self.validation.judged(self.scene, at, self.place)
         at.sums["seconds"] += time.perf_counter() - since
-        at.history.append(self._summary(measured))
+        rate = self.updating.optimiser.param_groups[0]["lr"]
+        at.history.append(row(at.epoch + 1, at.sums, rate, measured, len(at.recoveries)))
         at.epoch, at.batch, at.sums = at.epoch + 1, 0, {}
         self._save()
         folder = self.folder
@@ -110,15 +112,15 @@ class Run:
             return False
         since = time.perf_counter()
         strength = self.training.strength_at(at.epoch + at.batch / self.updates)
-        fallen = recovery.fallen(self.scene, at, self._tables(), strength)
+        fallen = recovery.fallen(self.scene, at, self._tables(), strength, self.place)
         at.sums["seconds"] += time.perf_counter() - since
         if not fallen or len(at.recoveries) >= RECOVERIES:
             return False
         self.position = recovery.back(at)
         self._put(recovery.good)
         self.objective = strengthened(self.training.objective, len(self.position.recoveries))
-        self._tell(said(self.position.recoveries[-1], self.objective))
         self._save()
+        self._tell(said(self.position.recoveries[-1], self.objective))
         return True
 
     def _tables(self) -> Tables:
@@ -149,12 +151,18 @@ class Run:
         """Running statistics of the mean of weights, by batches passed as in training; nothing else is moved."""
         if self.average.kind != "swa" or not has_statistics(self.net):
             return
-        scene = self.scene.replace(state=copied(self.scene.state))
-        parts = randomness.batches(self.training.seed, self.position.epoch, len(scene.y), self.training.batch)
-        for number, index in enumerate(parts[:SETTLING]):
-            _, part = next(self.updating.shares.of(index))
-            with randomness.drawing(self.training.seed, -1 - self.position.epoch, number, scene.model.device):
-                self.objective.loss(scene, self._batch(part))
+        seed, epoch, device, shares = (
+            self.training.seed,
+            self.position.epoch,
+            self.scene.model.device,
+            self.updating.shares,
+        )
+        parts = randomness.batches(seed, epoch, len(self.scene.y), self.training.batch)
+        with shares.untouched():
+            for batch, index in enumerate(parts[:SETTLING]):
+                for number, part in shares.of(index):
+                    with randomness.drawing(seed, -1 - epoch, batch, device, number), shares.state(number):
+                        self.objective.loss(self.scene, self._batch(part))
         self.updating.optimiser.zero_grad(set_to_none=True)
         self.updating.join_statistics()
 
@@ -170,10 +178,8 @@ class Run:
         at, scene = self.position, self.scene
         there, device = index.to(scene.y.device), scene.model.device
         epochs = at.epoch + at.batch / self.updates
-        x, rng = (
-            rows.to(rows.take(scene.x, there), device),
-            randomness.streams(self.training.seed, at.epoch, self.keys[index].to(device)),
-        )
+        rng = randomness.streams(self.training.seed, at.epoch, self.keys[index].to(device))
+        x = rows.to(rows.take(scene.x, there), device)
         if self.training.transform is not None:
             x = transformed(x, self.training.transform, self.training.padding, rng, scene.model.box)
         return Batch(
@@ -203,43 +209,17 @@ class Run:
 
     def _note(self, found: dict[str, Any], seconds: float) -> None:
         """Add a batch to the epoch's sums, and tell the listener."""
-        at, sums, count = self.position, self.position.sums, int(found["samples"])
-        new = {"rows": count, "loss": found["loss"], "seconds": seconds}
-        for name in MEASURES:
-            of = f"{name} of"
-            new |= {name: int(found[name]), of: int(found[of])} if found[of] else {}
-        for name, value in new.items():
-            sums[name] = sums.get(name, 0) + value
-        sums |= {name: float(value) for name in ("eps", "kappa") if (value := found[name]) is not None}
+        at = self.position
+        new = added(at.sums, found, seconds)
+        at.rows += int(found["rows"])
         for name in ("attacked", "attacked of") if "attacked" in new else ():
             at.watched[name] = at.watched.get(name, 0.0) + new[name]
-        at.rows += int(found["rows"])
-        self._tell(f"epoch {at.epoch + 1}, loss {found['loss'] / count:.4f}")
+        self._tell(f"epoch {at.epoch + 1}, loss {found['loss'] / new['rows']:.4f}")
 
     def _tell(self, note: str) -> None:
         at = self.position
         done, of = at.epoch * self.updates + at.batch, self.training.epochs * self.updates
         self.progress(Event(f"train {self.training.label}", done, of, at.rows, note))
-
-    def _summary(self, measured: Measured | None) -> dict[str, Any]:
-        """The epoch as a row of the history."""
-        sums = self.position.sums
-        share = lambda name: sums[name] / sums[f"{name} of"] if name in sums else None
-        return {
-            "epoch": self.position.epoch + 1,
-            "loss": sums["loss"] / sums["rows"],
-            **{f"{name}_accuracy": share(name) for name in MEASURES},
-            "eps": sums.get("eps"),
-            "kappa": sums.get("kappa"),
-            "rate": self.updating.optimiser.param_groups[0]["lr"],
-            "seconds": sums["seconds"],
-            "validation_clean": None if measured is None else measured.clean / measured.of,
-            "validation_attacked": None
-            if measured is None or self.scene.threat is None
-            else measured.attacked / measured.of,
-            "validation_rows": None if measured is None else measured.of,
-            "recoveries": len(self.position.recoveries),
-        }
 
     def _save(self) -> None:
         if self.folder is None:

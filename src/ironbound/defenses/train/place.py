@@ -8,6 +8,7 @@ the gradients of an update are summed once, after its last backward pass.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -17,6 +18,9 @@ from torch import Tensor, nn
 from ironbound.core.errors import RunError, UsageError
 from ironbound.core.rank import Rank
 from ironbound.defenses.train.objective import Precision
+
+PAUSE = 2.0
+"""Seconds in which the first process can say why it ends, before torchrun sees another one end and ends it, too."""
 
 
 class Lost(RunError):
@@ -84,7 +88,8 @@ class Place:
         if failure is not None:
             raise failure
         if self.world > 1 and failed.item():
-            raise Lost("the first process could not go on, for the reason that it gives.")
+            time.sleep(PAUSE)
+            raise RunError("the first process could not go on, for the reason that it gives.")
 
     def must_agree(self, number: int, what: str) -> None:
         """Raise RunError where a number below 2^48 differs between processes."""

@@ -39,8 +39,8 @@ RECOVERIES = 4
 class Recovery:
     """When to look, what is seen, and the state to go back to."""
 
-    def __init__(self, training: Training, probe: Probe, updates: int, samples: int, place: Place) -> None:
-        self.probe, self.updates, self.place = probe, updates, place
+    def __init__(self, training: Training, probe: Probe, updates: int, samples: int) -> None:
+        self.probe, self.updates = probe, updates
         price = len(probe.y) * (STEPS + 1)
         looks = min(LOOKS, max(1, int(0.1 * 2 * samples / price)))
         self.every = training.watch or max(1, -(-updates // looks))
@@ -50,10 +50,10 @@ class Recovery:
         """Whether it is time, after an update."""
         return at.batch % self.every == 0 or at.batch == self.updates
 
-    def fallen(self, scene: Scene, at: Position, now: Tables, strength: float) -> bool:
+    def fallen(self, scene: Scene, at: Position, now: Tables, strength: float, place: Place | None = None) -> bool:
         """Look: whether the training has overfitted catastrophically. A state that has not, `now`, is kept as good."""
-        found = self.probe.measure(scene, self.place, strength)
-        seen, held = at.watched, found.attacked / found.of
+        found = self.probe.measure(scene, strength, place)
+        seen, held = at.watched, (found.attacked or 0) / found.of
         trained = seen.get("attacked", 0.0) / max(seen.get("attacked of", 0.0), 1.0)
         best = seen.get("best", 0.0)
         noise = 3 * sqrt(0.5 / found.of)  # three standard errors of the difference of two shares, at most
@@ -90,28 +90,38 @@ class Recovery:
         return Position(**{**kept, "history": history, **again})
 
 
-def recovery_of(
-    scene: Scene, training: Training, held: Probe | None, keys: Tensor, updates: int, place: Place
-) -> Recovery | None:
+def recovery_of(scene: Scene, training: Training, held: Probe | None, keys: Tensor, updates: int) -> Recovery | None:
     """What watches this training; None where that is not wanted or has nothing to see.
 
     The rows are some of those held out, or, where none are, of those trained on: catastrophic overfitting shows on both.
-    Raises UsageError where recovery is asked for, and the objective has no stronger inner attack.
     """
-    if not wanted(training):
+    if not wanted(training) or not _can(scene):
         return None
     x, y, keys = (scene.x, scene.y, keys) if held is None else (held.x, held.y, held.keys)
     count = min(len(y), MOST, max(FEWEST, len(scene.y) // 50))
     index = Rng.of(training.seed, keys).fold("watched").unit().argsort(stable=True)[:count]
     there = index.to(y.device)
     probe = Probe(rows.take(x, there), y[there], keys[index], STEPS, training.batch)
+    return Recovery(training, probe, updates, len(scene.y))
+
+
+def must_be_possible(scene: Scene, training: Training) -> None:
+    """Raise UsageError or CompositionError where recovery is asked for and cannot be."""
+    if wanted(training) and training.recover:
+        _probed(scene)
+
+
+def _can(scene: Scene) -> bool:
     try:
-        probe.check(scene)
+        _probed(scene)
     except CompositionError:
-        if training.recover:
-            raise
-        return None
-    return Recovery(training, probe, updates, len(scene.y), place)
+        return False
+    return True
+
+
+def _probed(scene: Scene) -> None:
+    none = scene.y[:0]
+    Probe(None, none, none, STEPS, 1).check(scene)
 
 
 def wanted(training: Training) -> bool:

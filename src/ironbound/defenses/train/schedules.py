@@ -11,7 +11,7 @@ OwnSchedule = Callable[[float], float]
 """The share of all updates that is done, in [0, 1] -> the factor of the rate, >= 0."""
 
 
-def factor(schedule: Schedule | OwnSchedule, share: float, milestones: Sequence[float], gamma: float) -> float:
+def factor(schedule: Schedule | OwnSchedule, share: float, milestones: Sequence[float], drop: float) -> float:
     """The factor after this share of all updates, in [0, 1].
 
     >>> [factor("step", share, (0.5, 0.75), 0.5) for share in (0.4, 0.5, 0.9)]
@@ -24,5 +24,5 @@ def factor(schedule: Schedule | OwnSchedule, share: float, milestones: Sequence[
     if schedule == "cyclic":
         return min(share / 0.4, (1 - share) / 0.6)
     if schedule == "step":
-        return float(gamma ** sum(share >= milestone for milestone in milestones))
+        return float(drop ** sum(share >= milestone for milestone in milestones))
     return 1.0

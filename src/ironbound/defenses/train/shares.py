@@ -52,6 +52,14 @@ class Shares:
         yield
         self.common, self.own[number] = self._divided(state)
 
+    @contextmanager
+    def untouched(self) -> Iterator[None]:
+        """Inside, objectives may change what they carry; afterwards it is as it was."""
+        common = {name: tensor.clone() for name, tensor in self.common.items()}
+        own = {number: {n: t.clone() for n, t in state.items()} for number, state in self.own.items()}
+        yield
+        self.common, self.own = common, own
+
     def join(self, index: Tensor) -> None:
         """After an update on a batch: tables of all samples hear what other processes wrote of theirs."""
         if self.place.world == 1:

@@ -16,7 +16,7 @@ from ironbound.core import rows
 from ironbound.core.errors import InputError, ModelError, UsageError
 from ironbound.core.progress import Listener, silent
 from ironbound.data.dataset import Data
-from ironbound.defenses.train import checkpoint
+from ironbound.defenses.train import checkpoint, recovery
 from ironbound.defenses.train.giving import admitted_given
 from ironbound.defenses.train.loop import Run
 from ironbound.defenses.train.objective import Given, Scene
@@ -145,12 +145,13 @@ def _trained(
 
 
 def _check(scene: Scene, training: Training, held: Probe | None) -> None:
-    """Refuse what cannot be trained."""
+    """Refuse what cannot be trained, before anything is written."""
     training.objective.check(scene)
     if held is not None:
         held.check(scene)
     if training.transform is not None:
         must_be_images(scene.example)
+    recovery.must_be_possible(scene, training)
 
 
 def must_train(

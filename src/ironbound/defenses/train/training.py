@@ -47,10 +47,10 @@ class Training:
     schedule: Schedule | OwnSchedule = "cosine"
     """"cosine" falls from `rate` to 0 (Loshchilov, Hutter 2017, arXiv 1608.03983, without restarts); "cyclic" rises
     linearly for two fifths of the training and falls to 0 (as in Wong et al. 2020, arXiv 2001.03994); "step" multiplies
-    by `gamma` at each of the `milestones`. A function takes the share of the updates done and gives the factor."""
+    by `drop` at each of the `milestones`. A function takes the share of the updates done and gives the factor."""
     milestones: tuple[float, ...] = (0.5, 0.75)
     """Of "step": shares of the training, ascending, in (0, 1)."""
-    gamma: float = 0.1
+    drop: float = 0.1
     weight_decay: float = 0.0
     momentum: float = 0.9
     """Of sgd."""
@@ -137,7 +137,7 @@ class Training:
             and all(0 < mark < 1 for mark in marks), "milestones", "ascending shares in (0, 1)", self,
         )  # fmt: skip
         object.__setattr__(self, "milestones", tuple(marks))
-        _must(_number(self.gamma) and 0 < self.gamma <= 1, "gamma", "a factor in (0, 1]", self)
+        _must(_number(self.drop) and 0 < self.drop <= 1, "drop", "a factor in (0, 1]", self)
         _must(self.transform in (None, *TRANSFORMS), "transform", f"one of {', '.join(TRANSFORMS)}, or None", self)
         _must(whole(self.padding), "padding", "a whole number of pixels >= 1", self)
         decay = self.average
@@ -180,7 +180,7 @@ class Training:
 
     def factor_at(self, share: float) -> float:
         """The same in units of the highest."""
-        return factor(self.schedule, share, self.milestones, self.gamma)
+        return factor(self.schedule, share, self.milestones, self.drop)
 
     def optimiser_of(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
         """A new optimiser over the parameters. Raises UsageError where the user's own function gives something else."""

@@ -9,14 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ironbound.defenses.train.objective import Batch, Outcome, Scene, TrainingObjective
+from ironbound.defenses.train.counting import COUNTS, counted
+from ironbound.defenses.train.objective import Batch, Scene, TrainingObjective
 from ironbound.defenses.train.place import Place, statistics_of
 from ironbound.defenses.train.shares import Shares
 from ironbound.defenses.train.training import Training
-
-MEASURES = ("clean", "attacked", "certified")
-COUNTS = ("loss", "samples", "rows", *(f"{name}{of}" for name in MEASURES for of in ("", " of")))
-"""What is counted of each batch, over all its parts and processes."""
 
 
 class Updates:
@@ -61,7 +58,7 @@ class Updates:
                 if not seen:
                     self.optimiser.zero_grad(set_to_none=True)
                 place.backward(outcome.losses.sum() / len(index))
-            counts = counts + _counted(outcome)
+            counts = counts + counted(outcome)
             seen = {name: getattr(outcome, name) for name in ("eps", "kappa")}
         assert isinstance(counts, Tensor)
         self.shares.join(index)
@@ -103,16 +100,3 @@ class Updates:
         """Running statistics become their means over all processes."""
         for statistic in statistics_of(self.net) if self.place.world > 1 else ():
             statistic.copy_(self.place.sum(statistic.clone()) / self.place.world)
-
-
-def _counted(outcome: Outcome) -> Tensor:
-    """What an outcome says as numbers, in the order of COUNTS, on its device."""
-    losses, good = outcome.losses.detach(), {name: getattr(outcome, name) for name in MEASURES}
-    sizes = [0 if good[name] is None else len(good[name]) for name in MEASURES]
-    known = [0, len(losses), outcome.rows, *(number for size in sizes for number in (0, size))]
-    numbers = torch.tensor(known, dtype=torch.promote_types(losses.dtype, torch.float32), device=losses.device)
-    numbers[0] = losses.sum()
-    for place, name in enumerate(MEASURES):
-        if good[name] is not None:
-            numbers[3 + 2 * place] = good[name].sum()
-    return numbers

@@ -46,14 +46,15 @@ class Probe:
             except CompositionError as error:
                 raise CompositionError(f"validation and recovery attack by projected gradient: {error}") from None
 
-    def measure(self, scene: Scene, place: Place, strength: float = 1.0) -> Measured:
+    def measure(self, scene: Scene, strength: float = 1.0, place: Place | None = None) -> Measured:
         """How many rows are right as they are, and under attack at this share of the radius: of a union, by all parts.
 
-        Each process looks at its share of the rows, and all hear the sum.
+        Each of several processes attacks its share of the rows.
         """
-        device = scene.model.device
-        counts = torch.zeros(2, dtype=torch.float64, device=device)
+        place = place or Place(scene.model.device)
+        clean = attacked = 0
         for index in torch.arange(place.rank, len(self.y), place.world).split(self.batch):
+            device = scene.model.device
             x, y = (
                 rows.to(rows.take(self.x, index.to(self.y.device)), device),
                 self.y[index.to(self.y.device)].to(device),
@@ -61,9 +62,10 @@ class Probe:
             rng = Rng.of(scene.seed, self.keys[index].to(device)).fold("probe")
             batch = Batch(x, y, rng, at=0.0, index=index, strength=strength)
             right = correct(answers(scene, x, rng), y)
-            counts += torch.stack([right.sum(), (right & self._withstood(scene, batch)).sum()])
-        clean, attacked = (counts if place.world == 1 else place.sum(counts)).tolist()
-        return Measured(int(clean), int(attacked), len(self.y))
+            clean += int(right.sum())
+            attacked += int((right & self._withstood(scene, batch)).sum())
+        counts = place.sum(torch.tensor([clean, attacked], device=scene.model.device)).tolist()
+        return Measured(counts[0], None if scene.threat is None else counts[1], len(self.y))
 
     def _withstood(self, scene: Scene, batch: Batch) -> Bool[Tensor, " n"]:
         labelled = scene.replace(criterion=cross_entropy)
@@ -79,40 +81,42 @@ class Measured:
     """Counts of rows."""
 
     clean: int
-    attacked: int
-    """Without a set as `clean`."""
+    attacked: int | None
+    """None without a set."""
     of: int
 
     @property
     def rank(self) -> tuple[int, int]:
         """More is better: robust accuracy first."""
-        return (self.attacked, self.clean)
+        return (self.attacked or 0, self.clean)
 
 
 class Validation:
     """The rows that are held out, and the best weights by them."""
 
-    def __init__(self, probe: Probe, training: Training, begins: float, place: Place) -> None:
-        self.probe, self.patience, self.begins, self.place = probe, training.patience, begins, place
+    def __init__(self, probe: Probe, training: Training, begins: float) -> None:
+        self.probe, self.patience, self.begins = probe, training.patience, begins
         self.best: Tables = {}
 
-    def judged(self, scene: Scene, at: Position) -> Measured:
+    def judged(self, scene: Scene, at: Position, place: Place | None = None) -> Measured:
         """The net as it is, measured after an epoch; kept where it is the best so far.
 
         Epochs before the full radius is trained at are no candidates: patience counts from there on.
         """
-        found = self.probe.measure(scene, self.place)
+        found = self.probe.measure(scene, place=place)
         if at.epoch + 1 < self.begins:
             return found
-        if at.best is None or found.rank > (at.best["attacked"], at.best["clean"]):
+        if at.best is None or found.rank > Measured(**at.best["result"]).rank:
             self.best = copied(dict(named(scene.model.net)))
-            at.best, at.stale = {"epoch": at.epoch + 1, **asdict(found)}, 0
+            at.best, at.stale = {"epoch": at.epoch + 1, "result": asdict(found)}, 0
             return found
         at.stale += 1
         if self.patience is not None and at.stale >= self.patience:
+            epochs = "epoch" if at.stale == 1 else "epochs"
+            attacked = "" if found.attacked is None else f"{at.best['result']['attacked']} right under attack and "
             at.stopped = (
-                f"no better result on the {found.of} validation rows in {at.stale} epochs: the weights are those of epoch "
-                f"{at.best['epoch']}, with {at.best['attacked']} right under attack and {at.best['clean']} without one"
+                f"no better result on the {found.of} validation rows in {at.stale} {epochs}: the weights are those of epoch "
+                f"{at.best['epoch']}, with {attacked}{at.best['result']['clean']} right without one"
             )
         return found
 

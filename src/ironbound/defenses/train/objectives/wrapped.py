@@ -26,6 +26,11 @@ class Wrapped(Objective):
     base: Any = field(default_factory=Adversarial)
 
     @property
+    def inner(self) -> Any:
+        """The base's inner attack; None where it has none."""
+        return getattr(self.base, "inner", None)
+
+    @property
     def lasts(self) -> float:
         """As the base."""
         return self.base.lasts
