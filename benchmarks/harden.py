@@ -57,13 +57,16 @@ PGD = {"epochs": 8, "batch": 128, "schedule": "cyclic", "steps": 5, "cheap": Tru
 PLAIN = {"epochs": 4, "batch": 128}
 PART = {**PGD, "epochs": 12, "rise": 3.0}
 """On a quarter of the images, `part` of them: as many batches as in three epochs of all."""
-IBP = {"epochs": 12, "batch": 128, "kappa_end": 0.0}
+IBP = {"epochs": 12, "batch": 128}
 ROWS: dict[str, Row] = {
     "mnist standard": Row("strided", "standard", PLAIN),
     "mnist noise": Row("strided", "noise", PLAIN),
     "mnist defensive-distillation": Row("strided", "defensive-distillation", PLAIN),
     "mnist pgd": Row("strided", "pgd", PGD),
-    "mnist ibp": Row("cnn_a, batch norm", "ibp", IBP, bounds=("linf:0.3", "linf:0.1")),
+    "mnist ibp": Row(
+        "cnn_a, batch norm", "ibp", {**IBP, "warmup": 0.5, "ramp": 6.0}, bounds=("linf:0.3", "linf:0.1")
+    ),
+    "mnist kappa 0": Row("cnn_a, batch norm", "ibp", {**IBP, "kappa_end": 0.0}, bounds=("linf:0.3", "linf:0.1")),
     "mnist part pgd": Row("strided", "pgd", PART, fit=15_000, images=500),
     "mnist part trades": Row("strided", "trades", PART, fit=15_000, images=500),
     "mnist part mart": Row("strided", "mart", PART, fit=15_000, images=500),

@@ -10,7 +10,7 @@ from ironbound.core.errors import UsageError
 from ironbound.defenses.train.catalogue import PARTS, settings_of
 from ironbound.defenses.train.training import Training
 
-WEIGHTS = ("beta", "weight")
+WEIGHTS = ("beta", "weight", "gamma")
 """Settings that weigh one part of a loss against another, wherever in a training they are."""
 MIXES = ("kappa_end", "alpha")
 """Weights of two parts that are 1 together."""

@@ -149,8 +149,8 @@ class Dro(Wrapped):
 
     base: Any = field(default_factory=Adversarial)
     over: Literal["classes", "samples"] = "classes"
-    eta: float = 0.05
-    """The rate of the classes' weights."""
+    eta: float = 0.01
+    """The rate of the classes' weights; theirs is 0.01."""
     temperature: float = 1.0
     """Nats; the lower, the more the largest losses of a batch count."""
 

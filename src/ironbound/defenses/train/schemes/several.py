@@ -23,7 +23,7 @@ def multi_norm(epochs: int = 20) -> Training:
 def dro(epochs: int = 20) -> Training:
     """Classes (or samples) with large losses count more, so that the worst class gets better (Sagawa et al. 2020).
 
-    Around adversarial training; base=trades or another one. Published for groups: eta=0.01.
+    Around adversarial training; base=trades or another one. Published for groups: eta=0.01, which is the default.
     """
     return Training(Dro(Adversarial(Steps(7))), epochs, rate=3e-3)
 
