@@ -9,12 +9,14 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from ironbound.auditing.audit import Audit
 from ironbound.auditing.manifest import environment, threat_facts
+from ironbound.auditing.report.hardening import render_hardening
 from ironbound.core.attack import Attack
 from ironbound.core.describe import described, fingerprint
 from ironbound.core.errors import RunError
 from ironbound.core.rank import Rank
-from ironbound.core.store import read_json, read_tensors, write_json
+from ironbound.core.store import read_json, read_tensors, write_bytes, write_json
 from ironbound.core.version import __version__
 from ironbound.data.dataset import Data
 from ironbound.defenses.train.checkpoint import STATE
@@ -69,6 +71,21 @@ def read_record(folder: Path) -> dict[str, Any]:
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         raise RunError(f"{folder / RECORD} is not what a hardening of this version wrote.")
     return record
+
+
+def write_page(folder: Path) -> None:
+    """Write report.html of a finished hardening, from its folder alone. Raises what `read_record` and `Audit.load` raise."""
+    record = read_record(folder)
+    audits: dict[str, Any] = {name: Audit.load(folder / name).facts for name in ("before", "after") if record[name]}
+    _, notes = read_tensors(folder / "training" / STATE, only="")
+    at = json.loads(notes["position"])
+    data = record["trained_on"]["data"]
+    text = render_hardening(
+        record["method"], audits, at["history"],
+        best=at["best"], stopped=at["stopped"], recoveries=at["recoveries"], settings=record["training"],
+        data=f"trained on {data['rows']:,} rows of {data['name']}",
+    )  # fmt: skip
+    write_bytes(folder / "report.html", text.encode())
 
 
 def spent(history: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -251,6 +251,12 @@ class Hardened:
     after: Audit | None
     history: list[dict[str, Any]]
     """A row an epoch."""
+    best: dict[str, Any] | None = None
+    """The epoch whose weights these are, and its result on the validation rows; None without validation."""
+    stopped: str = ""
+    """Why the training ended before its last epoch."""
+    recoveries: list[dict[str, Any]] = field(default_factory=list)
+    """How it went back after catastrophic overfitting, each time."""
 
 
 def harden(
@@ -287,7 +293,8 @@ def harden(
         task, or its weights, to start from (robust-transfer).
     labelled: the number of training rows whose labels are read, chosen by the seed; semi-supervised takes the others as
         unlabelled, where none are given, and other methods leave them out.
-    out: folder for before/, after/, training/ (checkpoints), model.safetensors and harden.json; `resume` goes on there.
+    out: folder for before/, after/, training/ (checkpoints, history.parquet), model.safetensors, harden.json and
+        report.html; `resume` goes on there.
 
     Under torchrun every process trains (see `train`), and the first one audits and writes while the others wait: they give
     back the trained model and the history, without brackets.
@@ -299,7 +306,7 @@ def harden(
     from ironbound.defenses.train.giving import given_of
     from ironbound.defenses.train.place import here
     from ironbound.defenses.train.trainer import must_train
-    from ironbound.hardened import write_record
+    from ironbound.hardened import write_page, write_record
 
     wrapped, chosen = Model.of(model), set_of(threat)
     training = training_named(method, **{"seed": seed, **settings}) if isinstance(method, str) else method
@@ -346,7 +353,8 @@ def harden(
     if folder is not None:
         record = wrapped, fit, held_out, chosen, training, trained.history
         place.first(lambda: write_record(folder, *record, before=before, after=after))
-    return Hardened(trained.model, before, after, trained.history)
+        place.first(lambda: write_page(folder))
+    return Hardened(trained.model, before, after, trained.history, trained.best, trained.stopped, trained.recoveries)
 
 
 def _must_be_empty(folder: Path) -> None:

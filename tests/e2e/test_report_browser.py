@@ -13,6 +13,7 @@ from PIL import Image
 
 import ironbound as ib
 from ironbound.auditing.report import wording
+from ironbound.auditing.report.hardening import render_hardening
 from ironbound.auditing.report.render import render, render_many
 from ironbound.testing import fit
 from report_samples import audit, check, curve, picture
@@ -124,6 +125,34 @@ def test_a_shown_result_fits_its_window(browser: str, tmp_path: Path, width: int
 @pytest.mark.parametrize("width", [390, 1200])
 def test_nothing_overflows_sideways(browser: str, tmp_path: Path, width: int) -> None:
     assert _widths(browser, tmp_path, width, _wide()) == [width, width]
+
+
+def _hardening(name: str = "adversarial") -> str:
+    rows = [
+        {
+            "epoch": k + 1, "loss": 2.0 / (k + 1), "clean_accuracy": 0.9, "attacked_accuracy": 0.5, "certified_accuracy": 0.1,
+            "rate": 1e-3, "seconds": 12_345.6, "validation_clean": 0.8, "validation_attacked": 0.4, "validation_rows": 500,
+        }
+        for k in range(40)
+    ]  # fmt: skip
+    audits = {"before": audit(0, 100, 800, 100), "after": audit(100, 500, 200, 200)}
+    return render_hardening(
+        name, audits, rows, best=None, stopped="", recoveries=[], settings={"loss": name}, data="trained on 9 rows"
+    )
+
+
+def test_the_page_of_a_hardening_is_drawn(browser: str, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    page.write_text(_hardening(), encoding="utf-8")
+    seen = _run(browser, page, "--dump-dom")
+    assert seen.count('<svg class="curve"') == 3
+    assert seen.count('<svg class="bracket"') == 2
+    assert re.findall(r"""\ssrc\s*=""", seen) == []
+
+
+@pytest.mark.parametrize("width", [390, 1200])
+def test_the_page_of_a_hardening_fits_its_window(browser: str, tmp_path: Path, width: int) -> None:
+    assert _widths(browser, tmp_path, width, _hardening("an_unbroken_name_" * 12)) == [width, width]
 
 
 def _widths(browser: str, tmp_path: Path, width: int, text: str) -> list[int]:

@@ -16,6 +16,9 @@ WITNESSES = 24
 
 def run_report(places: list[str], out: str | None, terminal: Terminal) -> int:
     """Write the page and say where it is."""
+    from ironbound.hardened import RECORD
+    from ironbound.hardened import write_page as write_hardening
+
     folders = [folder for place in places for folder in runs_in(place)]
     if out is None and len(folders) > 1 and len(places) > 1:
         raise UsageError("several runs make one page: say where it belongs with --out page.html.")
@@ -23,7 +26,10 @@ def run_report(places: list[str], out: str | None, terminal: Terminal) -> int:
     path = path / "report.html" if out is None else path
     if path.is_dir():
         raise UsageError(f"--out {path} is a folder; name the page: --out {path / 'report.html'}.")
-    write_page(folders, path, "Audits side by side")
+    if out is None and (path.parent / RECORD).exists():
+        write_hardening(path.parent)
+    else:
+        write_page(folders, path, "Audits side by side")
     terminal.data({"report": str(path)}) if terminal.json else terminal.say(f"Report: {path}")
     return 0
 

@@ -117,22 +117,28 @@ def say_hardened(
     if terminal.json:
         found = {name: None if audit is None else audit.facts for name, audit in brackets.items()}
         facts = {"folder": str(folder), "weights": str(weights), **found, "history": robust.history}
+        facts |= {"best": robust.best, "stopped": robust.stopped, "recoveries": robust.recoveries}
         terminal.data({**facts, **(further or {})})
         return
-    _say_hardened(terminal, settings, brackets, robust.history, folder)
+    _say_hardened(terminal, settings, brackets, robust, folder)
     terminal.say(f"Weights: {weights}")
 
 
 def _say_hardened(
-    terminal: Terminal, settings: HardenSettings, brackets: dict[str, Any], history: list[dict[str, Any]], folder: Path
+    terminal: Terminal, settings: HardenSettings, brackets: dict[str, Any], robust: Any, folder: Path
 ) -> None:
     from ironbound.auditing.report import wording
 
+    history = robust.history
     seconds = sum(row["seconds"] for row in history)
     terminal.say(
         f"Trained by {settings.method[0]} for {wording.plural(len(history), 'epoch')}, {wording.duration(seconds)}.",
         style="bold",
     )
+    for note in (*(_went_back(recovery) for recovery in robust.recoveries), robust.stopped):
+        if note:
+            terminal.say(f"{note[:1].upper()}{note[1:]}.", style="yellow")
+    terminal.say(f"Report of the training: {folder}/report.html")
     if brackets["before"] is None or brackets["after"] is None:
         terminal.say("Not audited: no figure of this training is evidence of robustness.")
         return
@@ -140,3 +146,11 @@ def _say_hardened(
     compared(terminal, rows, wording.comparison([(name, audit.facts) for name, audit in brackets.items()]))
     for name in brackets:
         terminal.say(f"Report {name}: {folder / name}/report.html")
+
+
+def _went_back(note: dict[str, Any]) -> str:
+    """A recovery in words."""
+    return (
+        f"catastrophic overfitting at epoch {note['epoch']:.2f}: the training went back to epoch {note['back to']:.2f} and on "
+        "with twice the steps of the inner attack"
+    )

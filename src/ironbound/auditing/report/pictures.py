@@ -105,14 +105,14 @@ def _described(audit: Audit) -> str:
     return f"A bar of all samples from left to right: {parts}. {wording.sentence(audit)}"
 
 
-def _text(x: float, y: float, label: str, anchor: str, style: str, dx: int = 0) -> Markup:
+def text(x: float, y: float, label: str, anchor: str, style: str, dx: int = 0) -> Markup:
     """One line of text at a percentage of the width."""
     return Markup('<text x="{}%" y="{}" dx="{}" text-anchor="{}" class="{}">{}</text>').format(
         f"{x:.3f}", f"{y:g}", dx, anchor, style, label
     )
 
 
-def _line(x1: float, x2: float, y1: float, y2: float, style: str) -> Markup:
+def line(x1: float, x2: float, y1: float, y2: float, style: str) -> Markup:
     """One line between two percentages of the width."""
     return Markup('<line x1="{}%" x2="{}%" y1="{}" y2="{}" class="{}"/>').format(
         f"{x1:.3f}", f"{x2:.3f}", f"{y1:g}", f"{y2:g}", style
@@ -125,17 +125,17 @@ def _whiskers(audit: Audit) -> Markup:
     start, end = (100 * value for value in audit["bracket"]["interval"])
     first, last = wording.ends(*audit["bracket"]["interval"])
     y = 30.0
-    drawn = _line(start, end, y, y, "whisker") + _line(low, high, y, y, "reach")
-    drawn += _line(start, start, y - 5, y + 5, "whisker") + _line(end, end, y - 5, y + 5, "whisker")
-    drawn += _line(low, low, y, BAR[0], "drop") + _line(high, high, y, BAR[0], "drop")
+    drawn = line(start, end, y, y, "whisker") + line(low, high, y, y, "reach")
+    drawn += line(start, start, y - 5, y + 5, "whisker") + line(end, end, y - 5, y + 5, "whisker")
+    drawn += line(low, low, y, BAR[0], "drop") + line(high, high, y, BAR[0], "drop")
     if start >= 14 and end <= 86:  # beside the caps, where there is room
-        labels = _text(start, y + 4, first, "end", "end", -7) + _text(end, y + 4, last, "start", "end", 7)
+        labels = text(start, y + 4, first, "end", "end", -7) + text(end, y + 4, last, "start", "end", 7)
     elif end <= 55:
-        labels = _text(end, y + 4, f"95%: {first} to {last}", "start", "end", 7)
+        labels = text(end, y + 4, f"95%: {first} to {last}", "start", "end", 7)
     elif start >= 45:
-        labels = _text(start, y + 4, f"95%: {first} to {last}", "end", "end", -7)
+        labels = text(start, y + 4, f"95%: {first} to {last}", "end", "end", -7)
     else:  # a wide one: above the caps
-        labels = _text(start, y - 12, first, "start", "end") + _text(end, y - 12, last, "end", "end")
+        labels = text(start, y - 12, first, "start", "end") + text(end, y - 12, last, "end", "end")
     return drawn + labels
 
 
@@ -151,10 +151,10 @@ def _bar(audit: Audit, prefix: str) -> Markup:
         )
         middle, figure = start + width / 2, wording.percent(width / 100)
         if width >= 22:
-            drawn += _text(middle, top + 19, part, "middle", f"part t-{part}")
-            drawn += _text(middle, top + 36, figure, "middle", f"part t-{part}")
+            drawn += text(middle, top + 19, part, "middle", f"part t-{part}")
+            drawn += text(middle, top + 36, figure, "middle", f"part t-{part}")
         elif width >= 14:
-            drawn += _text(middle, top + 28, figure, "middle", f"part t-{part}")
+            drawn += text(middle, top + 28, figure, "middle", f"part t-{part}")
     return drawn
 
 
@@ -164,8 +164,8 @@ def _axis() -> Markup:
     drawn = Markup("")
     for tick in (0, 25, 50, 75, 100):
         anchor = {0: "start", 100: "end"}.get(tick, "middle")
-        drawn += _line(tick, tick, bottom, bottom + 6, "tick")
-        drawn += _text(tick, bottom + 21, f"{tick}%", anchor, "scale")
+        drawn += line(tick, tick, bottom, bottom + 6, "tick")
+        drawn += text(tick, bottom + 21, f"{tick}%", anchor, "scale")
     return drawn
 
 
@@ -178,8 +178,8 @@ def curve(audit: Audit, prefix: str) -> Markup:
     across = [left + (right - left) * radius / facts["radii"][-1] for radius in facts["radii"]]
     lines = _trace(facts["certified"], across, "certified") + _trace(facts["attacked"], across, "attacked")
     own = across[facts["own"]]
-    mark = _line(own, own, top, top + height, "own")
-    mark += _text(own, top + height + 34, "the threat", "middle", "scale")
+    mark = line(own, own, top, top + height, "own")
+    mark += text(own, top + height + 34, "the threat", "middle", "scale")
     name = f"{prefix}-curve"
     return Markup(
         '<svg class="curve" width="100%" height="{}" role="img" aria-labelledby="{}-title {}-desc">'
@@ -204,11 +204,11 @@ def _frame(radii: list[float], across: list[float]) -> Markup:
     drawn, last = Markup(""), -100.0
     for tick in (0, 25, 50, 75, 100):
         y = top + height * (1 - tick / 100)
-        drawn += _line(left, right, y, y, "grid") + _text(left, y + 4, f"{tick}%", "end", "scale", -8)
+        drawn += line(left, right, y, y, "grid") + text(left, y + 4, f"{tick}%", "end", "scale", -8)
     for radius, x in zip(radii, across, strict=True):
-        drawn += _line(x, x, top + height, top + height + 5, "tick")
+        drawn += line(x, x, top + height, top + height + 5, "tick")
         if x - last >= 11:
-            drawn += _text(x, top + height + 19, f"{radius:.3g}", "middle", "scale")
+            drawn += text(x, top + height + 19, f"{radius:.3g}", "middle", "scale")
             last = x
     return drawn
 
@@ -219,10 +219,10 @@ def _trace(shares: Sequence[Share], across: list[float], kind: str) -> Markup:
     level = lambda fraction: top + height * (1 - fraction)
     drawn = Markup("")
     for share, x in zip(shares, across, strict=True):
-        drawn += _line(x, x, level(share["low"]), level(share["high"]), f"span {kind}")
+        drawn += line(x, x, level(share["low"]), level(share["high"]), f"span {kind}")
     points = list(zip(across, (level(share["fraction"]) for share in shares), strict=True))
     for (x1, y1), (x2, y2) in zip(points, points[1:], strict=False):
-        drawn += _line(x1, x2, y1, y2, f"way {kind}")
+        drawn += line(x1, x2, y1, y2, f"way {kind}")
     mark = {
         "attacked": '<circle cx="{0}%" cy="{1}" r="4" class="dot {2}"/>',
         "certified": '<rect x="{0}%" y="{1}" width="7" height="7" transform="translate(-3.5 -3.5)" class="dot {2}"/>',

@@ -35,16 +35,16 @@ def render_many(title: str, audits: Sequence[tuple[str, Audit, Sequence[Picture]
     if not audits:
         raise ValueError("Got no audit, expected at least one: render_many(title, [(name, audit, pictures)]).")
     room = IMAGE_BYTES // len(audits)
-    views = [_view(f"a{i}", name, audit, shown, room) for i, (name, audit, shown) in enumerate(audits, start=1)]
+    views = [view_of(f"a{i}", name, audit, shown, room) for i, (name, audit, shown) in enumerate(audits, start=1)]
     alone = len(views) == 1
     first = audits[0][1]
     lead = wording.sentence(first) if alone else wording.comparison([(name, audit) for name, audit, _ in audits])
-    template = _environment().get_template("report.html.j2")
+    template = page_environment().get_template("report.html.j2")
     return template.render(title=title, lead=lead, views=views, alone=alone, first=first)
 
 
 @cache
-def _environment() -> Environment:
+def page_environment() -> Environment:
     """The house's, with what only reports need; only our own SVG is marked as safe."""
     made = environment("ironbound.auditing.report")
     made.filters.update(duration=wording.duration)
@@ -53,13 +53,14 @@ def _environment() -> Environment:
     return made
 
 
-def _view(prefix: str, name: str, audit: Audit, gallery: Sequence[Picture], room: int) -> dict[str, Any]:
+def view_of(prefix: str, name: str, audit: Audit, gallery: Sequence[Picture], room: int) -> dict[str, Any]:
     """All that the template shows of one audit."""
     shown = list(figures(gallery, room))
     rows = _rows(audit["classes"])
     ranked = sorted(rows, key=_weakness)
     return {
         "id": prefix,
+        "href": f"#{prefix}",
         "name": name,
         "audit": audit,
         "sentence": wording.sentence(audit),
