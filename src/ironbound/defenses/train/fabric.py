@@ -19,7 +19,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments import TorchElasticEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor
 
@@ -82,7 +82,9 @@ class Fabricated(Place):
         if self.world > 1:
             with _heard(), torch.no_grad():
                 for tensor in tensors:
-                    dist.broadcast(tensor.view(torch.uint8) if tensor.dtype is torch.bool else tensor, 0)
+                    sent = tensor.to(torch.uint8) if tensor.dtype is torch.bool else tensor.contiguous()
+                    dist.broadcast(sent, 0)
+                    tensor.copy_(sent)
 
     def wait(self) -> None:
         if self.world > 1:
