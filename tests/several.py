@@ -122,7 +122,25 @@ def others(rank: int, folder: Path) -> None:
     exact(TRAININGS["pgd"].replace(rate=0.1 + rank))
 
 
-JOBS = {job.__name__: job for job in (agree, resumed, killed, told, others)}
+def prompt(rank: int, folder: Path) -> int:
+    """The command, audits and all; what each process prints goes to files of its own."""
+    from ironbound.cli import run
+
+    (folder / "nets.py").write_text(NETS)
+    for stream, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(folder / f"{name} {rank}", os.O_CREAT | os.O_WRONLY), stream)
+    words = f"harden --model {folder}/nets.py:net --data digits --threat linf:0.1 --epochs 1 --batch 648 --steps 2"
+    return run([*words.split(), "--audit", "quick", "--samples", "5", "--out", str(folder / "run")])
+
+
+NETS = """
+from torch import nn
+
+
+def net():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+"""
+JOBS = {job.__name__: job for job in (agree, resumed, killed, told, others, prompt)}
 
 
 def stop_here() -> None:

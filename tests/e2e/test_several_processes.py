@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import socket
@@ -131,3 +132,14 @@ def test_processes_that_do_not_train_the_same_are_refused(folder: Path, historie
     assert all("settings, data or model of the 2 processes differ" in words for words in said)
     with pytest.raises(FingerprintMismatch, match="processes is 1 here and 2 there"):
         normed(folder / "whole")
+
+
+@pytest.mark.slow
+def test_the_command_audits_and_speaks_once(folder: Path) -> None:
+    said, codes = _two("prompt", folder)
+    assert (said, codes) == ([0, 0], [0, 0]), (folder / "err 0").read_text()
+    assert "Trained by pgd for 1 epoch" in (folder / "out 0").read_text()
+    assert "in 2 processes" in (folder / "err 0").read_text()
+    assert (folder / "out 1").read_text() == (folder / "err 1").read_text() == ""
+    assert {path.name for path in (folder / "run").iterdir()} >= {"before", "after", "training", "model.safetensors"}
+    assert json.loads((folder / "run" / "training" / "training.json").read_text())["processes"] == 2

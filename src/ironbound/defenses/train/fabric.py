@@ -19,6 +19,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor
 
@@ -51,6 +52,7 @@ class Fabricated(Place):
             num_nodes=ranked.world // ranked.beside,
             strategy=DDPStrategy(timeout=PATIENCE) if several else "auto",
             precision=NAMES[precision],  # type: ignore[arg-type]
+            plugins=[TorchElasticEnvironment()] if several else None,  # and not Slurm's, where that started torchrun
         )
         self.fabric.launch()
         super().__init__(self.fabric.device)
@@ -80,7 +82,9 @@ class Fabricated(Place):
         if self.world > 1:
             with _heard(), torch.no_grad():
                 for tensor in tensors:
-                    dist.broadcast(tensor.view(torch.uint8) if tensor.dtype is torch.bool else tensor, 0)
+                    sent = tensor.to(torch.uint8) if tensor.dtype is torch.bool else tensor.contiguous()
+                    dist.broadcast(sent, 0)
+                    tensor.copy_(sent)
 
     def wait(self) -> None:
         if self.world > 1:

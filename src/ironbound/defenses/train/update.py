@@ -90,7 +90,9 @@ class Updates:
         parts = flat.split([piece.numel() for piece in pieces])
         numbers, present = parts[0].tolist(), parts[1].tolist()
         for weight, some, total in zip(self.weights, present, parts[2:], strict=False):
-            weight.grad = total.view_as(weight).to(weight) if some else None
+            if some:
+                weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
+                weight.grad.copy_(total.view_as(weight))  # in the weight's own layout
         for statistic, total in zip(statistics, parts[2 + len(self.weights) :], strict=True):
             statistic.copy_(total.view_as(statistic) / self.place.world)
         return numbers
