@@ -272,7 +272,9 @@ def test_frozen_features_stay_as_they_are_in_the_source() -> None:
     source, net = small_net(3), small_net(0)
     source[1].running_mean.fill_(0.3)
     objective = Started(frozen=True)
-    found = train(Model(net), images(), EPS, Training(objective, 2, 45, rate=0.01), given=Given(source=source.state_dict()))
+    found = train(
+        Model(net), images(), EPS, Training(objective, 2, 45, rate=0.01), given=Given(source=source.state_dict())
+    )
     after, before = state_of(found.model.net), state_of(source)
     features = [name for name in before if not name.startswith("7.")]
     assert features
