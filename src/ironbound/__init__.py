@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ironbound.core.protocols import Ask, Budget, Can, Rows, Status, Want
     from ironbound.core.result import Result
     from ironbound.goals import Confident, Part, Targeted, TopK, Untargeted
+    from ironbound.hardening import Hardened, harden
     from ironbound.merging import merge
     from ironbound.models.averaged import Averaged
     from ironbound.models.model import Model
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     )
     from ironbound.showing.seen import show
     from ironbound.tuning import Tuned, tune
-    from ironbound.verbs import Hardened, attack, audit, certify, harden, verify
+    from ironbound.verbs import attack, audit, certify, verify
 
 __all__ = [
     "L0",
@@ -138,6 +139,7 @@ _HOMES = {
     "core.protocols": "Ask Budget Can Rows Status Want",
     "core.result": "Result",
     "goals": "Confident Part Targeted TopK Untargeted goals",
+    "hardening": "Hardened harden",
     "merging": "merge",
     "models.averaged": "Averaged",
     "models.model": "Model",
@@ -152,7 +154,7 @@ _HOMES = {
     "sets": "L0 L1 L2 Blur Brightness ColorShift Corruptions Finite Flow "
     "InputRegion Linf Patch Rotation Spatial Translation Union Universal parse_threat",
     "tuning": "Tuned tune",
-    "verbs": "Hardened attack audit certify harden verify",
+    "verbs": "attack audit certify verify",
 }
 _APART = {"testing"}  # reached as ironbound.testing, and not by `import *`: it needs pytest
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}

@@ -51,7 +51,7 @@ def load_data(origin: dict[str, Any]) -> Data:
     read: dict[str, Any] = {"split": origin["split"], "stream": True if origin.get("stream") else None, **columns}
     data = load(origin["source"], samples=None if held_out else samples, seed=seed, **read)
     if held_out:
-        from ironbound.verbs import parted
+        from ironbound.hardening import parted
 
         return parted(data, None, samples, seed)[1]
     return data

@@ -21,7 +21,7 @@ from ironbound.comparing.comparison import Comparison
 from ironbound.comparing.figures import front
 from ironbound.comparing.kinds import held_out, kinds_of, threat_met
 from ironbound.core.errors import FingerprintMismatch, RunError, UsageError
-from ironbound.hardened import CLIMBS, read_record
+from ironbound.hardening.record import CLIMBS, read_record
 from ironbound.names import plan_of
 from training_samples import images
 

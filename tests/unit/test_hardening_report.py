@@ -14,7 +14,7 @@ from ironbound.auditing.report import wording
 from ironbound.auditing.report.curves import LEFT, RIGHT, TOP, Series, chart
 from ironbound.auditing.report.hardening import flat, render_hardening
 from ironbound.defenses.train import Adversarial, Steps, Training
-from ironbound.hardened import write_page
+from ironbound.hardening.record import write_page
 from report_samples import audit
 from training_samples import images, small_net
 

@@ -249,7 +249,7 @@ def test_examples_are_made_once_of_the_plain_model(tmp_path: Path) -> None:
 
     x, y = images(90)
     objective = Augmented(Steps(5), earlier=Earlier(8, 45, 0.01))
-    train(Model(small_net(dropout=0)), (x, y), Linf(0.35), Training(objective, 1, batch=45), folder=tmp_path)
+    train(Model(small_net(dropout=0)), (x, y), Linf(0.35), Training(objective, 1, 45), folder=tmp_path)
     examples = read_tensors(tmp_path / "examples.safetensors")[0]["examples"]
     assert (examples - x).abs().max() <= 0.35 + 1e-6
     plain = small_net(dropout=0)
@@ -273,7 +273,7 @@ def test_frozen_features_stay_as_they_are_in_the_source() -> None:
     source[1].running_mean.fill_(0.3)
     objective = Started(frozen=True)
     found = train(
-        Model(net), images(), EPS, Training(objective, 2, batch=45, rate=0.01), given=Given(source=source.state_dict())
+        Model(net), images(), EPS, Training(objective, 2, 45, rate=0.01), given=Given(source=source.state_dict())
     )
     after, before = state_of(found.model.net), state_of(source)
     features = [name for name in before if not name.startswith("7.")]
@@ -282,7 +282,7 @@ def test_frozen_features_stay_as_they_are_in_the_source() -> None:
     for wrong in (source, net):
         assert not torch.equal(after["7.weight"], state_of(wrong)["7.weight"])
     assert all(parameter.requires_grad for parameter in found.model.net.parameters())
-    tuned = train(Model(net), images(), EPS, Training(Started(), 1, batch=45), given=Given(source=source)).model.net  # type: ignore[arg-type]
+    tuned = train(Model(net), images(), EPS, Training(Started(), 1, 45), given=Given(source=source)).model.net  # type: ignore[arg-type]
     assert not torch.equal(tuned[0].weight, source[0].weight)
     assert (tuned[0].weight - source[0].weight).abs().max() < 0.02 < (tuned[0].weight - net[0].weight).abs().max()
 

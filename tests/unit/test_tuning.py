@@ -20,7 +20,7 @@ from ironbound.defenses.train import Adversarial, Standard, Training, training_n
 from ironbound.defenses.train.catalogue import with_settings
 from ironbound.defenses.train.schemes import ENTRIES
 from ironbound.defenses.train.space import Range, space_of, values_of
-from ironbound.hardened import read_record
+from ironbound.hardening.record import read_record
 from ironbound.names import plan_of
 from ironbound.tuning.study import Trial, chosen, front, next_settings
 from training_samples import Stop, images

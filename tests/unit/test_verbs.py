@@ -30,8 +30,8 @@ from ironbound.core.errors import (
 )
 from ironbound.data import load
 from ironbound.defenses.train import Adversarial, Steps, Training
+from ironbound.hardening import parted
 from ironbound.names import attack_of, catalogue, fits, plan_of, set_of
-from ironbound.verbs import parted
 from recipe_samples import small
 
 LABELS = {"found", "not found", "already wrong", "non finite", "budget"}

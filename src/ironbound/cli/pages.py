@@ -16,8 +16,8 @@ WITNESSES = 24
 
 def run_report(places: list[str], out: str | None, terminal: Terminal) -> int:
     """Write the page and say where it is."""
-    from ironbound.hardened import RECORD
-    from ironbound.hardened import write_page as write_hardening
+    from ironbound.hardening.record import RECORD
+    from ironbound.hardening.record import write_page as write_hardening
 
     folders = [folder for place in places for folder in runs_in(place)]
     if out is None and len(folders) > 1 and len(places) > 1:

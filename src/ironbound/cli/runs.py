@@ -73,7 +73,7 @@ def _shown(audit: Any, model: Any, data: Any, threat: Any, settings: RunSettings
 
 def run_harden(settings: HardenSettings, terminal: Terminal, folder: Path) -> int:
     """`harden`: a training between two audits."""
-    from ironbound import verbs
+    from ironbound.hardening import harden
     from ironbound.names import set_of
 
     if len(settings.method) != 1:
@@ -97,7 +97,7 @@ def run_harden(settings: HardenSettings, terminal: Terminal, folder: Path) -> in
             settings, terminal, folder, model, data, test, plan, origin_of(settings, measured), open_given(settings)
         )
     with terminal.progress() as display:
-        robust = verbs.harden(
+        robust = harden(
             model, data, threat=threat, method=settings.method[0], test=test, audit=plan, out=folder,
             samples=settings.samples, seed=settings.seed, resume=settings.resume, progress=display.listener(),
             origin=origin_of(settings, measured), **open_given(settings), **settings.of_training(),

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from ironbound.auditing.audit import Audit
 from ironbound.auditing.folder import RunFolder
 from ironbound.core.errors import RunError, UsageError
-from ironbound.hardened import RECORD, read_record
+from ironbound.hardening.record import RECORD, read_record
 
 OUTCOME = "compare.json"
 Role = Literal["start", "trained", "audited"]

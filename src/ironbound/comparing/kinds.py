@@ -9,7 +9,7 @@ from ironbound.auditing.intervals import Share
 from ironbound.auditing.plan import Attacking
 from ironbound.core.cascade import searches_of
 from ironbound.core.errors import IronboundError
-from ironbound.hardened import CLIMBS
+from ironbound.hardening.record import CLIMBS
 from ironbound.merging import plans_called
 from ironbound.sets.threat import parse_threat
 

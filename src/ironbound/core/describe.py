@@ -8,6 +8,7 @@ import inspect
 import json
 import re
 import sys
+import tokenize
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from types import CodeType, FunctionType, MethodType
@@ -164,5 +165,5 @@ def source_digest(thing: Any) -> str:
     """The source of a class or function, where there is one."""
     try:
         return hashlib.blake2b(inspect.getsource(thing).encode(), digest_size=8).hexdigest()
-    except (OSError, TypeError):
+    except (OSError, TypeError, tokenize.TokenError):  # the last where the lines belong to another text, such as a page
         return ""

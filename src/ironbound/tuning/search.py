@@ -16,12 +16,13 @@ from ironbound.core.rank import Rank
 from ironbound.core.store import read_json, write_json
 from ironbound.core.version import __version__
 from ironbound.data.dataset import Data
-from ironbound.hardened import WEIGHTS, rows_run, spent, write_record
+from ironbound.hardening import Hardened, harden, parted
+from ironbound.hardening.record import WEIGHTS, rows_run, spent, write_record
 from ironbound.models.model import Model
 from ironbound.models.weights import save_weights
 from ironbound.names import set_of
 from ironbound.tuning.study import Trial, chosen, front, must_have_optuna, next_settings
-from ironbound.verbs import Hardened, audit, harden, parted
+from ironbound.verbs import audit
 
 if TYPE_CHECKING:
     from ironbound.auditing.audit import Audit
