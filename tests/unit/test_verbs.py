@@ -354,7 +354,7 @@ def test_harden_gives_model_before_after_and_history(tmp_path: Path) -> None:
     assert net.training
     assert torch.equal(net[1].weight.grad, torch.ones_like(net[1].weight))
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
-    left = {"before", "after", "training", "model.safetensors", "harden.json"}
+    left = {"before", "after", "training", "model.safetensors", "harden.json", "report.html"}
     assert {path.name for path in (tmp_path / "run").iterdir()} == left
     fit, held_out = parted(data, None, 20, 0)
     assert robust.after.details.index.tolist() == held_out.index.tolist()
