@@ -13,6 +13,8 @@ from torch import nn
 from ironbound.core.errors import CompositionError, UsageError
 from ironbound.core.rng import content_keys
 from ironbound.defenses.train import Adversarial, Standard, Steps, Training, train
+from ironbound.defenses.train.checkpoint import Position
+from ironbound.defenses.train.objective import Scene
 from ironbound.defenses.train.validation import Measured, Validation, held_out, parted
 from ironbound.models.model import Model
 from ironbound.sets import L0, L2, Linf
@@ -54,7 +56,6 @@ def test_how_many_rows() -> None:
 
 def test_what_is_measured_is_what_an_attack_finds() -> None:
     from ironbound import attack
-    from ironbound.defenses.train.objective import Scene
 
     x, y = images()
     net = train(Model(small_net(dropout=0)), (x, y), None, Training(Standard(), 4, batch=30, rate=0.01)).model.net
@@ -146,3 +147,21 @@ def test_validation_changes_no_draw_of_the_training() -> None:
 def test_sets_without_a_projection_are_refused() -> None:
     with pytest.raises(CompositionError, match="validation and recovery attack by projected gradient"):
         train(Model(small_net()), images(), L0(2), Training(Standard(), 1, validation=0.2))
+
+
+def test_epochs_that_are_done_again_do_not_use_up_the_patience() -> None:
+    x, y = images(30)
+    training = Training(Standard(), 9, validation=10, patience=1)
+    probe, scene = parted(x, y, training)[2], Scene(Model(small_net()), None, x, y)
+    assert probe is not None
+    object.__setattr__(probe, "measure", lambda scene, place: Measured(5, 5, 10))
+    validation, at = Validation(probe, training, 0), Position(epoch=3)
+    for epoch in (3, 2, 3):  # the best one, then back to where the epoch before it was done
+        at.epoch = epoch
+        validation.judged(scene, at)
+        assert (at.best or {})["epoch"] == 4
+        assert (at.stale, at.stopped) == (0, "")
+    at.epoch = 4
+    validation.judged(scene, at)
+    assert at.stale == 1
+    assert "in 1 epoch:" in at.stopped

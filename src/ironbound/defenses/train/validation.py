@@ -110,6 +110,11 @@ class Validation:
             self.best = copied(dict(named(scene.model.net)))
             at.best, at.stale = {"epoch": at.epoch + 1, "result": asdict(found)}, 0
             return found
+        if (
+            at.best["epoch"] > at.epoch
+        ):  # after a recovery: an epoch up to the best one again, which is no epoch since then
+            at.stale = 0
+            return found
         at.stale += 1
         if self.patience is not None and at.stale >= self.patience:
             epochs = "epoch" if at.stale == 1 else "epochs"
