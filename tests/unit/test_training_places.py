@@ -204,3 +204,18 @@ def test_an_overflow_of_float16_halves_the_scale_and_skips_the_update() -> None:
     result = train(Model(net), images(), None, Training(Standard(), 1, batch=90, loss=large), place=place)
     assert place.scaler.get_scale() == 2.0**125
     assert same(state_of(result.model.net), state_of(net))
+
+
+def test_what_an_objective_adds_to_gradients_is_not_used() -> None:
+    class Dirty(Standard):
+        def loss(self, scene: Any, batch: Any) -> Any:
+            scene.logits(batch.x, batch.rng).sum().backward()
+            return super().loss(scene, batch)
+
+    nets = [
+        train(
+            Model(small_net(norm=False, dropout=0)), images(), None, Training(objective, 1, batch=30, accumulate=3)
+        ).model.net
+        for objective in (Dirty(), Standard())
+    ]
+    assert same(*map(state_of, nets))

@@ -54,9 +54,9 @@ class Updates:
         seen: dict[str, Any] = {}
         for number, part in self.shares.of(index):
             with drawing(number), self.shares.state(number):
+                earlier = self._gradients([None] * len(self.weights))
                 outcome = objective.loss(self.scene, batch_of(part))
-                if not seen:
-                    self.optimiser.zero_grad(set_to_none=True)
+                self._gradients(earlier if seen else [None] * len(self.weights))  # what `loss` added is not used
                 place.backward(outcome.losses.sum() / len(index))
             counts = counts + counted(outcome)
             seen = {name: getattr(outcome, name) for name in ("eps", "kappa")}
@@ -76,6 +76,13 @@ class Updates:
             self.finite(norm, "the norm of the gradient")
         place.step(self.optimiser)
         return found | seen
+
+    def _gradients(self, new: list[Tensor | None]) -> list[Tensor | None]:
+        """Give the weights these gradients; those that they had come back."""
+        had = [weight.grad for weight in self.weights]
+        for weight, grad in zip(self.weights, new, strict=True):
+            weight.grad = grad
+        return had
 
     def _joined(self, counts: Tensor) -> list[float]:
         """The counts of all processes. Gradients become their sums and running statistics their means, all in one go."""
