@@ -19,7 +19,7 @@ from ironbound.core.rng import Rng, content_keys
 from ironbound.defenses.train import Adversarial, Ibp, Standard, Steps, Training, train, training_named
 from ironbound.defenses.train.fused import ascend
 from ironbound.defenses.train.initial import initialise
-from ironbound.defenses.train.objective import cross_entropy
+from ironbound.defenses.train.objective import Batch, Scene, cross_entropy
 from ironbound.models.model import Model
 from ironbound.models.zoo import cifar_resnet18, cifar_wide_resnet, digits_cnn, mnist_cnn
 from ironbound.sets import Linf
@@ -47,6 +47,22 @@ def test_the_loss_at_bounds_of_radius_zero_is_the_cross_entropy() -> None:
         == row["clean_accuracy"]
         == pytest.approx((net(x).argmax(1) == y).double().mean().item())
     )
+
+
+def test_frozen_normalisations_keep_their_statistics_under_bounds() -> None:
+    x, y = images(30)
+    model = Model(small_net(dropout=0).train())
+    model.settle(x[:1])
+    model.net[1].eval()
+    model.net[1].running_mean.fill_(0.2)  # type: ignore[union-attr, operator]
+    scene = Scene(model, EPS, x, y)
+    batch = Batch(x, y, Rng.of(0, content_keys(x, y)), 3.0, torch.arange(30))
+    by_batch, running = (Ibp(1, 1, stats=stats).loss(scene, batch).losses for stats in ("batch", "running"))
+    assert torch.equal(by_batch, running)
+    assert torch.equal(model.net[1].running_mean, torch.full((6,), 0.2))
+    model.net[1].train()
+    assert not torch.equal(Ibp(1, 1).loss(scene, batch).losses, running)
+    assert not torch.equal(model.net[1].running_mean, torch.full((6,), 0.2))
 
 
 def test_certified_never_exceeds_attacked_and_training_helps() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -76,6 +76,7 @@ def propagate(
     weights: Mapping[str, Tensor] | None = None,
     stats: Stats = "running",
     clean: Float[Tensor, "m ..."] | None = None,
+    frozen: Collection[str] = (),
 ) -> Propagation:
     """Bounds of every value in the graph over the boxes [lo, hi], row by row; differentiable.
 
@@ -89,6 +90,7 @@ def propagate(
         the same numbers, so that the layer stays affine for a fixed batch, and the gradient flows through them.
     clean: the inputs that the statistics are of, needed for "batch"; any number of rows. With "running" they are
         merely propagated too.
+    frozen: with "batch", the names of batch normalisations that use their running statistics all the same.
 
     lo <= hi is the caller's promise; a NaN in them makes NaN bounds, which prove nothing.
 
@@ -102,7 +104,7 @@ def propagate(
     if graph.checked(hi, "hi").shape != lo.shape or not len(lo):
         raise InputError(f"lo and hi are boxes of n >= 1 inputs; got {len(lo)} and {len(hi)} rows.")
     with torch.autocast(lo.device.type, enabled=False):
-        return _Pass(graph, dtype or lo.dtype, lo.device, stats).run(lo, hi, weights, clean)
+        return _Pass(graph, dtype or lo.dtype, lo.device, stats, frozenset(frozen)).run(lo, hi, weights, clean)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +113,7 @@ class _Pass:
     dtype: torch.dtype
     device: torch.device
     stats: Stats
+    frozen: frozenset[str] = frozenset()
 
     def run(self, lo: Tensor, hi: Tensor, weights: Mapping[str, Tensor] | None, clean: Tensor | None) -> Propagation:
         stored: dict[str, Any] = dict(self.graph.read(self.dtype, self.device, weights))
@@ -122,7 +125,7 @@ class _Pass:
         )
         statistics = []
         for node in self.graph.nodes:
-            if point is not None and node.op == BATCH_NORM and node.varies and self.stats == "batch":
+            if point is not None and self._by_batch(node):
                 statistics.append(self._normalised(node, box, point))
                 continue
             if point is not None:
@@ -130,6 +133,11 @@ class _Pass:
             box[node.name] = self._bounded(node, box)
         answer = None if point is None else point[self.graph.output]
         return Propagation(self.graph, box, answer, tuple(statistics))
+
+    def _by_batch(self, node: Node) -> bool:
+        """Whether this is a batch normalisation that normalises by the statistics of the batch."""
+        by_batch = node.op == BATCH_NORM and node.varies and self.stats == "batch"
+        return by_batch and self._layer(node) not in self.frozen
 
     def _bounded(self, node: Node, box: dict[str, Any]) -> Any:
         args, kwargs = arguments(node, box, self.dtype, self.device)

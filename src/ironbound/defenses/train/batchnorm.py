@@ -6,8 +6,15 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ironbound.certification.interval import BatchStatistics
+
+
+def frozen(module: nn.Module) -> frozenset[str]:
+    """The names of batch normalisations in evaluation mode: their statistics are neither those of a batch nor moved."""
+    named = module.named_modules()
+    return frozenset(name for name, part in named if isinstance(part, _BatchNorm) and not part.training)
 
 
 @torch.no_grad()
@@ -20,6 +27,6 @@ def moved(module: nn.Module, statistics: Iterable[BatchStatistics]) -> None:
             continue
         seen += 1
         momentum = layer.momentum
-        share = momentum if isinstance(momentum, float) else 1.0 / float(seen)  # None: the mean of all batches
+        share = 1.0 / float(seen) if momentum is None else float(momentum)  # type: ignore[arg-type]  # None: the mean of all
         mean += share * (found.mean.to(mean) - mean)
         var += share * (found.var.to(var) - var)

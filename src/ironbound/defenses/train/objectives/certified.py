@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 from ironbound.certification.interval import propagate
 from ironbound.certification.margins import margins_of
 from ironbound.core.errors import CompositionError, UsageError
-from ironbound.defenses.train.batchnorm import moved
+from ironbound.defenses.train.batchnorm import frozen, moved
 from ironbound.defenses.train.initial import initialise
 from ironbound.defenses.train.inner import must_leave_room
 from ironbound.defenses.train.objective import Batch, Objective, Outcome, Scene, correct
@@ -25,7 +25,8 @@ class Ibp(Objective):
     the radius rises linearly from 0 to that of the set, and kappa falls from 1 to `kappa_end`. Dropout is off.
 
     Batch normalisation: with stats="batch" clean inputs and bounds are normalised by the statistics of the clean batch,
-    which also move the running statistics; with "running" by the running statistics, which stay as they are.
+    which also move the running statistics; with "running" by the running statistics, which stay as they are. Layers that
+    are in evaluation mode (frozen features) always use their running statistics.
 
     Paper: Gowal et al. 2018 (arXiv 1810.12715), section 3 (the loss with kappa, the schedule); Shi et al. 2021
     (arXiv 2103.17268) for the rule of batch normalisation and init="ibp".
@@ -88,7 +89,8 @@ class Ibp(Objective):
         full = scene.threat.at(batch.x, scene.model.box)
         region = full.scaled(full.radius * share * batch.strength)
         kappa = 1 - share * (1 - self.kappa_end)
-        passed = propagate(scene.graph, region.lo, region.hi, stats=self.stats, clean=batch.x)
+        fixed = frozen(scene.model.module)
+        passed = propagate(scene.graph, region.lo, region.hi, stats=self.stats, clean=batch.x, frozen=fixed)
         moved(scene.model.module, passed.statistics)
         least = margins_of(passed, batch.y)
         worst = -least.scatter(1, batch.y[:, None], 0.0)
