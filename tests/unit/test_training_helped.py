@@ -19,9 +19,11 @@ from ironbound.core.rng import Rng, content_keys
 from ironbound.defenses.train import (
     Adversarial,
     Augmented,
+    Awp,
     DefensiveDistillation,
     Distill,
     Given,
+    MultiNorm,
     Standard,
     Started,
     Steps,
@@ -32,12 +34,13 @@ from ironbound.defenses.train import (
     training_named,
 )
 from ironbound.defenses.train.earlier import Earlier
+from ironbound.defenses.train.giving import beside
 from ironbound.defenses.train.objective import Batch, Scene
 from ironbound.defenses.train.objectives.distillation import Tempered
 from ironbound.defenses.train.objectives.transferred import LeastLikely, RandomFirst
 from ironbound.models.model import Model
 from ironbound.sets import Linf
-from training_samples import EPS, Stop, images, same, small_net, state_of, stop
+from training_samples import EPS, UNION, Stop, images, same, small_net, state_of, stop
 
 ONE = Earlier(earlier_epochs=1, batch=45, rate=0.01)
 MORE = images(60, seed=2)[0]
@@ -112,6 +115,18 @@ def test_distillation_is_as_in_the_papers(kind: Any, alpha: float, t: float) -> 
     np.testing.assert_allclose(outcome.losses.detach(), expected, rtol=1e-9)
     outcome.losses.sum().backward()
     assert all(parameter.grad is None for parameter in teacher.net.parameters())
+
+
+@pytest.mark.parametrize("kind", ["ard", "rslad"])
+def test_what_goes_around_distillation_learns_from_the_teacher_too(kind: Any) -> None:
+    inner = shifted()
+    scene, batch = scene_of(double(0), teacher=double(1))
+    distill = Distill(inner, kind=kind)
+    alone = distill.loss(scene, batch).losses
+    torch.testing.assert_close(Awp(distill, gamma=0).loss(scene, batch).losses, alone)
+    union = scene.replace(threat=UNION)
+    torch.testing.assert_close(MultiNorm(distill, how="average").loss(union, batch).losses, alone)
+    assert all((climbed is None) == (kind == "ard") for climbed in inner.climbed[0])
 
 
 def test_defensive_distillation_is_the_cross_entropy_with_soft_labels() -> None:
@@ -265,6 +280,25 @@ def test_examples_are_made_once_of_the_plain_model(tmp_path: Path) -> None:
     losses = Augmented().loss(scene, batch).losses.detach()
     expected = np.concatenate([ce(model.net(batch.x), batch.y), ce(model.net(scene.made["examples"]), batch.y)])
     np.testing.assert_allclose(losses, expected, rtol=1e-9)
+
+
+def test_examples_are_made_at_the_strength_of_the_training() -> None:
+    scene, batch = scene_of(double(0))
+    scene, objective = scene.replace(strength=0.5), Augmented(Steps(1, share=1.0, start="clean"), earlier=Earlier(0))
+    objective.prepare(scene)
+    assert float((scene.made["examples"] - scene.x).abs().max()) == pytest.approx(0.05)
+    assert float(objective.loss(scene, replace(batch, strength=0.1)).eps) == pytest.approx(0.05)  # type: ignore[arg-type]
+
+
+def test_models_that_are_given_are_copied_where_the_training_runs_elsewhere() -> None:
+    teacher, here = double(1), torch.device("cpu")
+    given = Given(teacher=teacher, models=(teacher,))
+    assert beside(given, here).teacher is teacher
+    other = beside(given, torch.device("meta"))
+    assert other.teacher is not None
+    assert {model.device.type for model in (other.teacher, *other.models)} == {"meta"}
+    assert (other.teacher.outputs, other.teacher.classes, other.teacher.box) == ("logits", 3, teacher.box)
+    assert (teacher.device, next(teacher.net.parameters()).device) == (here, here)
 
 
 # --------------------------------------------------------------------------------------------------- another task

@@ -75,6 +75,13 @@ class Model:
         """What a user passes as a model: a Model as it is, a module wrapped with the range [0, 1]."""
         return model if isinstance(model, Model) else Model(model)
 
+    def around(self, net: nn.Module) -> Model:
+        """A model like this one around another net of the same inputs and outputs, such as a copy on another device."""
+        mean, std = (None if numbers is None else numbers.tolist() for numbers in (self.module.mean, self.module.std))
+        other = Model(net, range=self.box, mean=mean, std=std, outputs=self.outputs, random=self.random, name=self.name)
+        other.classes = self.classes
+        return other
+
     @property
     def outputs(self) -> str:
         """The kind of output: "auto" until `settle` has found out."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
@@ -96,6 +97,13 @@ def admitted_given(given: Given, model: Model, x: Any, objective: Any) -> Given:
         unlabelled=None if given.unlabelled is None else _admitted_rows(given.unlabelled, model, x),
         source=None if given.source is None else weights_of(given.source),
     )
+
+
+def beside(given: Given, device: torch.device) -> Given:
+    """The same with models that are on the device: those that are elsewhere (of another process's GPU) are copied."""
+    there = lambda other: other if other.device == device else other.around(copy.deepcopy(other.net).to(device))
+    teacher = None if given.teacher is None else there(given.teacher)
+    return replace(given, teacher=teacher, models=tuple(map(there, given.models)))
 
 
 def weights_of(source: Any) -> dict[str, Tensor]:

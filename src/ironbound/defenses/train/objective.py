@@ -85,6 +85,8 @@ class Scene:
     """What `prepare` made for the batches (models of earlier stages, examples, pseudo-labels); in no checkpoint."""
     weights: dict[str, Tensor] | None = None
     """Weights by name that stand in for the model's own; gradients flow through them. None is the model's own."""
+    strength: float = 1.0
+    """The radius of the whole training, in radii of the set: what is made once before it is made at this one."""
     precision: Precision = "32"
     """Of `logits`. Bounds and losses are computed in the model's own type."""
 

@@ -17,7 +17,7 @@ from ironbound.core.errors import InputError, ModelError, UsageError
 from ironbound.core.progress import Listener, silent
 from ironbound.data.dataset import Data
 from ironbound.defenses.train import checkpoint, recovery
-from ironbound.defenses.train.giving import admitted_given
+from ironbound.defenses.train.giving import admitted_given, beside
 from ironbound.defenses.train.loop import Run
 from ironbound.defenses.train.objective import Given, Scene
 from ironbound.defenses.train.place import Lost, Place, here
@@ -120,11 +120,12 @@ def _trained(
         """A tensor that is made once, so that a resumed training has the very same."""
         return make() if folder is None else checkpoint.kept(folder, name, make, write=place.rank == 0)
 
+    given = beside(given, place.device)
     copied = _copied(model, place.device)
     place.copy_first(itertools.chain(copied.net.parameters(), copied.net.buffers()))
     scene = Scene(
         copied, threat, x, y, training.seed, training.criterion, given, stage=stage, kept=kept,
-        precision=training.precision,
+        strength=training.strength, precision=training.precision,
     )  # fmt: skip
     _check(scene, training, held)
     if folder is not None or place.world > 1:
@@ -200,9 +201,4 @@ def _copied(model: Model, device: torch.device) -> Model:
         raise ModelError(
             "no parameter of the model needs a gradient: nothing can be trained. Call net.requires_grad_() first."
         )
-    mean, std = (None if t is None else t.tolist() for t in (model.module.mean, model.module.std))
-    trained = Model(
-        net, range=model.box, mean=mean, std=std, outputs=model.outputs, random=model.random, name=model.name
-    )
-    trained.classes = model.classes
-    return trained
+    return model.around(net)

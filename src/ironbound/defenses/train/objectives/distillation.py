@@ -71,14 +71,29 @@ class Distill(Adversarial):
 
     def loss(self, scene: Scene, batch: Batch) -> Outcome:
         """The losses, with the teacher asked once a batch."""
-        assert scene.given.teacher is not None
-        target = answers_of(scene.given.teacher, batch.x, batch.rng.fold("teacher"))
-        region = scene.region(batch)
-        climbed = (lambda logits: divergence(target, logits, self.temperature)) if self.kind == "rslad" else None
-        attacked = self.inner.inputs(scene, batch, region, climbed)
-        outcome = self.learned(scene, batch, attacked, target)
+        target, region = self.target(scene, batch), scene.region(batch)
+        outcome = self.learned(scene, batch, self.misled(scene, batch, region, target), target)
         eps, took = float(region.radius.max()), outcome.rows + (1 + self.inner.rows) * len(batch.y)
         return replace(outcome, eps=eps, rows=took)
+
+    def attacked(self, scene: Scene, batch: Batch, region: Any) -> Tensor:
+        """The inputs in the region that are trained on, for what goes around this objective."""
+        return self.misled(scene, batch, region, self.target(scene, batch))
+
+    def outcome(self, scene: Scene, batch: Batch, attacked: Tensor) -> Outcome:
+        """What is minimised at attacked inputs, for what goes around this objective."""
+        outcome = self.learned(scene, batch, attacked, self.target(scene, batch))
+        return replace(outcome, rows=outcome.rows + len(batch.y))
+
+    def target(self, scene: Scene, batch: Batch) -> Float[Tensor, "n classes"]:
+        """The teacher's logits of the clean inputs."""
+        assert scene.given.teacher is not None
+        return answers_of(scene.given.teacher, batch.x, batch.rng.fold("teacher"))
+
+    def misled(self, scene: Scene, batch: Batch, region: Any, target: Float[Tensor, "n classes"]) -> Tensor:
+        """What the inner attack finds, given the teacher's logits of the clean inputs."""
+        climbed = (lambda logits: divergence(target, logits, self.temperature)) if self.kind == "rslad" else None
+        return self.inner.inputs(scene, batch, region, climbed)
 
     def learned(self, scene: Scene, batch: Batch, attacked: Any, target: Float[Tensor, "n classes"]) -> Outcome:
         """What is minimised at attacked inputs, given the teacher's logits of the clean ones."""

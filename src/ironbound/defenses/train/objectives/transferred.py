@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import torch
@@ -194,8 +194,7 @@ def _another(model: Model, seed: int) -> Model:
 
     net = copy.deepcopy(model.net)
     redrawn(net, seed)
-    mean, std = (None if t is None else t.tolist() for t in (model.module.mean, model.module.std))
-    return Model(net, range=model.box, mean=mean, std=std, outputs=model.outputs, random=model.random, name=model.name)
+    return model.around(net)
 
 
 @dataclass(frozen=True)
@@ -243,6 +242,7 @@ class Augmented(Objective):
                 rng=randomness.streams(scene.seed, 0, keys[index].to(device)).fold("examples"),
                 at=0.0,
                 index=index,
+                strength=scene.strength,
             )
             found.append(self.inner.inputs(scene, batch, scene.region(batch)).cpu())
         return torch.cat(found)
@@ -252,5 +252,5 @@ class Augmented(Objective):
         attacked = scene.made["examples"][batch.index].to(batch.y.device)
         clean, logits = both(scene, batch, attacked)
         losses = torch.cat([scene.criterion(clean, batch.y), scene.criterion(logits, batch.y)])
-        eps = float(scene.region(batch).radius.max())
-        return Outcome(losses, clean=correct(clean, batch.y), eps=eps, rows=2 * len(batch.y))
+        made = scene.region(replace(batch, strength=scene.strength))  # the examples do not follow a radius that rises
+        return Outcome(losses, clean=correct(clean, batch.y), eps=made.radius.max(), rows=2 * len(batch.y))
