@@ -129,6 +129,19 @@ def test_what_counts_as_fallen(best: float, trained: float, held: float, fallen:
     assert at.watched["best"] == max(best, held)
 
 
+def test_results_at_smaller_radii_are_no_measure_while_the_radius_rises() -> None:
+    probe = Probe(torch.zeros(200, 1), torch.zeros(200, dtype=torch.long), torch.zeros(200), 7, 200)
+    recovery, at = Recovery(TRAINING, probe, 10, 5000), Position()
+    for strength, held in ((0.1, 0.95), (0.5, 0.7), (1.0, 0.5)):
+        object.__setattr__(
+            probe, "measure", lambda scene, strength, place, held=held: Measured(200, int(200 * held), 200)
+        )
+        at.watched |= {"attacked": 55, "attacked of": 100}
+        assert not recovery.fallen(None, at, {"held": torch.tensor(held)}, strength)  # type: ignore[arg-type]
+        assert float(recovery.good["held"]) == pytest.approx(held)
+    assert at.watched["best"] == 0.5
+
+
 def test_where_it_is_looked_for() -> None:
     assert wanted(TRAINING)
     assert not wanted(TRAINING.replace(recover=False))

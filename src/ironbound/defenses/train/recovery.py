@@ -55,11 +55,13 @@ class Recovery:
         found = self.probe.measure(scene, strength, place)
         seen, held = at.watched, (found.attacked or 0) / found.of
         trained = seen.get("attacked", 0.0) / max(seen.get("attacked of", 0.0), 1.0)
-        best = seen.get("best", 0.0)
+        best = (
+            seen.get("best", 0.0) if seen.get("strength", strength) == strength else 0.0
+        )  # of this radius, as it rises
         noise = 3 * sqrt(0.5 / found.of)  # three standard errors of the difference of two shares, at most
         gap = trained - held > noise and held < trained / 2
         fallen = gap and (held < trained / 4 or (best - held > noise and held < best / 2))
-        at.watched = {"best": max(best, held), "last": held, "trained": trained}
+        at.watched = {"best": max(best, held), "last": held, "trained": trained, "strength": strength}
         if not fallen and held >= 0.8 * best:
             self.keep(at, now)
         return fallen
