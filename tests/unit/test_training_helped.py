@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +52,14 @@ class Shifted:
 
     rows = 1
     climbed: tuple[Any, ...] = ()
+    seen: list[Tensor] = field(default_factory=list)
 
     def check(self, scene: Scene, threat: Any) -> None:
         pass
 
     def inputs(self, scene: Scene, batch: Batch, region: Any, climbed: Any = None) -> Tensor:
         self.climbed[0].append(climbed)
+        self.seen.append(batch.x)
         return (batch.x + 0.05).clamp(0, 1)
 
 
@@ -299,6 +301,20 @@ def test_models_that_are_given_are_copied_where_the_training_runs_elsewhere() ->
     assert {model.device.type for model in (other.teacher, *other.models)} == {"meta"}
     assert (other.teacher.outputs, other.teacher.classes, other.teacher.box) == ("logits", 3, teacher.box)
     assert (teacher.device, next(teacher.net.parameters()).device) == (here, here)
+
+
+def test_examples_and_unlabelled_inputs_are_transformed_as_the_data_are() -> None:
+    scene, batch = scene_of(double(0))
+    scene = scene.replace(transform=Training(Standard(), 1, transform="flip+crop", padding=2).transforming((0.0, 1.0)))
+    batch = replace(batch, x=scene.transformed(batch.x, batch.rng))
+    scene.made["examples"] = scene.x  # not attacked: then each is its sample, moved alike
+    losses = Augmented().loss(scene, batch).losses
+    torch.testing.assert_close(losses[:12], losses[12:])
+    white = scene.replace(given=Given(unlabelled=torch.ones(5, 1, 6, 6, dtype=torch.float64)))
+    inner = shifted()
+    Unlabelled(Standard(), targets="online", online=inner).loss(white, batch)
+    seen = inner.seen[0]
+    assert {float(number) for number in seen.unique()} == {0.0, 1.0}  # what comes in at the edges
 
 
 # --------------------------------------------------------------------------------------------------- another task

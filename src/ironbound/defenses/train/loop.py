@@ -24,7 +24,6 @@ from ironbound.defenses.train.objective import Batch, Scene
 from ironbound.defenses.train.place import Place
 from ironbound.defenses.train.recovery import RECOVERIES, recovery_of, said, strengthened
 from ironbound.defenses.train.training import Training
-from ironbound.defenses.train.transforms import transformed
 from ironbound.defenses.train.update import Updates
 from ironbound.defenses.train.validation import Probe, Validation
 
@@ -179,9 +178,7 @@ class Run:
         there, device = index.to(scene.y.device), scene.model.device
         epochs = at.epoch + at.batch / self.updates
         rng = randomness.streams(self.training.seed, at.epoch, self.keys[index].to(device))
-        x = rows.to(rows.take(scene.x, there), device)
-        if self.training.transform is not None:
-            x = transformed(x, self.training.transform, self.training.padding, rng, scene.model.box)
+        x = scene.transformed(rows.to(rows.take(scene.x, there), device), rng)
         return Batch(
             x=x,
             y=scene.y[there].to(device),

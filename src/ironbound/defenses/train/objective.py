@@ -85,6 +85,9 @@ class Scene:
     """What `prepare` made for the batches (models of earlier stages, examples, pseudo-labels); in no checkpoint."""
     weights: dict[str, Tensor] | None = None
     """Weights by name that stand in for the model's own; gradients flow through them. None is the model's own."""
+    transform: Callable[[Any, Rng], Any] | None = None
+    """What is done to inputs before they are trained on. Batches come transformed; other inputs that are trained on go
+    through it, too, an example of a sample with that sample's streams."""
     strength: float = 1.0
     """The radius of the whole training, in radii of the set: what is made once before it is made at this one."""
     precision: Precision = "32"
@@ -118,6 +121,10 @@ class Scene:
             return nullcontext()
         half = torch.bfloat16 if self.precision == "bf16" else torch.float16
         return torch.autocast(self.model.device.type, half)
+
+    def transformed(self, x: Any, rng: Rng) -> Any:
+        """Inputs as they are trained on."""
+        return x if self.transform is None else self.transform(x, rng)
 
     def region(self, batch: Batch, threat: Any = None) -> Any:
         """The set (or `threat`, a part of it) around the batch, at the radius of this moment of the training."""

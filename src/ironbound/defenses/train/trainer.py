@@ -125,7 +125,7 @@ def _trained(
     place.copy_first(itertools.chain(copied.net.parameters(), copied.net.buffers()))
     scene = Scene(
         copied, threat, x, y, training.seed, training.criterion, given, stage=stage, kept=kept,
-        strength=training.strength, precision=training.precision,
+        transform=training.transforming(model.box), strength=training.strength, precision=training.precision,
     )  # fmt: skip
     _check(scene, training, held)
     if folder is not None or place.world > 1:

@@ -11,9 +11,11 @@ import torch
 from torch import nn
 
 from ironbound.core.errors import UsageError
+from ironbound.core.protocols import Box
+from ironbound.core.rng import Rng
 from ironbound.defenses.train.objective import Loss, Precision, Smoothed, TrainingObjective, cross_entropy
 from ironbound.defenses.train.schedules import OwnSchedule, Schedule, factor
-from ironbound.defenses.train.transforms import TRANSFORMS
+from ironbound.defenses.train.transforms import TRANSFORMS, transformed
 
 Optimiser = Literal["adam", "sgd"]
 OwnOptimiser = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
@@ -181,6 +183,11 @@ class Training:
     def factor_at(self, share: float) -> float:
         """The same in units of the highest."""
         return factor(self.schedule, share, self.milestones, self.drop)
+
+    def transforming(self, box: Box) -> Callable[[Any, Rng], Any] | None:
+        """What is done to inputs in this range before they are trained on; None where nothing is."""
+        kinds, padding = self.transform, self.padding
+        return None if kinds is None else lambda x, rng: transformed(x, kinds, padding, rng, box)
 
     def optimiser_of(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
         """A new optimiser over the parameters. Raises UsageError where the user's own function gives something else."""

@@ -249,7 +249,7 @@ class Augmented(Objective):
 
     def loss(self, scene: Scene, batch: Batch) -> Outcome:
         """The losses of the samples, and those of their examples."""
-        attacked = scene.made["examples"][batch.index].to(batch.y.device)
+        attacked = scene.transformed(scene.made["examples"][batch.index].to(batch.y.device), batch.rng)
         clean, logits = both(scene, batch, attacked)
         losses = torch.cat([scene.criterion(clean, batch.y), scene.criterion(logits, batch.y)])
         made = scene.region(replace(batch, strength=scene.strength))  # the examples do not follow a radius that rises

@@ -117,6 +117,7 @@ class Unlabelled(Wrapped):
         more = rows.to(rows.take(x, drawn.to(home)), batch.y.device)
         # Their streams are those of the labelled sample that drew them, for another purpose: content need not be hashed.
         rng = batch.rng.fold("unlabelled").repeat(self.ratio)
+        more = scene.transformed(more, rng)
         outcome = self.base.loss(
             scene, batch if self.targets == "online" else self.joined(scene, batch, more, drawn, rng)
         )
