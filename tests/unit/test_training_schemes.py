@@ -363,6 +363,8 @@ def test_unions_are_asked_for_and_single_sets_refused() -> None:
         train(Model(small_net()), images(), EPS, training)
     with pytest.raises(CompositionError, match="multi-norm"):
         train(Model(small_net()), images(), UNION, Training(Adversarial(), 1))
+    with pytest.raises(CompositionError, match="multi-norm"):
+        Composed(ib.recipes.pgd(steps=2)).check(Scene(Model(small_net()), UNION, *images()), UNION)
     with pytest.raises(CompositionError, match="attacked inputs"):
         MultiNorm(Standard())
 

@@ -159,6 +159,7 @@ class Composed:
         """The attack must go with the set. Raises CompositionError where it does not."""
         if threat is None:
             raise CompositionError("adversarial training needs a perturbation set; got None. Use Linf or L2.")
+        must_be_one(threat)
         self.attack.against(threat)
 
     def inputs(self, scene: Scene, batch: Batch, region: Any, climbed: Climbed | None = None) -> Float[Tensor, "n ..."]:
@@ -188,11 +189,7 @@ class _Around:
 
 def must_step(scene: Scene, threat: Any, needs: Can) -> None:
     """Refuse sets that are no region of one norm around each sample, or leave nothing to learn."""
-    if getattr(threat, "parts", ()):
-        raise CompositionError(
-            f"adversarial training steps in one norm, and this is a union, {threat!r}. Train with multi-norm, or against "
-            "one of its parts, and audit against all."
-        )
+    must_be_one(threat)
     missing = needs & ~(Can(0) if threat is None else threat.can)
     if missing:
         raise CompositionError(
@@ -205,6 +202,15 @@ def must_step(scene: Scene, threat: Any, needs: Can) -> None:
             "adversarial training attacks each sample by itself; in this set samples share one change. Use Linf or L2."
         )
     must_leave_room(region, scene)
+
+
+def must_be_one(threat: Any) -> None:
+    """Refuse unions. Raises CompositionError."""
+    if getattr(threat, "parts", ()):
+        raise CompositionError(
+            f"adversarial training steps in one norm, and this is a union, {threat!r}. Train with multi-norm, or against "
+            "one of its parts, and audit against all."
+        )
 
 
 def must_leave_room(region: Any, scene: Scene) -> None:
