@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import importlib
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 import torch
 
+from ironbound.cli.settings import HardenSettings, settings_of
 from ironbound.core.rng import forked
 from ironbound.data import load
+from ironbound.defenses.train.catalogue import training_named
+from ironbound.defenses.train.schemes import ENTRIES as SCHEMES
 from ironbound.models.zoo import digits_cnn
 from ironbound.recipes import ENTRIES
 from ironbound.testing import Conformance
@@ -50,6 +54,31 @@ def test_the_code_on_the_page_runs(page, net, tmp_path, monkeypatch):
         for parameter in kit()._parameters():  # the tests that are named on the page
             promise, subject = parameter.values
             promise(subject)
+
+
+def test_the_commands_of_the_page_on_training_are_trainings(tmp_path):
+    page = (ROOT / "docs/harden.md").read_text(encoding="utf-8")
+    shared = re.search(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert shared is not None
+    config = tmp_path / "cifar.yaml"
+    config.write_text(shared[1], encoding="utf-8")
+    lines = re.findall(r"^    (?:torchrun .* -m )?ironbound harden (.*)$", page.replace("\\\n", " "), re.MULTILINE)
+    seen = {}
+    for words in map(shlex.split, lines):
+        file = str(config) if "-c" in words else None
+        flags = words[2:] if file else words
+        given = {flag[2:].replace("-", "_"): value for flag, value in zip(flags[::2], flags[1::2], strict=True)}
+        settings = settings_of(HardenSettings, given, file)
+        seen[settings.out] = training_named(settings.method[0], **settings.of_training())
+        assert settings.threat == ("linf:8/255" if file else "linf:0.1")
+    assert len(seen) == len(lines) == 8
+    assert seen["runs/pgd-4"].objective.inner.step == pytest.approx(2 / 255, rel=1e-12)
+    assert [seen["runs/trades-wrn"].rate_at(share) for share in (0.7, 0.8, 0.95)] == pytest.approx([0.1, 0.01, 0.001])
+
+
+def test_the_page_on_training_says_when_to_take_each_scheme():
+    page = (ROOT / "docs/harden.md").read_text(encoding="utf-8")
+    assert not [entry.name for entry in SCHEMES if f"`{entry.name}`" not in page]
 
 
 def test_the_table_of_attacks_is_the_catalogues(monkeypatch):

@@ -430,7 +430,7 @@ class Bare(nn.Module):
         (Distill(), lambda: Given(teacher=Model(small_net(), range=(0, 255))), ModelError, "one input would mean two"),
         (Distill(), lambda: Given(teacher=Model(small_net().double())), ModelError, "float64"),
         (Distill(), lambda: Given(teacher=Model(nn.Linear(9, 3))), ModelError, "the teacher: the model Linear fails"),
-        (Adversarial(), lambda: Given(teacher=Model(small_net())), UsageError, "no use for a teacher"),
+        (Adversarial(), lambda: Given(teacher=Model(small_net())), UsageError, "no use for a teacher.*: distill"),
         (Unlabelled(), lambda: Given(), UsageError, "labelled=500"),
         (Unlabelled(), lambda: Given(unlabelled=MORE[..., :5]), InputError, r"rows of shape \(1, 6, 5\)"),
         (Unlabelled(), lambda: Given(unlabelled=MORE * 3), InputError, "unlabelled inputs: inputs lie in"),

@@ -82,7 +82,7 @@ def test_dropout_draws_differ_between_parts() -> None:
 
 
 def test_batches_too_small_to_divide_are_refused() -> None:
-    with pytest.raises(UsageError, match="a batch of 3 samples cannot be divided into 4 parts in each of 1 processes"):
+    with pytest.raises(UsageError, match="a batch of 3 samples cannot be divided into 4 parts\\."):
         train(Model(small_net()), images(), None, Training(Standard(), 1, batch=3, accumulate=4))
     with pytest.raises(UsageError, match="accumulate is a whole number"):
         Training(Standard(), 1, accumulate=0)

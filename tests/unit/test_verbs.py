@@ -406,6 +406,12 @@ def test_harden_splits_a_tenth_off_that_it_does_not_train_on() -> None:
 def test_harden_refuses_settings_there_are_not() -> None:
     with pytest.raises(UsageError, match="pgd has no setting 'stepz'"):
         ib.harden(mlp(64, 10), "digits:train", threat="linf:0.1", stepz=3)
+    with pytest.raises(UsageError, match="Did you mean 'step"):
+        ib.harden(mlp(64, 10), "digits:train", threat="linf:0.1", stepz=3)
+    with pytest.raises(UsageError, match=r"pgd has no setting 'gamma'.* of awp"):
+        ib.harden(mlp(64, 10), "digits:train", threat="linf:0.1", gamma=0.1)
+    with pytest.raises(UsageError, match=r"settings of schedule=.step. .*'cosine'"):
+        ib.harden(mlp(64, 10), "digits:train", threat="linf:0.1", milestones=(0.4,))
     with pytest.raises(UnknownName, match=r"no method 'pdg'. Did you mean 'pgd'"):
         ib.harden(mlp(64, 10), "digits:train", threat="linf:0.1", method="pdg")
 

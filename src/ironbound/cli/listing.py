@@ -31,11 +31,14 @@ def run_list(verb: str | None, terminal: Terminal) -> int:
         ])  # fmt: skip
         return 0
     table = Table(show_edge=False, pad_edge=False, header_style="dim")
-    for column in ("verb", "name", "aliases", "paper", "what for"):
-        table.add_column(column, overflow="fold", no_wrap=column in ("verb", "name", "aliases"))
+    for column in ("verb", "name", "paper", "what for")[
+        verb is not None :
+    ]:  # a verb that was asked for need not be said
+        table.add_column(column, overflow="fold", no_wrap=column in ("verb", "name"))
     for entry in entries:
-        aliases = ", ".join(entry.aliases)
-        table.add_row(entry.verb, entry.name, aliases, entry.paper.short if entry.paper else "", entry.summary)
+        name = "\n".join((entry.name, *(f"  or {alias}" for alias in entry.aliases)))
+        row = (entry.verb, name, entry.paper.short if entry.paper else "", entry.summary)
+        table.add_row(*row[verb is not None :])
     terminal.out.print(table)
     return 0
 

@@ -29,6 +29,15 @@ def _parts(value: Any) -> Any:
     return [part for text in texts for part in _listed(text)] if isinstance(texts, list) else texts
 
 
+def _ratio(value: Any) -> Any:
+    """2/255, as papers and threats write lengths, as a number; all else as it is."""
+    above, slash, below = value.partition("/") if isinstance(value, str) else ("", "", "")
+    try:
+        return float(above) / float(below) if slash else value
+    except (ValueError, ZeroDivisionError):
+        return value
+
+
 def _limits(value: Any) -> Any:
     return None if value == "none" else _listed(value)
 
@@ -49,6 +58,7 @@ Lists = Annotated[tuple[str, ...], BeforeValidator(_parts)]
 Limits = Annotated[tuple[float, float] | None, BeforeValidator(_limits)]
 Count = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_count)]
 Positive = Annotated[int, Field(ge=1)]
+Length = Annotated[float, BeforeValidator(_ratio)]
 CHECKS = "budget: they cost about half of what the verdicts do; full: they look at all they would like to"
 
 
@@ -165,11 +175,13 @@ class HardenSettings(ThreatSettings):
     steps: Positive | None = _key(None, "of the inner attack (pgd)", "N")
     kappa_end: float | None = _key(None, "the final weight of the clean loss (ibp)", "K")
     strength: float | None = _key(None, "the radius trained at, in radii of the threat", "S")
-    tune: Positive | None = _key(None, "search settings in so many short trainings first; needs ironbound[tune]", "N")
+    tune: Positive | None = _key(
+        None, "search settings in so many short trainings first; needs the extra tune (Optuna)", "N"
+    )
     tune_epochs: Positive | None = _key(None, "epochs of each; by default a quarter of the training's", "N")
     clean_loss: float = _key(5.0, "points of clean accuracy that the chosen trial may lose to the best", "P")
-    step: float | None = _key(None, "the length of a step of the inner attack, in input units", "S")
-    share: float | None = _key(None, "the same, in radii", "S")
+    step: Length | None = _key(None, "the length of a step of the inner attack, in input units: 2/255", "S")
+    share: Length | None = _key(None, "the same, in radii: 1/4", "S")
     inner: str | None = _key(None, "an attack of the catalogue in place of the inner attack: apgd", "NAME")
     base: str | None = _key(None, "the training that it goes around: pgd, trades (awp, dro, multi-norm)", "NAME")
     beta: float | None = _key(None, "the weight of the divergence (trades, mart)", "B")

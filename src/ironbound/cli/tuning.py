@@ -45,15 +45,18 @@ def say_tuned(terminal: Terminal, facts: dict[str, Any]) -> None:
         f"of {measured['name']} ({measured['part']}) under {facts['threat']['spec']}, plan {facts['plan']}: "
         f"{wording.count(cost['rows'])} model rows, {wording.duration(cost['seconds'])} of training."
     )
-    table = new_table("trial", *facts["space"], "clean", "attacked", "rows", "checks", "front")
+    table = new_table("trial", "settings", "clean", "attacked", "rows", "checks", "front")
     for trial in facts["trials"]:
-        number, searched = trial["number"], [f"{trial['settings'][name]:.3g}" for name in facts["space"]]
+        number = trial["number"]
+        searched = "\n".join(
+            f"{name} {trial['settings'][name]:.3g}" for name in facts["space"]
+        )  # a column each is too wide
         if trial["clean"] is None:
-            add_row(table, str(number), *searched, "failed", "failed", "", "", "")
+            add_row(table, str(number), searched, "failed", "failed", "", "", "")
             continue
         shares = [share_words(trial[kind]) for kind in ("clean", "attacked")]
         front = "chosen" if number == facts["chosen"] else "yes" if number in facts["front"] else ""
-        add_row(table, str(number), *searched, *shares, wording.count(trial["rows"]), trial["checks"], front)
+        add_row(table, str(number), searched, *shares, wording.count(trial["rows"]), trial["checks"], front)
     terminal.out.print(table)
     for trial in facts["trials"]:
         if trial["error"]:

@@ -143,7 +143,9 @@ def harden(
 def _must_be_empty(folder: Path) -> None:
     """Raise RunError for a folder with something in it."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RunError(f"{folder} is no empty folder. Go on with a hardening by resume=True, or give another out=.")
+        raise RunError(
+            f"{folder} is no empty folder. Go on with a hardening by resume=True (--resume), or give another out= (--out)."
+        )
 
 
 def _must_be_one_for_all(threat: Any, x: Any) -> None:

@@ -222,7 +222,9 @@ class Bench:
 
 def _must_be_free(folder: Path, resume: bool) -> None:
     if not resume and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RunError(f"{folder} is no empty folder. Go on with a search by resume=True, or give another out=.")
+        raise RunError(
+            f"{folder} is no empty folder. Go on with a search by resume=True (--resume), or give another out= (--out)."
+        )
 
 
 def _space(training: Training, fixed: Mapping[str, Any], threat: Any) -> dict[str, Range]:

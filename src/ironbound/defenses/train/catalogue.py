@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
@@ -51,8 +52,19 @@ def _known(training: Training, name: str, settings: dict[str, Any], of: tuple[st
     own = settings_of(training)
     unknown = sorted(set(of) - own)
     if unknown:
-        raise UsageError(f"{name} has no setting {unknown[0]!r}; there are {', '.join(sorted(own))}.")
+        raise UsageError(
+            f"{name} has no setting {unknown[0]!r}.{_hint(unknown[0], own)} There are: {', '.join(sorted(own))}."
+        )
     return {key: settings[key] for key in of}
+
+
+def _hint(unknown: str, own: set[str]) -> str:
+    """The trainings whose setting it is, or else the one that may have been meant."""
+    others = [entry.name for entry in ENTRIES if unknown in settings_of(entry.make())]
+    if others:
+        return f" It is one of {', '.join(others)}."
+    near = difflib.get_close_matches(unknown, own, n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def _inner(settings: dict[str, Any]) -> Any:
@@ -91,6 +103,12 @@ def with_settings(part: Any, settings: dict[str, Any]) -> Any:
             changed[field.name] = settings[field.name]
         elif _composed(value) and settings_of(value) & set(settings):
             changed[field.name] = with_settings(value, settings)
+    for said, other in (
+        ("step", "share"),
+        ("share", "step"),
+    ):  # one length in two units: what is said replaces the default
+        if said in changed and other not in changed and hasattr(part, other):
+            changed[other] = None
     return replace(part, **changed)
 
 

@@ -97,7 +97,9 @@ def begun(folder: Path, plan: dict[str, Any], resume: bool) -> None:
         write_json(path, plan)
         return
     if not resume:
-        raise RunError(f"{folder} holds a training already. Continue it with resume=True, or give another folder.")
+        raise RunError(
+            f"{folder} holds a training already. Continue it with resume=True (--resume), or give another folder."
+        )
     there = {**read_json(path), "device": plan["device"]}  # said for who reads it; a training may move
     differences = list(_differences(there, json.loads(json.dumps(plan)), ""))
     if differences:

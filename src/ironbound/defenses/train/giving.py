@@ -76,6 +76,8 @@ WORDS = {
     "unlabelled": "unlabelled inputs",
     "source": "weights to start from",
 }
+USES = {"teacher": "distill", "models": "ensemble", "unlabelled": "semi-supervised", "source": "robust-transfer"}
+"""The training that is made for what is given."""
 
 
 def admitted_given(given: Given, model: Model, x: Any, objective: Any) -> Given:
@@ -88,7 +90,8 @@ def admitted_given(given: Given, model: Model, x: Any, objective: Any) -> Given:
     unused = sorted(there - _used_by(objective))
     if unused:
         raise UsageError(
-            f"{objective.name} has no use for {WORDS[unused[0]]}. Leave that out, or train by a method that has."
+            f"{objective.name} training has no use for {WORDS[unused[0]]}. Leave that out, or train by a method that has: "
+            f"{USES[unused[0]]}."
         )
     return replace(
         given,

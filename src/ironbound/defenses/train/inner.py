@@ -194,7 +194,7 @@ def must_step(scene: Scene, threat: Any, needs: Can) -> None:
     if missing:
         raise CompositionError(
             f"adversarial training needs a set that can {_words(missing)}; got {threat!r}. "
-            'Use Linf, L2 or L1, or, where only draws are missing, start="clean".'
+            'Use Linf, L2 or L1, or, where only draws are missing, start="clean" (--set start=clean).'
         )
     region = threat.at(scene.example, scene.model.box)
     if region.items is not None:

@@ -26,7 +26,7 @@ class Shares:
         """`smallest` is the size of the smallest batch."""
         if smallest < place.world * accumulate:
             raise UsageError(
-                f"a batch of {smallest} samples cannot be divided into {accumulate} parts in each of {place.world} processes. "
+                f"a batch of {smallest} samples cannot be divided into {accumulate} parts{_of_each(place.world)}. "
                 "Give a larger batch, or a smaller accumulate."
             )
         self.scene, self.place, self.accumulate = scene, place, accumulate
@@ -89,3 +89,7 @@ class Shares:
         there = lambda state: {name: tensor.to(device, copy=True) for name, tensor in state.items()}
         self.common, first = self._divided(there(tables.get("objective", {})))
         self.own = {n: first if n == 0 else there(tables.get(f"objective {n}", {})) for n in self.numbers}
+
+
+def _of_each(world: int) -> str:
+    return "" if world == 1 else f" in each of {world} processes"

@@ -140,6 +140,10 @@ class Training:
         )  # fmt: skip
         object.__setattr__(self, "milestones", tuple(marks))
         _must(_number(self.drop) and 0 < self.drop <= 1, "drop", "a factor in (0, 1]", self)
+        if self.schedule != "step" and (self.milestones != (0.5, 0.75) or self.drop != 0.1):
+            raise UsageError(
+                f'milestones and drop are settings of schedule="step" (--schedule step), and the schedule is {self.schedule!r}.'
+            )
         _must(self.transform in (None, *TRANSFORMS), "transform", f"one of {', '.join(TRANSFORMS)}, or None", self)
         _must(whole(self.padding), "padding", "a whole number of pixels >= 1", self)
         decay = self.average
