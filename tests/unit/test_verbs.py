@@ -356,6 +356,10 @@ def test_harden_gives_model_before_after_and_history(tmp_path: Path) -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
     left = {"before", "after", "training", "model.safetensors", "harden.json", "report.html"}
     assert {path.name for path in (tmp_path / "run").iterdir()} == left
+    unaudited = {**FAST, "audit": None, "out": tmp_path / "run", "resume": True}
+    again = ib.harden(net, data, method="pgd", samples=20, **unaudited)  # forgets nothing
+    assert again.after is not None
+    assert again.after.facts == robust.after.facts
     fit, held_out = parted(data, None, 20, 0)
     assert robust.after.details.index.tolist() == held_out.index.tolist()
     assert not set(fit.index.tolist()) & set(held_out.index.tolist())

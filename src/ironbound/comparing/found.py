@@ -25,7 +25,7 @@ class Found:
     role: Role
     audit: Audit
     training: dict[str, Any] | None
-    """The record of the training that made this model (hardened.py); None where no folder says."""
+    """The record of the training that made this model (hardening/record.py); None where no folder says."""
 
     @property
     def run(self) -> RunFolder:
@@ -84,7 +84,7 @@ def _hardened(path: Path) -> list[Found]:
     if record["after"] is None:
         raise RunError(
             f"{path} was trained without audits, so that no figure of it is evidence of robustness: audit its weights "
-            f"({path / str(record['weights'])}) first, or harden with --audit."
+            f"({path / str(record['weights'])}) first, harden with --audit, or leave the folder out."
         )
     after = Found(path.name, "trained", Audit.load(path / record["after"]), record)
     if record["before"] is None:

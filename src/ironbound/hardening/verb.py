@@ -84,6 +84,7 @@ def harden(
 
     >>> robust = harden(net, (x, y), threat="linf:0.1", method="pgd", epochs=5)  # doctest: +SKIP
     """
+    from ironbound.auditing.audit import Audit
     from ironbound.data import load
     from ironbound.defenses.train import train, training_named
     from ironbound.defenses.train.giving import given_of
@@ -108,8 +109,10 @@ def harden(
     def bracket(name: str, of: Model) -> Audit | None:
         """The audit of a model, by the first process while the others wait."""
         found = None
+        where = None if folder is None else folder / name
+        if audit is None and resume and where is not None and (where / "audit.json").exists():
+            found = Audit.load(where)  # of this very training: what it came to is not forgotten
         if audit is not None and place.rank == 0:
-            where = None if folder is None else folder / name
             go_on = resume and where is not None and where.exists()
             own = origin if of is wrapped else _trained(origin, folder)
             options: dict[str, Any] = {"out": where, "resume": go_on, "seed": seed, "progress": progress, "origin": own}
@@ -120,16 +123,9 @@ def harden(
     before = bracket("before", wrapped)
     training_folder = None if folder is None else folder / "training"
     trained = train(
-        wrapped,
-        fit,
-        chosen,
-        training,
-        given=given,
-        folder=training_folder,
-        resume=resume,
-        progress=progress or silent,
-        place=place,
-    )
+        wrapped, fit, chosen, training,
+        given=given, folder=training_folder, resume=resume, progress=progress or silent, place=place,
+    )  # fmt: skip
     if folder is not None:
         place.first(lambda: save_weights(trained.model.net, folder / "model.safetensors"))
     after = bracket("after", trained.model)
