@@ -13,7 +13,7 @@ HEAD = (
 
 def told(name: str, one: dict[str, Any]) -> str:
     """What is printed when one training is measured."""
-    found = f"clean {_share(one['clean'])}; {_bracket(one)}; {_checks(one)}"
+    found = f"clean {_share(one['clean'])}; {_bracket(one)}; {checks_of(one['audit']['checks'])}"
     return f"{name}, seed {one['seed']}: {_minutes(one)} CPU minutes; {found}"
 
 
@@ -30,17 +30,17 @@ def page(lines: list[dict[str, Any]]) -> str:
 def _row(line: dict[str, Any]) -> tuple[str, ...]:
     row, seeds = line["row"], line["seeds"]
     epochs = len(seeds[0]["training"]["history"])
-    bounds = [f"{_several([one['bounds'][threat] for one in seeds])} at {threat}" for threat in row["bounds"]]
+    bounds = [f"{several([one['bounds'][threat] for one in seeds])} at {threat}" for threat in row["bounds"]]
     return (
         f"`{line['name']}`" + (f", {len(seeds)} seeds" if len(seeds) > 1 else ""),
         f"{row['net']}, {seeds[0]['training']['weights']:,}",
         f"{seeds[0]['training']['rows']:,}, {epochs}",
         f"{sum(_minutes(one) for one in seeds) / len(seeds):.1f}",
-        _several([one["clean"] for one in seeds]),
+        several([one["clean"] for one in seeds]),
         f"{row['threat']}, {row['images']:,} images",
         _brackets(seeds),
         "; ".join(bounds) or "-",
-        "; ".join(dict.fromkeys(_checks(one) for one in seeds)),
+        "; ".join(dict.fromkeys(checks_of(one["audit"]["checks"]) for one in seeds)),
     )
 
 
@@ -52,17 +52,22 @@ def _share(share: dict[str, Any]) -> str:
     return f"{share['fraction']:.1%} ({share['low']:.1%} to {share['high']:.1%})"
 
 
-def _several(shares: list[dict[str, Any]]) -> str:
+def several(shares: list[dict[str, Any]]) -> str:
     """One with its exact interval; several as the mean of the seeds with Student's interval over them."""
     return _share(shares[0]) if len(shares) == 1 else _mean([share["fraction"] for share in shares])
 
 
-def _mean(values: list[float]) -> str:
+def spread(values: list[float]) -> float:
+    """Half of Student's interval (95%) of the mean of several values."""
     from scipy.special import stdtrit
 
     count, mean = len(values), sum(values) / len(values)
-    spread = math.sqrt(sum((value - mean) ** 2 for value in values) / (count - 1) / count)
-    half = float(stdtrit(count - 1, 0.975)) * spread
+    error = math.sqrt(sum((value - mean) ** 2 for value in values) / (count - 1) / count)
+    return float(stdtrit(count - 1, 0.975)) * error
+
+
+def _mean(values: list[float]) -> str:
+    mean, half = sum(values) / len(values), spread(values)
     return f"{mean:.1%} ({max(0.0, mean - half):.1%} to {min(1.0, mean + half):.1%})"
 
 
@@ -79,8 +84,9 @@ def _brackets(seeds: list[dict[str, Any]]) -> str:
     return f"{low} <= true <= {high}"
 
 
-def _checks(one: dict[str, Any]) -> str:
-    checks = [check for check in one["audit"]["checks"] if check["result"] != "not applicable"]
+def checks_of(found: list[dict[str, Any]]) -> str:
+    """How many checks passed, and the numbers of those that did not."""
+    checks = [check for check in found if check["result"] != "not applicable"]
     passed = sum(check["result"] == "pass" for check in checks)
     words = [f"{passed} of {len(checks)}"]
     for result, said in (("fail", "failed"), ("cannot tell", "cannot tell")):

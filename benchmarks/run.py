@@ -18,6 +18,7 @@ import ask
 import audits
 import collective
 import harden
+import helped
 import minimum
 import pgd
 import torch
@@ -27,7 +28,7 @@ from timing import machine
 
 SECTIONS = {
     "pgd": pgd.run, "ask": ask.run, "autoattack": aa.run, "audit": audits.run, "minimum": minimum.run,
-    "collective": collective.run, "training": training.run, "harden": harden.run,
+    "collective": collective.run, "training": training.run, "harden": harden.run, "helped": helped.run,
 }  # fmt: skip
 
 
@@ -42,12 +43,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1, help="runs of autoattack, with the seeds 0, 1, ...")
     parser.add_argument("--plan", default="standard", help="of the audit: a name, or the path of a plan")
     parser.add_argument(
-        "--shown", action="store_true", help="audit, minimum, harden: show the results that are kept, run nothing"
+        "--shown",
+        action="store_true",
+        help="audit, minimum, harden, helped: show the results that are kept, run nothing",
     )
     parser.add_argument(
         "--page",
         type=Path,
-        help="audit, minimum, collective, training, harden: a page to write the tables into, as docs/numbers.md",
+        help="audit, minimum, collective, training, harden, helped: a page to write the tables into, as docs/numbers.md",
     )
     parser.add_argument("--json", type=Path, default=Path("benchmarks.json"), help="where the numbers are written")
     given = parser.parse_args()
