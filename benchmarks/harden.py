@@ -57,6 +57,7 @@ PGD = {"epochs": 8, "batch": 128, "schedule": "cyclic", "steps": 5, "cheap": Tru
 PLAIN = {"epochs": 4, "batch": 128}
 PART = {**PGD, "epochs": 20, "rise": 5.0}
 """On a tenth of the images, `part` of them: as many batches as in two epochs of all."""
+STEP = {name: value for name, value in PART.items() if name != "steps"}
 IBP = {"epochs": 12, "batch": 128}
 ROWS: dict[str, Row] = {
     "mnist standard": Row("strided", "standard", PLAIN),
@@ -71,7 +72,8 @@ ROWS: dict[str, Row] = {
     "mnist part trades": Row("strided", "trades", PART, fit=6_000, images=300),
     "mnist part mart": Row("strided", "mart", PART, fit=6_000, images=300),
     "mnist part awp": Row("strided", "awp", PART, fit=6_000, images=300),
-    "mnist part fgsm-rs": Row("strided", "fgsm-rs", {k: v for k, v in PART.items() if k != "steps"}, fit=6_000, images=300),
+    "mnist part fgsm-rs": Row("strided", "fgsm-rs", STEP, fit=6_000, images=300),
+    "mnist part fgsm-rs, not watched": Row("strided", "fgsm-rs", {**STEP, "recover": False}, fit=6_000, images=300),
 }  # fmt: skip
 """By the name of the line; a new line is a new entry."""
 
