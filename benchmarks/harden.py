@@ -58,6 +58,14 @@ PLAIN = {"epochs": 4, "batch": 128}
 PART = {**PGD, "epochs": 12, "rise": 3.0}
 """On a quarter of the images, `part` of them: as many batches as in three epochs of all."""
 IBP = {"epochs": 12, "batch": 128, "kappa_end": 0.0}
+CIFAR = {"epochs": 12, "batch": 64, "rate": 5e-3, "schedule": "cyclic", "transform": "flip+crop", "rise": 2.0}
+STEPPED = {**CIFAR, "cheap": True}
+
+
+def _cifar(method: str, settings: dict[str, Any]) -> Row:
+    return Row("resnet", method, settings, "linf:8/255", "cifar10", fit=6000, images=500, seeds=(0, 1, 2))
+
+
 ROWS: dict[str, Row] = {
     "mnist standard": Row("strided", "standard", PLAIN),
     "mnist noise": Row("strided", "noise", PLAIN),
@@ -70,6 +78,13 @@ ROWS: dict[str, Row] = {
     "mnist part awp": Row("strided", "awp", PART, fit=15_000, images=500),
     "mnist part fgsm-rs": Row("strided", "fgsm-rs", {k: v for k, v in PART.items() if k != "steps"}, fit=15_000,
                                    images=500),
+    "cifar standard": _cifar("standard", {k: v for k, v in CIFAR.items() if k != "rise"}),
+    "cifar fgsm-rs": _cifar("fgsm-rs", STEPPED),
+    "cifar n-fgsm": _cifar("n-fgsm", STEPPED),
+    "cifar pgd": _cifar("pgd", STEPPED),
+    "cifar trades": _cifar("trades", STEPPED),
+    "cifar mart": _cifar("mart", STEPPED),
+    "cifar awp": _cifar("awp", STEPPED),
 }  # fmt: skip
 """By the name of the line; a new line is a new entry."""
 
