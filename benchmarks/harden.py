@@ -59,6 +59,14 @@ PART = {**PGD, "epochs": 20, "rise": 5.0}
 """On a tenth of the images, `part` of them: as many batches as in two epochs of all."""
 STEP = {name: value for name, value in PART.items() if name != "steps"}
 IBP = {"epochs": 12, "batch": 128}
+CIFAR = {"epochs": 12, "batch": 64, "rate": 5e-3, "schedule": "cyclic", "transform": "flip+crop", "rise": 2.0}
+STEPPED = {**CIFAR, "cheap": True}
+
+
+def _cifar(method: str, settings: dict[str, Any]) -> Row:
+    return Row("resnet", method, settings, "linf:8/255", "cifar10", fit=6000, images=500, seeds=(0, 1, 2))
+
+
 ROWS: dict[str, Row] = {
     "mnist standard": Row("strided", "standard", PLAIN),
     "mnist noise": Row("strided", "noise", PLAIN),
@@ -74,6 +82,13 @@ ROWS: dict[str, Row] = {
     "mnist part awp": Row("strided", "awp", PART, fit=6_000, images=300),
     "mnist part fgsm-rs": Row("strided", "fgsm-rs", STEP, fit=6_000, images=300),
     "mnist part fgsm-rs, not watched": Row("strided", "fgsm-rs", {**STEP, "recover": False}, fit=6_000, images=300),
+    "cifar standard": _cifar("standard", {k: v for k, v in CIFAR.items() if k != "rise"}),
+    "cifar fgsm-rs": _cifar("fgsm-rs", STEPPED),
+    "cifar n-fgsm": _cifar("n-fgsm", STEPPED),
+    "cifar pgd": _cifar("pgd", STEPPED),
+    "cifar trades": _cifar("trades", STEPPED),
+    "cifar mart": _cifar("mart", STEPPED),
+    "cifar awp": _cifar("awp", STEPPED),
 }  # fmt: skip
 """By the name of the line; a new line is a new entry."""
 
