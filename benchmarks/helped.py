@@ -92,6 +92,10 @@ ROWS: dict[str, Row] = {
     "digits 100 labels semi-supervised": Row(
         "semi-supervised", {**FEW, "ratio": 3}, labelled=100, beside="digits 100 labels pgd"
     ),
+    "digits 100 labels semi-supervised, robust teacher": Row(
+        "semi-supervised", {**FEW, "ratio": 3}, labelled=100, beside="digits 100 labels pgd",
+        given={"teacher": "digits 100 labels pgd"},
+    ),
     "digits norms pgd": Row("pgd", {"epochs": 20}, threat=NORMS[0], audited=NORMS, seeds=(0,)),
     **{
         f"digits norms {how}": Row("multi-norm", {"epochs": 20, "how": how}, threat=UNION, audited=NORMS,

@@ -55,10 +55,12 @@ def augment(epochs: int = 20) -> Training:
 def semi_supervised(epochs: int = 40) -> Training:
     """Adversarial training on unlabelled inputs as well, with pseudo-labels (RST) or the model's own answers (UAT).
 
-    An epoch is one pass over the labelled inputs. Published for CIFAR-10 with 500,000 further images (Carmon et al. 2019): a
-    WRN-28-10, base trades, targets fixed, batch 128 with ratio 1 (so 256 rows), sgd at rate 0.1 with the cosine schedule,
-    weight_decay 5e-4, 200 epochs of the labelled data, and a teacher trained for 200 epochs. UAT++ (Alayrac, Uesato et al.
-    2019, arXiv 1905.13725): targets both.
+    An epoch is one pass over the labelled inputs, and with few of them 20 epochs of the plain teacher are few updates: give
+    more earlier_epochs, or a trained teacher. The net of pgd on the same labels taught better (docs/numbers.md).
+
+    Published for CIFAR-10 with 500,000 further images (Carmon et al. 2019): a WRN-28-10, base trades, targets fixed, batch
+    128 with ratio 1 (so 256 rows), sgd at rate 0.1 with the cosine schedule, weight_decay 5e-4, 200 epochs of the labelled
+    data, and a teacher trained for 200 epochs. UAT++ (Alayrac, Uesato et al. 2019, arXiv 1905.13725): targets both.
     """
     return Training(Unlabelled(), epochs, rate=3e-3)
 
