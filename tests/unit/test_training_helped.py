@@ -149,7 +149,7 @@ def test_defensive_distillation_is_the_cross_entropy_with_soft_labels() -> None:
 def test_pseudo_labels_are_weighed_against_labels(ratio: int) -> None:
     model, teacher = double(0), double(1)
     scene, batch = scene_of(model, unlabelled=MORE.double(), teacher=teacher)
-    objective = Unlabelled(Adversarial(shifted()), weight=0.5, ratio=ratio)
+    objective = Unlabelled(Adversarial(shifted()), unlabelled_weight=0.5, ratio=ratio)
     objective.prepare(scene)
     outcome = objective.loss(scene, batch)
     drawn = objective.drawn(scene, batch)
@@ -168,7 +168,7 @@ def test_online_targets_are_detached_answers() -> None:
     model = double(0)
     scene, batch = scene_of(model, unlabelled=MORE.double())
     inner = shifted()
-    objective = Unlabelled(Standard(), targets="online", online=inner, weight=2.0)
+    objective = Unlabelled(Standard(), targets="online", online=inner, unlabelled_weight=2.0)
     objective.prepare(scene)
     outcome = objective.loss(scene, batch)
     more = MORE.double()[objective.drawn(scene, batch)]
@@ -214,7 +214,7 @@ def test_each_batch_draws_a_source_and_an_attack() -> None:
     own, others = double(0), (double(1), double(2))
     scene, batch = scene_of(own, models=others)
     attacks = (shifted(), shifted())
-    objective = Transferred(attacks, share=0.25)
+    objective = Transferred(attacks, mix=0.25)
     objective.prepare(scene)
     drawn = [objective.drawn(scene, replace(batch, at=step / 40)) for step in range(120)]
     pairs = {(id(source), id(attack)) for source, attack in drawn}
@@ -231,7 +231,7 @@ def test_each_batch_draws_a_source_and_an_attack() -> None:
 def test_examples_are_those_of_the_source() -> None:
     own, other = double(0), double(1)
     scene, batch = scene_of(own, models=(other,))
-    objective = Transferred(("fgsm",), own=False, share=1.0)
+    objective = Transferred(("fgsm",), own=False, mix=1.0)
     objective.prepare(scene)
     leaf = batch.x.clone().requires_grad_()
     nn.functional.cross_entropy(other.net(leaf), batch.y, reduction="sum").backward()
@@ -456,8 +456,8 @@ def test_weights_that_cannot_be_drawn_anew_are_named() -> None:
 @pytest.mark.parametrize(
     "build",
     [lambda: Distill(kind="kd"), lambda: Distill(alpha=0.0), lambda: Distill(temperature=0), lambda: Earlier(-1),  # type: ignore[arg-type]
-     lambda: DefensiveDistillation(earlier=Earlier(0)), lambda: Transferred(("cw",)), lambda: Transferred(share=2.0),
-     lambda: Transferred(held_out=-1), lambda: Unlabelled(targets="soft"), lambda: Unlabelled(weight=0.0),  # type: ignore[arg-type]
+     lambda: DefensiveDistillation(earlier=Earlier(0)), lambda: Transferred(("cw",)), lambda: Transferred(mix=2.0),
+     lambda: Transferred(held_out=-1), lambda: Unlabelled(targets="soft"), lambda: Unlabelled(unlabelled_weight=0.0),  # type: ignore[arg-type]
      lambda: Unlabelled(ratio=0)],
 )  # fmt: skip
 def test_bad_settings_are_refused_when_built(build: Any) -> None:

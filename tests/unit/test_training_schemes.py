@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import pytest
@@ -31,10 +34,12 @@ from ironbound.defenses.train import (
     train,
     training_named,
 )  # fmt: skip
+from ironbound.defenses.train.earlier import Earlier
 from ironbound.defenses.train.msd import Msd
 from ironbound.defenses.train.objective import Batch, Scene
 from ironbound.defenses.train.objectives.fast import cosine
 from ironbound.defenses.train.objectives.union import extremes
+from ironbound.defenses.train.schemes import ENTRIES
 from ironbound.models.model import Model
 from ironbound.sets import L1, L2, Linf
 from training_samples import EPS, UNION, images, same, small_net, state_of, trained
@@ -410,7 +415,7 @@ def test_class_weights_rise_exponentially_with_the_losses_of_their_class() -> No
 def test_tilted_losses_have_the_gradient_of_their_closed_form() -> None:
     scene, batch = _scene()
     net = scene.model.net
-    outcome = Dro(Standard(), over="samples", temperature=0.5).loss(scene, batch)
+    outcome = Dro(Standard(), over="samples", tilt=0.5).loss(scene, batch)
     closed = 0.5 * (Standard().loss(scene, batch).losses / 0.5).exp().mean().log()
     _close(_gradients(outcome.losses, net), _gradients(closed, net))
 
@@ -468,7 +473,7 @@ def test_training_learns(objective: Any) -> None:
     "build",
     [lambda: Trades(beta=-1), lambda: Mart(beta=math.inf), lambda: Alp(weight="1"), lambda: Awp(gamma=-0.1),
      lambda: Free(repeats=0), lambda: Free(share=0), lambda: GradAlign(weight=-1), lambda: MultiNorm(how="best"),
-     lambda: Dro(over="groups"), lambda: Dro(temperature=0), lambda: Steps(noise=0), lambda: Steps(noise=2, start="clean"),
+     lambda: Dro(over="groups"), lambda: Dro(tilt=0), lambda: Steps(noise=0), lambda: Steps(noise=2, start="clean"),
      lambda: MultiNorm(Adversarial(Steps(step=0.1)))],
 )  # fmt: skip
 def test_bad_settings_are_refused(build: Any) -> None:
@@ -486,3 +491,17 @@ def test_flags_reach_the_parts_of_a_scheme() -> None:
     assert training_named("awp", **said).objective == expected
     with pytest.raises(UsageError, match="--how is how sets are joined"):
         settings_of(HardenSettings, {**needed, "how": "best"})
+
+
+def test_a_setting_means_one_thing_wherever_it_is_found() -> None:
+    """Only stages before a training, and the second inner attack of semi-supervised training, share names with it."""
+    shared = {field.name for part in (Earlier, Steps) for field in fields(part)}
+
+    def names(part: Any) -> Iterator[str]:
+        for field in fields(part):
+            value = getattr(part, field.name)
+            yield from names(value) if is_dataclass(value) and not isinstance(value, type) else (field.name,)
+
+    for entry in ENTRIES:
+        twice = {name for name, count in Counter(names(entry.make())).items() if count > 1}
+        assert twice <= shared, entry.name

@@ -10,9 +10,9 @@ from ironbound.core.errors import UsageError
 from ironbound.defenses.train.catalogue import PARTS, settings_of
 from ironbound.defenses.train.training import Training
 
-WEIGHTS = ("beta", "weight", "gamma")
+WEIGHTS = ("beta", "weight", "gamma", "unlabelled_weight")
 """Settings that weigh one part of a loss against another, wherever in a training they are."""
-MIXES = ("kappa_end", "alpha")
+MIXES = ("kappa_end", "alpha", "mix")
 """Weights of two parts that are 1 together."""
 
 

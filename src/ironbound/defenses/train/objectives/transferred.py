@@ -107,7 +107,7 @@ ATTACKS: dict[str, Inner] = {
 class Transferred(Objective):
     """Ensemble adversarial training: examples transferred from models that are not trained, mixed with clean inputs.
 
-    For each batch one source and one attack are drawn, and the loss of a sample is (1 - share) CE(x) + share CE(x'). The
+    For each batch one source and one attack are drawn, and the loss of a sample is (1 - mix) CE(x) + mix CE(x'). The
     sources are the other models given, or `held_out` models of the trained one's architecture, trained plainly on the same
     data from weights drawn anew; and, with own=True, the model itself. More attacks and more sources make the examples
     more diverse. Since most examples are not of the model itself, it cannot hide its gradient from all of them; against
@@ -121,7 +121,7 @@ class Transferred(Objective):
     """Inner attacks, or their names: fgsm, r-fgsm, i-fgsm, step-ll, pgd."""
     own: bool = True
     """Whether the trained model is a source, too."""
-    share: float = 0.5
+    mix: float = 0.5
     """The weight of the attacked inputs, in (0, 1]."""
     held_out: int = 2
     """How many models are trained where none is given."""
@@ -136,8 +136,8 @@ class Transferred(Objective):
         if unknown or not named:
             raise UsageError(f"attacks are some of {', '.join(ATTACKS)}, or inner attacks; got {self.attacks!r}.")
         object.__setattr__(self, "attacks", tuple(ATTACKS[p] if isinstance(p, str) else p for p in named))
-        if not 0 < self.share <= 1:
-            raise UsageError(f"share, the weight of attacked inputs, is in (0, 1]; got {self.share!r}.")
+        if not 0 < self.mix <= 1:
+            raise UsageError(f"mix, the weight of attacked inputs, is in (0, 1]; got {self.mix!r}.")
         if type(self.held_out) is not int or self.held_out < 0:
             raise UsageError(f"held_out is a number of models of at least 0; got {self.held_out!r}.")
 
@@ -174,7 +174,7 @@ class Transferred(Objective):
         attacked = attack.inputs(scene.replace(model=source, weights=None), batch, region)
         clean, logits = both(scene, batch, attacked)
         return Outcome(
-            (1 - self.share) * scene.criterion(clean, batch.y) + self.share * scene.criterion(logits, batch.y),
+            (1 - self.mix) * scene.criterion(clean, batch.y) + self.mix * scene.criterion(logits, batch.y),
             clean=correct(clean, batch.y),
             eps=region.radius.max(),
             rows=(2 + attack.rows) * len(batch.y),

@@ -42,17 +42,17 @@ class Unlabelled(Wrapped):
     - "online": the present model's own answers, KL(p(x) || p(x')) with p(x) detached, at x' that climbs it (UAT-OT).
     - "both": the sum of the two (UAT++).
 
-    The loss is the mean over samples in which an unlabelled one has `weight` times the weight of a labelled one.
+    The loss is the mean over samples in which an unlabelled one has `unlabelled_weight` times the weight of a labelled one.
 
     Papers: Carmon et al. 2019 (arXiv 1905.13736), Algorithm 1 with equation 3 ("fixed" with trades as the base, half the
-    batch unlabelled, weight 1); Alayrac, Uesato et al. 2019 (arXiv 1905.13725), section 3.
+    batch unlabelled, unlabelled_weight 1); Alayrac, Uesato et al. 2019 (arXiv 1905.13725), section 3.
     Differs: the labelled loss is the base's, which for "online" would be the clean one in the paper (base="standard");
     p(x) is the answer in evaluation mode, which the inner attack uses as well. Unlabelled inputs are drawn with
     replacement, so that each is a function of the seed, the epoch and the labelled sample that it goes with.
     """
 
     targets: Literal["fixed", "online", "both"] = "fixed"
-    weight: float = 1.0
+    unlabelled_weight: float = 1.0
     """Of an unlabelled sample; a labelled one has 1."""
     ratio: int = 1
     """Unlabelled inputs for each labelled one of a batch."""
@@ -67,8 +67,8 @@ class Unlabelled(Wrapped):
     def __post_init__(self) -> None:
         if self.targets not in ("fixed", "online", "both"):
             raise UsageError(f'targets is "fixed", "online" or "both"; got {self.targets!r}.')
-        if not (math.isfinite(self.weight) and self.weight > 0):
-            raise UsageError(f"weight is a number > 0; got {self.weight!r}.")
+        if not (math.isfinite(self.unlabelled_weight) and self.unlabelled_weight > 0):
+            raise UsageError(f"unlabelled_weight is a number > 0; got {self.unlabelled_weight!r}.")
         if type(self.ratio) is not int or self.ratio < 1:
             raise UsageError(f"ratio is a whole number of at least 1; got {self.ratio!r}.")
         if self.targets != "fixed" and getattr(self.online, "start", "random") == "clean":
@@ -135,7 +135,7 @@ class Unlabelled(Wrapped):
             smooth, spent = self.smoothness(scene, replace(batch, x=more, rng=rng))
             unlabelled = smooth if self.targets == "online" else unlabelled + smooth
             took += spent
-        weights = torch.cat([torch.ones_like(labelled), torch.full_like(unlabelled, self.weight)])
+        weights = torch.cat([torch.ones_like(labelled), torch.full_like(unlabelled, self.unlabelled_weight)])
         losses = torch.cat([labelled, unlabelled]) * (weights / weights.mean())
         measured = {name: None if (good := getattr(outcome, name)) is None else good[:count] for name in MEASURED}
         return replace(outcome, losses=losses, rows=took, **measured)

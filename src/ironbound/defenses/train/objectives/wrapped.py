@@ -139,8 +139,8 @@ class Dro(Wrapped):
 
     over="classes": the weight of class c is multiplied by exp(eta * its mean loss) at each batch that has it, and what is
     minimised is the weighted sum of the classes' mean losses. Weights are kept in checkpoints.
-    over="samples": within the batch, losses are weighted by exp(loss / temperature), which is the gradient of
-    temperature * log mean exp(loss / temperature).
+    over="samples": within the batch, losses are weighted by exp(loss / tilt), which is the gradient of
+    tilt * log mean exp(loss / tilt).
 
     Paper: Sagawa et al. 2020 (arXiv 1911.08731), algorithm 1, with classes for groups; for samples the dual of a
     Kullback-Leibler ball (Hu, Hong 2013; as tilted losses in Li et al. 2021, arXiv 2007.01162, equation 2).
@@ -151,7 +151,7 @@ class Dro(Wrapped):
     over: Literal["classes", "samples"] = "classes"
     eta: float = 0.01
     """The rate of the classes' weights; theirs is 0.01."""
-    temperature: float = 1.0
+    tilt: float = 1.0
     """Nats; the lower, the more the largest losses of a batch count."""
 
     name: ClassVar[str] = "dro"
@@ -160,10 +160,8 @@ class Dro(Wrapped):
         if self.over not in ("classes", "samples"):
             raise UsageError(f'over of dro is "classes" or "samples"; got {self.over!r}.')
         must_be_weight("eta", self.eta)
-        if not (
-            isinstance(self.temperature, (int, float)) and self.temperature > 0 and math.isfinite(self.temperature)
-        ):
-            raise UsageError(f"temperature of dro is a number of nats > 0; got {self.temperature!r}.")
+        if not (isinstance(self.tilt, (int, float)) and self.tilt > 0 and math.isfinite(self.tilt)):
+            raise UsageError(f"tilt of dro is a number of nats > 0; got {self.tilt!r}.")
 
     def loss(self, scene: Scene, batch: Batch) -> Outcome:
         """The base's losses, weighted; their mean is what is minimised."""
@@ -178,7 +176,7 @@ class Dro(Wrapped):
         return replace(outcome, losses=weights * outcome.losses)
 
     def _by_sample(self, losses: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
-        return len(losses) * (losses / self.temperature).softmax(0)
+        return len(losses) * (losses / self.tilt).softmax(0)
 
     def _by_class(self, scene: Scene, batch: Batch, losses: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
         """The class's weight, shared by its samples of the batch."""
