@@ -156,7 +156,7 @@ def test_trainings_by_name() -> None:
         assert training_named("ibp", epochs=epochs).objective.lasts <= epochs
     with pytest.raises(UnknownName, match=r"There are: .*ibp.*pgd"):
         training_named("magic")
-    with pytest.raises(UsageError, match="'kappa'; there are"):
+    with pytest.raises(UsageError, match=r"'kappa'. Did you mean 'kappa_end'"):
         training_named("ibp", kappa=1)
 
 

@@ -450,7 +450,7 @@ def test_inner_attacks_and_bases_by_name() -> None:
     assert training_named("dro", base="pgd", inner=Steps(3)).objective == Dro(Adversarial(Steps(3)))
     with pytest.raises(UsageError, match="several attacks"):
         training_named("pgd", inner="autoattack")
-    with pytest.raises(UsageError, match="'inner'; there are"):
+    with pytest.raises(UsageError, match=r"'inner'. It is one of pgd"):
         training_named("standard", inner="pgd")
     with pytest.raises(UsageError, match="inner is an attack"):
         training_named("pgd", inner=3)
