@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import ironbound as ib
-from ironbound.core.errors import FingerprintMismatch, InputError, ModelError, UsageError
+from ironbound.core.errors import CompositionError, FingerprintMismatch, InputError, ModelError, UsageError
 from ironbound.core.progress import Event
 from ironbound.core.rng import Rng, content_keys
 from ironbound.defenses.train import (
@@ -435,6 +435,7 @@ class Bare(nn.Module):
         (Unlabelled(), lambda: Given(unlabelled=MORE[..., :5]), InputError, r"rows of shape \(1, 6, 5\)"),
         (Unlabelled(), lambda: Given(unlabelled=MORE * 3), InputError, "unlabelled inputs: inputs lie in"),
         (Unlabelled(earlier=Earlier(0)), lambda: Given(unlabelled=MORE), UsageError, "pseudo-labels come from"),
+        (Unlabelled(Augmented()), lambda: Given(unlabelled=MORE), CompositionError, "such as pgd or trades"),
         (Started(), lambda: Given(), UsageError, "--start-from"),
         (Started(), lambda: Given(source={"a.weight": torch.ones(2)}), UsageError, "no weight to start from fits"),
         (Started(head="12"), lambda: Given(source=small_net().state_dict()), UsageError, "head names a part"),

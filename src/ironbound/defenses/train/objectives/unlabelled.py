@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ironbound.core import rows
-from ironbound.core.errors import UsageError
+from ironbound.core.errors import CompositionError, UsageError
 from ironbound.core.rng import Rng, content_keys
 from ironbound.defenses.train import randomness
 from ironbound.defenses.train.earlier import Earlier
@@ -82,6 +82,11 @@ class Unlabelled(Wrapped):
             raise UsageError(
                 "semi-supervised needs unlabelled inputs, and none are given. Pass unlabelled=x (at the prompt --unlabelled "
                 "PATH), or labelled=500 (--labelled 500) to use the rest of the data without its labels."
+            )
+        if hasattr(self.base, "earlier"):
+            raise CompositionError(
+                f"semi-supervised has earlier stages of its own, and so has {self.base.name}, which knows the labelled rows "
+                "alone. Take a base without them, such as pgd or trades."
             )
         if self.targets != "online" and scene.given.teacher is None and not self.earlier.earlier_epochs:
             raise UsageError("pseudo-labels come from a teacher: give one, or say earlier_epochs=20 to train it first.")
