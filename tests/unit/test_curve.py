@@ -6,7 +6,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -264,11 +264,11 @@ class Lying:
     name = "ibp"
     width: float
 
-    def margins(self, graph: Any, lo: Tensor, hi: Tensor, y: Tensor, dtype: Any = None) -> Margins:
-        narrow = (hi - lo).flatten(1).amax(1) < self.width
-        middle = (lo + hi) / 2
-        wide = Ibp().margins(graph, lo, hi, y, dtype)
-        point = Ibp().margins(graph, middle, middle, y, dtype)
+    def margins(self, graph: Any, region: Any, y: Tensor, dtype: Any, learned: Any = None) -> Margins:
+        narrow = (region.hi - region.lo).flatten(1).amax(1) < self.width
+        middle = (region.lo + region.hi) / 2
+        wide = Ibp().margins(graph, region, y, dtype)
+        point = Ibp().margins(graph, replace(region, lo=middle, hi=middle), y, dtype)
         return Margins(torch.where(narrow[:, None], point.least, wide.least), wide.scale)
 
 

@@ -64,9 +64,9 @@ class Planted(Ibp):
 
     rule: Rule
 
-    def margins(self, graph: Graph, lo: Tensor, hi: Tensor, y: Tensor, dtype: torch.dtype | None = None) -> Margins:
+    def margins(self, graph: Graph, region: Any, y: Tensor, dtype: torch.dtype, learned: Any = None) -> Margins:
         with planted(self.rule):
-            return super().margins(graph, lo, hi, y, dtype)
+            return super().margins(graph, region, y, dtype)
 
 
 @cache

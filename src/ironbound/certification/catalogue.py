@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ironbound.certification.crown import Crown
 from ironbound.certification.exhaustive import Exhaustive
 from ironbound.certification.ibp import Ibp
 from ironbound.core.catalogue import Entry, Paper
@@ -10,6 +11,16 @@ from ironbound.core.catalogue import Entry, Paper
 def ibp() -> Ibp:
     """Interval bounds, layer by layer: the cheapest proof, tight on nets that were trained for it."""
     return Ibp()
+
+
+def crown() -> Crown:
+    """Linear bounds by a backward pass, of the layers in between too: far tighter than intervals on any net."""
+    return Crown()
+
+
+def crown_ibp() -> Crown:
+    """The same over interval bounds of the layers in between: one backward pass, for nets trained for it."""
+    return Crown(intermediate="ibp")
 
 
 def exhaustive() -> Exhaustive:
@@ -27,4 +38,20 @@ ENGSTROM = Paper(
     2019, "Exploring the Landscape of Spatial Robustness", "1712.02779", "ICML 2019",
 )  # fmt: skip
 
-ENTRIES = (Entry("certify", "ibp", ibp, GOWAL), Entry("certify", "exhaustive", exhaustive, ENGSTROM))
+ZHANG = Paper(
+    ("Zhang, Huan", "Weng, Tsui-Wei", "Chen, Pin-Yu", "Hsieh, Cho-Jui", "Daniel, Luca"),
+    2018, "Efficient Neural Network Robustness Certification with General Activation Functions", "1811.00866",
+    "NeurIPS 2018",
+)  # fmt: skip
+CROWN_IBP = Paper(
+    ("Zhang, Huan", "Chen, Hongge", "Xiao, Chaowei", "Gowal, Sven", "Stanforth, Robert", "Li, Bo", "Boning, Duane",
+     "Hsieh, Cho-Jui"),
+    2020, "Towards Stable and Efficient Training of Verifiably Robust Neural Networks", "1906.06316", "ICLR 2020",
+)  # fmt: skip
+
+ENTRIES = (
+    Entry("certify", "ibp", ibp, GOWAL),
+    Entry("certify", "crown-ibp", crown_ibp, CROWN_IBP),
+    Entry("certify", "crown", crown, ZHANG),
+    Entry("certify", "exhaustive", exhaustive, ENGSTROM),
+)

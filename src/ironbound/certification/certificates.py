@@ -33,8 +33,11 @@ class Method(Protocol):
         """What certificates name as their proof."""
         ...
 
-    def margins(self, graph: Graph, lo: Tensor, hi: Tensor, y: Tensor, dtype: torch.dtype | None = None) -> Margins:
-        """Lower bounds of z_y - z_j over the boxes [lo, hi], computed in `dtype`, with the logits' scale."""
+    def margins(self, graph: Graph, region: Any, y: Tensor, dtype: torch.dtype, learned: Any = None) -> Margins:
+        """Lower bounds of z_y - z_j over the region, computed in `dtype`, with the logits' scale.
+
+        `learned` is what an earlier call for the same rows found out (`Margins.learned`), to be used as it is.
+        """
         ...
 
 
@@ -201,7 +204,7 @@ class _Prover:
 
     def _bounded(self, graph: Graph, region: Any, y: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """The least margin and the logits' scale a row, as float64; -inf where the region is empty."""
-        answer = self.method.margins(graph, region.lo, region.hi, y, dtype)
+        answer = self.method.margins(graph, region, y, dtype)
         empty = flat(region.lo > region.hi).any(1)
         return answer.least.amin(1).double().masked_fill(empty, -math.inf), answer.scale.double()
 

@@ -12,7 +12,7 @@ from torch.export import Dim, ExportedProgram, export
 from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx import Node as FxNode
 
-from ironbound.certification.graph import Graph, Node, Ref, evaluate
+from ironbound.certification.graph import Graph, Node, Ref, evaluate, leaves
 from ironbound.certification.operations import OPERATIONS, SHAPE_ONLY, supported
 from ironbound.core.errors import InputError, ModelError, UnsupportedOperation
 from ironbound.models.held import held
@@ -106,7 +106,7 @@ class _Conversion:
     def _node(self, fx: FxNode) -> Node:
         op, place = _name(fx), _place(fx)
         args, kwargs = self._refs(fx.args), {name: self._refs(value) for name, value in fx.kwargs.items()}
-        varies = op not in SHAPE_ONLY and any(ref.varies for ref in _leaves([args, list(kwargs.values())]))
+        varies = op not in SHAPE_ONLY and any(ref.varies for ref in leaves([args, list(kwargs.values())]))
         if torch.Tag.nondeterministic_seeded in getattr(fx.target, "tags", ()):
             raise UnsupportedOperation(
                 f"{op} at {place} draws random numbers; bounds are for deterministic models. Leave the drawing out."
@@ -197,9 +197,3 @@ def _place(fx: FxNode) -> str:
     path, kind = stack[-1]
     kind = (kind if isinstance(kind, str) else kind.__name__).rsplit(".", 1)[-1]
     return f"{path} ({kind})" if path else f"forward() of {kind}"
-
-
-def _leaves(tree: Any) -> list[Ref]:
-    if isinstance(tree, Ref):
-        return [tree]
-    return [leaf for branch in tree for leaf in _leaves(branch)] if isinstance(tree, list) else []

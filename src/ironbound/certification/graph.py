@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -65,6 +66,26 @@ class Graph:
     out_shape: tuple[int, ...]
     """The shape of one output, without the batch dimension: (classes,) for a classifier."""
 
+    @cached_property
+    def batched(self) -> tuple[str, ...]:
+        """The constants that have the shape of a batch: made of the input's shape, or of such constants."""
+        found: list[str] = []
+        for node in self.nodes:
+            refs = [ref for ref in leaves([*node.args, *node.kwargs.values()]) if ref.varies or ref.name in found]
+            if not node.varies and refs:
+                found.append(node.name)
+        return tuple(found)
+
+    def upto(self, name: str) -> list[Node]:
+        """The nodes that vary, from this one backwards."""
+        if name == self.input:
+            return []
+        return [node for node in self.nodes[self._places[name] :: -1] if node.varies]
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {node.name: place for place, node in enumerate(self.nodes)}
+
     def read(
         self, dtype: torch.dtype, device: torch.device, weights: Mapping[str, Tensor] | None = None
     ) -> dict[str, Tensor]:
@@ -97,6 +118,13 @@ class Graph:
                 f"{what} must be floats of shape (n, {', '.join(map(str, self.shape))}), as traced; got {got}."
             )
         return x
+
+
+def leaves(tree: Any) -> list[Ref]:
+    """The references in arguments, in order, each as often as it occurs."""
+    if isinstance(tree, Ref):
+        return [tree]
+    return [leaf for branch in tree for leaf in leaves(branch)] if isinstance(tree, (list, tuple)) else []
 
 
 def resolve(argument: Any, values: Mapping[str, Any]) -> Any:

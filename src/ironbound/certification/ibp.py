@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from ironbound.certification.graph import Graph
 from ironbound.certification.interval import propagate
-from ironbound.certification.margins import Margins, margins_of
+from ironbound.certification.margins import Margins, margins_of, scale_of
 
 
 @dataclass(frozen=True)
@@ -32,15 +33,8 @@ class Ibp:
     """Forward rows that a bound is worth: two propagations of centre and radius, the second one in float64."""
 
     def margins(
-        self,
-        graph: Graph,
-        lo: Float[Tensor, "n ..."],
-        hi: Float[Tensor, "n ..."],
-        y: Int[Tensor, " n"],
-        dtype: torch.dtype | None = None,
+        self, graph: Graph, region: Any, y: Int[Tensor, " n"], dtype: torch.dtype, learned: Any = None
     ) -> Margins:
-        """Lower bounds of z_y - z_j over [lo, hi], and how large the logits can be there."""
-        passed = propagate(graph, lo, hi, dtype=dtype)
-        return Margins(
-            margins_of(passed, y), torch.maximum(passed.output.lower.abs(), passed.output.upper.abs()).amax(1)
-        )
+        """Lower bounds of z_y - z_j over the region's box, and how large the logits can be there."""
+        passed = propagate(graph, region.lo, region.hi, dtype=dtype)
+        return Margins(margins_of(passed, y), scale_of(passed))

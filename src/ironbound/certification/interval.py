@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from ironbound.core.errors import InputError, UsageError
 BATCH_NORM = "_native_batch_norm_legit_no_training.default"
 
 Stats = Literal["running", "batch"]
+Before = Callable[[Node, dict[str, Any]], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +78,7 @@ def propagate(
     stats: Stats = "running",
     clean: Float[Tensor, "m ..."] | None = None,
     frozen: Collection[str] = (),
+    before: Before | None = None,
 ) -> Propagation:
     """Bounds of every value in the graph over the boxes [lo, hi], row by row; differentiable.
 
@@ -91,6 +93,7 @@ def propagate(
     clean: the inputs that the statistics are of, needed for "batch"; any number of rows. With "running" they are
         merely propagated too.
     frozen: with "batch", the names of batch normalisations that use their running statistics all the same.
+    before: called with each node that varies and all values so far, before the node is passed; it may narrow intervals.
 
     lo <= hi is the caller's promise; a NaN in them makes NaN bounds, which prove nothing.
 
@@ -104,7 +107,7 @@ def propagate(
     if graph.checked(hi, "hi").shape != lo.shape or not len(lo):
         raise InputError(f"lo and hi are boxes of n >= 1 inputs; got {len(lo)} and {len(hi)} rows.")
     with torch.autocast(lo.device.type, enabled=False):
-        return _Pass(graph, dtype or lo.dtype, lo.device, stats, frozenset(frozen)).run(lo, hi, weights, clean)
+        return _Pass(graph, dtype or lo.dtype, lo.device, stats, frozenset(frozen), before).run(lo, hi, weights, clean)
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +117,7 @@ class _Pass:
     device: torch.device
     stats: Stats
     frozen: frozenset[str] = frozenset()
+    before: Before | None = None
 
     def run(self, lo: Tensor, hi: Tensor, weights: Mapping[str, Tensor] | None, clean: Tensor | None) -> Propagation:
         stored: dict[str, Any] = dict(self.graph.read(self.dtype, self.device, weights))
@@ -125,6 +129,8 @@ class _Pass:
         )
         statistics = []
         for node in self.graph.nodes:
+            if self.before is not None and node.varies:
+                self.before(node, box)
             if point is not None and self._by_batch(node):
                 statistics.append(self._normalised(node, box, point))
                 continue

@@ -30,6 +30,8 @@ class Margins:
     """A lower bound of z_y - z_j for each class j, +inf for j = y."""
     scale: Float[Tensor, " n"]
     """The largest absolute value that a bound of any logit has: what tolerances are relative to."""
+    learned: Any = None
+    """What the method found out about its parameters in one row a problem, with `take`: for the pass in float64."""
 
 
 def margins(
@@ -61,7 +63,7 @@ def margins_of(passed: Propagation, y: Int[Tensor, " n"]) -> Float[Tensor, "n cl
     Paper: Gowal et al. 2018 (arXiv 1810.12715), section 3, "elision of the last layer".
     """
     _checked(passed, y)
-    logits = _before_softmax(passed.graph)
+    logits = before_softmax(passed.graph)
     found = _last_affine(passed, logits)
     least = _apart(passed.values[logits], y) if found is None else _folded(*found, y)
     return least.scatter(1, y[:, None], math.inf)
@@ -83,7 +85,12 @@ def _folded(a: Interval, weight: Tensor, bias: Tensor, y: Tensor) -> Tensor:
     return least - spread
 
 
-def _before_softmax(graph: Graph) -> str:
+def scale_of(passed: Propagation) -> Float[Tensor, " n"]:
+    """The largest absolute value that a logit's interval allows."""
+    return torch.maximum(passed.output.lower.abs(), passed.output.upper.abs()).flatten(1).amax(1)
+
+
+def before_softmax(graph: Graph) -> str:
     """The value of which the output is the log-softmax; the output itself where it is none."""
     nodes = {node.name: node for node in graph.nodes}
     found = []

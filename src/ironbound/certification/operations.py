@@ -6,12 +6,14 @@ A new operation is one line here and, unless it is monotone, one rule in interva
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from ironbound.certification import intervals as rules
+from ironbound.certification import lines
+from ironbound.certification import transposes as back
 from ironbound.certification.graph import RESHAPES, Node, Ref
 
 Check = Callable[[Node], str]
@@ -29,9 +31,19 @@ class Operation:
     interval: Callable[..., Any]
     checks: tuple[Check, ...] = ()
     relax: Callable[..., Any] | None = None
-    """Linear lower and upper bounds of an element-wise operation (CROWN)."""
+    """The `Lines` around an element-wise function of one varying argument."""
     backward: Callable[..., Any] | None = None
-    """Linear coefficients through an affine operation (CROWN)."""
+    """Coefficients through any other operation; exact for affine ones."""
+    reads: Callable[[Node], list[Ref]] | None = None
+    """The arguments whose intervals the linear rule reads: by default those of functions with lines, and no others."""
+    undecided: Callable[..., Any] | None = None
+    """undecided(node, interval of an argument it reads) -> bool: where a tighter interval would change the rule; by
+    default where it has a width."""
+
+    @property
+    def linear(self) -> bool:
+        """Whether there are linear bounds."""
+        return self.relax is not None or self.backward is not None
 
     def refuses(self, node: Node) -> str:
         """Why this node is refused, "" where it is not."""
@@ -134,8 +146,8 @@ def _wide(node: Node) -> str:
 
 # ---------------------------------------------------------------------------------------------------------- registry
 RISING = (
-    "relu sigmoid tanh exp log log1p hardtanh clamp clamp_min clamp_max alias constant_pad_nd max_pool2d_with_indices "
-    "max_pool3d_with_indices adaptive_max_pool2d _adaptive_avg_pool2d _adaptive_avg_pool3d"
+    "sigmoid tanh exp log log1p hardtanh clamp clamp_min clamp_max max_pool2d_with_indices "
+    "max_pool3d_with_indices adaptive_max_pool2d"
 )
 """Operations of one varying argument that rise with it, whatever their other arguments are."""
 
@@ -143,35 +155,45 @@ RISING = (
 def _table() -> dict[str, Operation]:
     rising, joint = Operation(rules.monotone, (_only(0),)), Operation(rules.monotone)
     along = Operation(rules.monotone, (_rows(1),))
-    average = Operation(rules.monotone, (_only(0), _rises(6, 1, "divisor_override")))
-    table = {f"{name}.default": rising for name in RISING.split()} | dict.fromkeys(RESHAPES, Operation(rules.reshape))
+    affine = (_only(0),)
+    average = Operation(rules.monotone, (*affine, _rises(6, 1, "divisor_override")), backward=back.transposed)
+    table = {f"{name}.default": rising for name in RISING.split()}
+    table |= dict.fromkeys(RESHAPES, Operation(rules.reshape, backward=back.reshaped))
     for names, operation in (
-        ("clamp.Tensor upsample_nearest2d.vec", rising),
-        ("maximum.default minimum.default expand.default", joint),
-        ("clone.default detach.default", Operation(rules.same)),
-        ("_to_copy.default", Operation(rules.same, (_wide,))),
-        ("neg.default", Operation(rules.negative)),
-        ("add.Tensor add.Scalar", Operation(rules.monotone, (_step,))),
-        ("sub.Tensor sub.Scalar", Operation(rules.subtract, (_step,))),
-        ("mul.Tensor mul.Scalar", Operation(rules.multiply)),
-        ("div.Tensor div.Scalar", Operation(rules.divide, (_only(0),))),
+        ("clamp.Tensor", rising),
+        ("maximum.default minimum.default", joint),
+        ("expand.default", Operation(rules.monotone, backward=back.transposed)),
+        ("relu.default", Operation(rules.monotone, affine, relax=lines.relu, undecided=lines.crosses_zero)),
+        ("alias.default", Operation(rules.same, affine, backward=back.passed)),
+        (
+            "constant_pad_nd.default _adaptive_avg_pool2d.default _adaptive_avg_pool3d.default upsample_nearest2d.vec",
+            Operation(rules.monotone, affine, backward=back.transposed),
+        ),
+        ("clone.default detach.default", Operation(rules.same, backward=back.passed)),
+        ("_to_copy.default", Operation(rules.same, (_wide,), backward=back.passed)),
+        ("neg.default", Operation(rules.negative, backward=back.negated)),
+        ("add.Tensor add.Scalar", Operation(rules.monotone, (_step,), backward=back.added)),
+        ("sub.Tensor sub.Scalar", Operation(rules.subtract, (_step,), backward=back.added)),
+        ("mul.Tensor mul.Scalar", Operation(rules.multiply, backward=back.scaled)),
+        ("div.Tensor div.Scalar", Operation(rules.divide, affine, backward=back.scaled)),
         ("leaky_relu.default", Operation(rules.monotone, (_only(0), _rises(1, 0.01, "negative_slope")))),
         (
             "elu.default",
             Operation(rules.monotone, (_rises(1, 1, "alpha"), _rises(2, 1, "scale"), _rises(3, 1, "slope"))),
         ),
-        ("mm.default", Operation(rules.matrix, (_only(0),))),
-        ("addmm.default", Operation(rules.affine, (_only(1), _plain("beta", "alpha")))),
-        ("convolution.default", Operation(rules.convolve, (_only(0),))),
-        ("_native_batch_norm_legit_no_training.default", Operation(rules.normalise, (_only(0),))),
+        ("mm.default", Operation(rules.matrix, affine, backward=back.layer)),
+        ("addmm.default", Operation(rules.affine, (_only(1), _plain("beta", "alpha")), backward=back.layer)),
+        ("convolution.default", Operation(rules.convolve, affine, backward=back.convolved)),
+        ("_native_batch_norm_legit_no_training.default", Operation(rules.normalise, affine, backward=back.normalised)),
         ("avg_pool1d.default avg_pool2d.default avg_pool3d.default", average),
-        ("sum.dim_IntList mean.dim amax.default amin.default select.int flip.default cat.default", along),
-        ("split_with_sizes.default", Operation(rules.monotone, (_rows(2),))),
-        ("slice.Tensor", Operation(rules.monotone, (_slices,))),
-        ("index.Tensor", Operation(rules.monotone, (_indexes,))),
-        ("repeat.default", Operation(rules.monotone, (_repeats,))),
-        ("permute.default", Operation(rules.monotone, (_permutes,))),
-        ("getitem", Operation(rules.piece)),
+        ("amax.default amin.default", along),
+        ("sum.dim_IntList mean.dim select.int flip.default cat.default", replace(along, backward=back.transposed)),
+        ("split_with_sizes.default", Operation(rules.monotone, (_rows(2),), backward=back.transposed)),
+        ("slice.Tensor", Operation(rules.monotone, (_slices,), backward=back.transposed)),
+        ("index.Tensor", Operation(rules.monotone, (_indexes,), backward=back.transposed)),
+        ("repeat.default", Operation(rules.monotone, (_repeats,), backward=back.transposed)),
+        ("permute.default", Operation(rules.monotone, (_permutes,), backward=back.permuted)),
+        ("getitem", Operation(rules.piece, backward=back.piece)),
         ("_softmax.default", Operation(rules.softmax, (_rows(1), _last))),
         ("_log_softmax.default", Operation(rules.log_softmax, (_rows(1), _last))),
     ):

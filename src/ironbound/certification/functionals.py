@@ -1,0 +1,119 @@
+"""What a backward pass carries: which input each row is of, what is known of the values, and how rules read it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ironbound.certification.coefficients import Coefficients, Patches
+from ironbound.certification.graph import Graph, Node, Ref, arguments, compute, leaves
+from ironbound.certification.intervals import Interval
+
+Free = Callable[[Node, Coefficients], Tensor | None]
+"""The free parameters of a node's lines for the rows of a pass, in the form of its coefficients; None: the default lines."""
+
+
+class Back(NamedTuple):
+    """What a rule makes of a . z: a functional of each argument that varies, and a constant; a lower bound of it."""
+
+    parts: list[tuple[Ref, Coefficients | Tensor]]
+    bias: Float[Tensor, " R"] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """What is known of the values of n inputs: intervals of what varies, the constants, and what was computed of them."""
+
+    graph: Graph
+    values: Mapping[str, Any]
+    dtype: torch.dtype
+    device: torch.device
+    count: int
+    lines: dict[str, Any] = field(default_factory=dict)
+    """Of nodes whose lines have been asked for; whoever narrows an interval makes these anew."""
+    constants: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """By number of rows: constants that have the shape of a batch."""
+
+    def batched(self, rows: int) -> dict[str, Any]:
+        """The constants that are made for a batch (a token expanded over it), made for this many rows."""
+        if rows not in self.constants:
+            made: dict[str, Any] = {}
+            nodes = {node.name: node for node in self.graph.nodes}
+            for name in self.graph.batched:
+                values = {**self.values, **made} | {
+                    ref.name: self._empty(ref, rows) for ref in leaves(nodes[name].args) if ref.varies
+                }
+                made[name] = compute(nodes[name], *arguments(nodes[name], values, self.dtype, self.device))
+            self.constants.clear()
+            self.constants[rows] = made
+        return self.constants[rows]
+
+    def _empty(self, ref: Ref, rows: int) -> Tensor:
+        """Of the right shape, without values: what is asked of it is its shape."""
+        assert ref.shape is not None
+        return torch.zeros((), dtype=self.dtype, device=self.device).expand(ref.shape[0] * rows, *ref.shape[1:])
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """The functionals of one pass."""
+
+    known: Known
+    owner: Int[Tensor, " R"]
+    """Which of the n inputs each is of."""
+    single: int | None = None
+    """That input, where all are of one: values are then broadcast instead of copied for each row."""
+    free: Free | None = None
+
+    def __len__(self) -> int:
+        return len(self.owner)
+
+    def gathered(self, value: Tensor, rows: bool = True) -> Tensor:
+        """A tensor (k n, ...) for each row: (k R, ...), or with one owner, k = 1 and `rows` false (1, ...)."""
+        k = len(value) // self.known.count
+        if self.single is not None and k == 1:
+            own = value[self.single : self.single + 1]
+            return own.expand(len(self), *own.shape[1:]) if rows else own
+        chosen = value.view(self.known.count, k, *value.shape[1:]).index_select(0, self.owner)
+        return chosen.reshape(-1, *value.shape[1:])
+
+    def value(self, argument: Any) -> Any:
+        """An argument of a rule: an `Interval` (k R, ...) for what varies, a constant for what does not."""
+        if isinstance(argument, (list, tuple)):
+            return [self.value(part) for part in argument]
+        if not isinstance(argument, Ref):
+            return argument
+        if argument.varies:
+            found = self.known.values[argument.name]
+            return Interval(self.gathered(found.lower), self.gathered(found.upper))
+        if argument.name in self.known.graph.batched:
+            return self.known.batched(len(self))[argument.name]
+        return self.known.values[argument.name]
+
+    def like(self, a: Coefficients, value: Tensor) -> Tensor:
+        """A tensor (k n, ...) in the form of coefficients: what lies under each window, or all of it."""
+        if isinstance(a, Patches):
+            return a.gathered(value, self.owner)
+        return self.gathered(value, rows=False)
+
+    def dot(self, a: Tensor, b: Tensor) -> Float[Tensor, " R"]:
+        """a . b row by row, with b in the form of `like`."""
+        if len(b) == 1:
+            return a.reshape(len(self), -1) @ b.reshape(-1)
+        if a.ndim == 4 and not a.is_contiguous():  # windows have their channels last: a reshape would copy them
+            a, b = a.permute(0, 2, 3, 1), b.permute(0, 2, 3, 1)
+        return torch.linalg.vecdot(a.reshape(len(self), -1), b.reshape(len(self), -1))
+
+    def summed(self, a: Tensor) -> Float[Tensor, " R"]:
+        """The sum of each row of a tensor (k R, ...)."""
+        return a.reshape(len(self), -1).sum(1)
+
+
+def varying(node: Node) -> list[Ref]:
+    """The arguments that depend on the input, in order, each as often as it occurs."""
+    return [ref for ref in leaves([*node.args, *node.kwargs.values()]) if ref.varies]
