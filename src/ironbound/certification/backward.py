@@ -67,8 +67,7 @@ def _between_lines(node: Node, operation: Operation, a: Coefficients, rows: Rows
     """An element-wise function: positive coefficients take the lower line, negative ones the upper line."""
     (ref,) = varying(node)
     a = a if isinstance(a, Patches) else Dense(a.dense())
-    free = None if rows.free is None else rows.free(node, a)
-    slope, offset, rise, lift = _lines(node, operation, a, rows, free)
+    slope, offset, rise, lift = _lines(node, operation, a, rows)
     above = a.values.clamp(min=0)
     inside = torch.addcmul(a.values * slope, above, rise)
     bias = None
@@ -82,15 +81,16 @@ def _between_lines(node: Node, operation: Operation, a: Coefficients, rows: Rows
     return Back([(ref, inside)], bias)
 
 
-def _lines(node: Node, operation: Operation, a: Patches | Dense, rows: Rows, free: Tensor | None) -> Any:
+def _lines(node: Node, operation: Operation, a: Patches | Dense, rows: Rows) -> Any:
     """Slope and offset of the upper line, and how much more those of the lower one are, in the form of a."""
     assert operation.relax is not None
     (ref,) = varying(node)
     rest = [rows.value(argument) for argument in node.args if argument is not ref]
     kwargs = {name: rows.value(argument) for name, argument in node.kwargs.items()}
-    if free is not None:
+    if rows.free is not None and operation.start is not None:
         x = rows.known.values[ref.name]
         under = Interval(rows.like(a, x.lower), rows.like(a, x.upper))
+        free = rows.free(node, under, len(a.values))
         return _apart(operation.relax(node, under, *rest, free=free, **kwargs))
     if node.name not in rows.known.lines:
         rows.known.lines[node.name] = _apart(operation.relax(node, rows.known.values[ref.name], *rest, **kwargs))

@@ -78,11 +78,18 @@ class Bounder:
     def narrow(self, node: Node, box: dict[str, Any]) -> None:
         """Bound what the node's linear rule reads, where the interval leaves it undecided."""
         self.see(node, box)
-        operation = OPERATIONS[node.op]
-        reads = varying(node) if operation.relax is not None else operation.reads(node) if operation.reads else []
-        for ref in {ref.name: ref for ref in reads}.values():
-            if self.depth[ref.name] > 1:
-                self._narrow(node, ref, operation.undecided or has_width, box)
+        for ref in self.reads(node):
+            self._narrow(node, ref, OPERATIONS[node.op].undecided or has_width, box)
+
+    def reads(self, node: Node) -> list[Ref]:
+        """The arguments whose intervals the node's linear rule reads, but for those that intervals bound exactly."""
+        return [ref for ref in read_by(node) if self.depth[ref.name] > 1]
+
+    @property
+    def read(self) -> set[str]:
+        """The values whose intervals some linear rule reads, and the input."""
+        nodes = [node for node in self.graph.nodes if node.varies]
+        return {ref.name for node in nodes for ref in read_by(node)} | {self.graph.input}
 
     def _narrow(self, node: Node, ref: Ref, undecided: Callable[..., Tensor], box: dict[str, Any]) -> None:
         x = box[ref.name]
@@ -155,15 +162,25 @@ class Bounder:
             yield slice(begin, end), None
 
     def _chunks(self, start: str) -> Chunks:
-        """As many rows as memory takes at the widest layer below."""
+        """What runs rows in portions that fit."""
+        limit = self.room(start)
+        if self.chunks is None or limit < self.chunks.limit:
+            self.chunks = Chunks(limit, self.region.lo.device)
+        return self.chunks
+
+    def room(self, start: str) -> int:
+        """How many rows memory takes at the widest layer below a value."""
         sizes = [prod(node.shape) for node in self.graph.upto(start) if node.shape is not None]
         wide = max([prod(self.graph.shape), *sizes]) * torch.empty((), dtype=self.dtype).element_size() * TABLES
         device = self.region.lo.device
-        room = WORK if device.type == "cpu" else int(SHARE * free_bytes(device))
-        limit = max(1, room // wide)
-        if self.chunks is None or limit < self.chunks.limit:
-            self.chunks = Chunks(limit, device)
-        return self.chunks
+        return max(1, (WORK if device.type == "cpu" else int(SHARE * free_bytes(device))) // wide)
+
+
+def read_by(node: Node) -> list[Ref]:
+    """The arguments whose intervals the node's linear rule reads, each once."""
+    operation = OPERATIONS[node.op]
+    reads = varying(node) if operation.relax is not None else operation.reads(node) if operation.reads else []
+    return list({ref.name: ref for ref in reads}.values())
 
 
 def has_width(node: Node, x: Interval) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ironbound.certification.alpha import AlphaCrown
 from ironbound.certification.crown import Crown
 from ironbound.certification.exhaustive import Exhaustive
 from ironbound.certification.ibp import Ibp
@@ -21,6 +22,11 @@ def crown() -> Crown:
 def crown_ibp() -> Crown:
     """The same over interval bounds of the layers in between: one backward pass, for nets trained for it."""
     return Crown(intermediate="ibp")
+
+
+def alpha_crown(layers: str = "all", steps: int = 20, rate: float = 0.5) -> AlphaCrown:
+    """Linear bounds with the slopes of undecided neurons optimised, of the last pass or of all: tighter, and dearer."""
+    return AlphaCrown(layers, steps, rate)
 
 
 def exhaustive() -> Exhaustive:
@@ -49,9 +55,16 @@ CROWN_IBP = Paper(
     2020, "Towards Stable and Efficient Training of Verifiably Robust Neural Networks", "1906.06316", "ICLR 2020",
 )  # fmt: skip
 
+XU = Paper(
+    ("Xu, Kaidi", "Zhang, Huan", "Wang, Shiqi", "Wang, Yihan", "Jana, Suman", "Lin, Xue", "Hsieh, Cho-Jui"),
+    2021, "Fast and Complete: Enabling Complete Verification with Rapid and Massively Parallel Incomplete Verifiers",
+    "2011.13824", "ICLR 2021",
+)  # fmt: skip
+
 ENTRIES = (
     Entry("certify", "ibp", ibp, GOWAL),
     Entry("certify", "crown-ibp", crown_ibp, CROWN_IBP),
     Entry("certify", "crown", crown, ZHANG),
+    Entry("certify", "alpha-crown", alpha_crown, XU),
     Entry("certify", "exhaustive", exhaustive, ENGSTROM),
 )

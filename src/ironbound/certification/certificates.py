@@ -180,11 +180,12 @@ class _Prover:
 
     def chunk(self, x: Tensor, y: Tensor, radii: bool) -> Certificates:
         x, y = x.to(self.model.device), y.to(self.model.device)
-        margin, scale = self._screened(x, y)
+        margin, scale, learned = self._screened(x, y)
         near = (~(margin < -SLACK * scale)).nonzero()[:, 0]  # NaN is near: float64 may know
         region = self._region(x.double())
         if len(near):
-            found, wide = self._bounded(self.exact, region.take(near), y[near], torch.float64)
+            mine = None if learned is None else learned.take(near)
+            found, wide, _ = self._bounded(self.exact, region.take(near), y[near], torch.float64, mine)
             margin, scale = margin.index_copy(0, near, found), scale.index_copy(0, near, wide)
         certified = torch.zeros_like(margin, dtype=torch.bool)
         certified[near] = (margin > TAU * scale)[near]
@@ -195,18 +196,20 @@ class _Prover:
             radius[rest] = some.scaled(self._largest(some, y[rest])).radius  # of L0 a whole number
         return Certificates(certified, radius, [self.method.name if yes else "" for yes in certified.tolist()], margin)
 
-    def _screened(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    def _screened(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Any]:
         """Margins and scales by a float32 pass; none, which screens nothing, for models of higher precision."""
         if self.model.dtype == torch.float64:
             unknown = torch.full((len(x),), math.nan, dtype=torch.float64, device=x.device)
-            return unknown, unknown.clone()
+            return unknown, unknown.clone(), None
         return self._bounded(self.graph, self._region(x.float()), y, torch.float32)
 
-    def _bounded(self, graph: Graph, region: Any, y: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """The least margin and the logits' scale a row, as float64; -inf where the region is empty."""
-        answer = self.method.margins(graph, region, y, dtype)
+    def _bounded(
+        self, graph: Graph, region: Any, y: Tensor, dtype: torch.dtype, learned: Any = None
+    ) -> tuple[Tensor, Tensor, Any]:
+        """The least margin and the logits' scale a row, as float64, and what was learned; -inf where the region is empty."""
+        answer = self.method.margins(graph, region, y, dtype, learned)
         empty = flat(region.lo > region.hi).any(1)
-        return answer.least.amin(1).double().masked_fill(empty, -math.inf), answer.scale.double()
+        return answer.least.amin(1).double().masked_fill(empty, -math.inf), answer.scale.double(), answer.learned
 
     def _largest(self, region: Any, y: Tensor) -> Tensor:
         """The largest radius, below that of the region, that float64 proves; 0 where the clean prediction is not y."""
@@ -225,7 +228,7 @@ class _Prover:
         return least
 
     def _holds(self, region: Any, y: Tensor) -> Tensor:
-        margin, scale = self._bounded(self.exact, region, y, torch.float64)
+        margin, scale, _ = self._bounded(self.exact, region, y, torch.float64)
         return margin > TAU * scale
 
     def _ceiling(self, region: Any) -> Tensor:

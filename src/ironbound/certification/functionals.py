@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -14,8 +14,8 @@ from ironbound.certification.coefficients import Coefficients, Patches
 from ironbound.certification.graph import Graph, Node, Ref, arguments, compute, leaves
 from ironbound.certification.intervals import Interval
 
-Free = Callable[[Node, Coefficients], Tensor | None]
-"""The free parameters of a node's lines for the rows of a pass, in the form of its coefficients; None: the default lines."""
+Free = Callable[[Node, Interval, int], Tensor | None]
+"""The free parameters of a node's lines, in the form of the interval given but with so many rows; None: default lines."""
 
 
 class Back(NamedTuple):
@@ -30,7 +30,7 @@ class Known:
     """What is known of the values of n inputs: intervals of what varies, the constants, and what was computed of them."""
 
     graph: Graph
-    values: Mapping[str, Any]
+    values: dict[str, Any]
     dtype: torch.dtype
     device: torch.device
     count: int

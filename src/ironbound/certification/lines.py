@@ -35,10 +35,15 @@ def relu(node: Node, x: Interval, *, free: Tensor | None = None) -> Lines:
     chord = high / (high - low).clamp_min(torch.finfo(high.dtype).tiny)  # of [0, 0] none: 0
     open_ = (low < 0) & (high > 0)
     chord = torch.where(open_, chord, (x.lower >= 0).to(chord.dtype))
-    slope = (high > -low).to(chord.dtype) if free is None else free
+    slope = adaptive(node, x) if free is None else free
     return Lines(torch.where(open_, slope, chord), 0.0, chord, torch.where(open_, -low * chord, 0.0))
 
 
 def crosses_zero(node: Node, x: Interval) -> Tensor:
     """Where a ReLU is not decided: elsewhere it is linear on the interval, and better ends would change nothing."""
     return (x.lower < 0) & (x.upper > 0)
+
+
+def adaptive(node: Node, x: Interval) -> Tensor:
+    """The slope below a ReLU that leaves the smaller area: 1 where the interval reaches further up than down, else 0."""
+    return (x.upper > -x.lower).to(x.upper.dtype)

@@ -40,6 +40,9 @@ class Operation:
     """undecided(node, interval of an argument it reads) -> bool: where a tighter interval would change the rule; by
     default where it has a width."""
 
+    start: Callable[[Node, Any], Any] | None = None
+    """start(node, interval) -> the free parameters in [0, 1] that alpha-CROWN begins with; None: lines have none."""
+
     @property
     def linear(self) -> bool:
         """Whether there are linear bounds."""
@@ -163,7 +166,10 @@ def _table() -> dict[str, Operation]:
         ("clamp.Tensor", rising),
         ("maximum.default minimum.default", joint),
         ("expand.default", Operation(rules.monotone, backward=back.transposed)),
-        ("relu.default", Operation(rules.monotone, affine, relax=lines.relu, undecided=lines.crosses_zero)),
+        (
+            "relu.default",
+            Operation(rules.monotone, affine, relax=lines.relu, undecided=lines.crosses_zero, start=lines.adaptive),
+        ),
         ("alias.default", Operation(rules.same, affine, backward=back.passed)),
         (
             "constant_pad_nd.default _adaptive_avg_pool2d.default _adaptive_avg_pool3d.default upsample_nearest2d.vec",
