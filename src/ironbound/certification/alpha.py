@@ -13,7 +13,7 @@ from torch import Tensor
 from ironbound.certification.backward import pulled
 from ironbound.certification.bounder import Bounder, has_width, swept
 from ironbound.certification.coefficients import Coefficients, Dense, Spots
-from ironbound.certification.crown import bounded_margins
+from ironbound.certification.crown import ENOUGH, bounded_margins
 from ironbound.certification.extremes import least
 from ironbound.certification.functionals import Known, Rows
 from ironbound.certification.graph import Graph, Ref
@@ -23,10 +23,7 @@ from ironbound.certification.margins import Margins, before_softmax
 from ironbound.certification.operations import OPERATIONS
 from ironbound.certification.slopes import Slopes
 from ironbound.core.errors import UsageError
-from ironbound.core.judge import TAU
 
-ENOUGH = 2 * TAU
-"""Of the logits' scale: a margin that is proved, with room for the tolerance that certificates ask for."""
 RECENT = 3
 """Steps whose mean gain says how far a bound can come in the steps that are left."""
 
@@ -207,6 +204,7 @@ class Joint:
     others: list[Tensor]
     history: list[Tensor] = field(default_factory=list)
     """The best bound of each problem after each step."""
+    matrices: dict[Any, Tensor] = field(default_factory=dict)
     peak: Tensor | None = None
     """The best of each margin, whatever the others were then."""
     staying: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
@@ -259,7 +257,7 @@ class Joint:
         proved = worst > self.enough
         leaving = proved | self._hopeless(left) if left else torch.ones_like(proved)
         for at in leaving.nonzero()[:, 0].tolist():
-            self._leave(at, bool(proved[at]), now)
+            self._leave(at, bool(worst[at] > 0), now)  # whether by enough, float64 says
         self.staying = ~leaving
         if not left or bool(leaving.all()):
             return None
@@ -309,7 +307,7 @@ class Joint:
         """The margins, over the layers in between as these slopes bound them."""
         count = len(self.enough)
         dtype, device = self.margins.dtype, self.margins.device
-        known = Known(self.graph, dict(self.values), dtype, device, count)
+        known = Known(self.graph, dict(self.values), dtype, device, count, matrices=self.matrices)
         for end in self.ends:
             known.values[end.ref.name] = self._narrowed(known, end)
         return self._pulled(known, self.logits, Dense(self.margins), self.owner)

@@ -77,7 +77,7 @@ def _between_lines(node: Node, operation: Operation, a: Coefficients, rows: Rows
         other = rows.dot(above, lift)
         bias = other if bias is None else bias + other
     if isinstance(a, Patches):
-        return Back([(ref, Patches(inside, a.base, a.stride, a.offset, a.plane))], bias)
+        return Back([(ref, Patches(inside, a.window))], bias)
     return Back([(ref, inside)], bias)
 
 
@@ -101,7 +101,12 @@ def _apart(lines: Lines) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:
     low, low_bias, high, high_bias = lines
     offset = None if isinstance(high_bias, float) else high_bias
     lift = None if isinstance(low_bias, float) and offset is None else low_bias - high_bias
-    return high, offset, low - high, torch.as_tensor(lift) if lift is not None else None
+    return _last(high), _last(offset), _last(low - high), None if lift is None else _last(torch.as_tensor(lift))
+
+
+def _last(plane: Any) -> Any:
+    """With the channels last, as transposed convolutions leave coefficients."""
+    return plane.contiguous(memory_format=torch.channels_last) if plane is not None and plane.ndim == 4 else plane
 
 
 def supported_by(known: Known) -> None:

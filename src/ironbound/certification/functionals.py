@@ -36,6 +36,8 @@ class Known:
     count: int
     lines: dict[str, Any] = field(default_factory=dict)
     """Of nodes whose lines have been asked for; whoever narrows an interval makes these anew."""
+    matrices: dict[Any, Tensor] = field(default_factory=dict)
+    """Matrices of layers that were asked for; they depend on weights alone."""
     constants: dict[int, dict[str, Any]] = field(default_factory=dict)
     """By number of rows: constants that have the shape of a batch."""
 
@@ -97,16 +99,18 @@ class Rows:
 
     def like(self, a: Coefficients, value: Tensor) -> Tensor:
         """A tensor (k n, ...) in the form of coefficients: what lies under each window, or all of it."""
+        if isinstance(a, Patches) and self.single is not None:
+            return a.gathered(value[self.single : self.single + 1], None)
         if isinstance(a, Patches):
             return a.gathered(value, self.owner)
         return self.gathered(value, rows=False)
 
     def dot(self, a: Tensor, b: Tensor) -> Float[Tensor, " R"]:
         """a . b row by row, with b in the form of `like`."""
+        if a.ndim == 4 and not a.is_contiguous():  # channels last, as of windows: a reshape would copy them
+            a, b = a.permute(0, 2, 3, 1), b.permute(0, 2, 3, 1)
         if len(b) == 1:
             return a.reshape(len(self), -1) @ b.reshape(-1)
-        if a.ndim == 4 and not a.is_contiguous():  # windows have their channels last: a reshape would copy them
-            a, b = a.permute(0, 2, 3, 1), b.permute(0, 2, 3, 1)
         return torch.linalg.vecdot(a.reshape(len(self), -1), b.reshape(len(self), -1))
 
     def summed(self, a: Tensor) -> Float[Tensor, " R"]:
