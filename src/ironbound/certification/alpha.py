@@ -24,6 +24,8 @@ from ironbound.certification.operations import OPERATIONS
 from ironbound.certification.slopes import Slopes
 from ironbound.core.errors import UsageError
 
+GRADIENT = 3.0
+"""Passes that one with its gradient is worth."""
 RECENT = 3
 """Steps whose mean gain says how far a bound can come in the steps that are left."""
 
@@ -76,13 +78,14 @@ class AlphaCrown:
         for group in _groups(problems, bounder, layers):
             ascent = Joint.of(bounder, passed, y, group, layers, found.scale * ENOUGH)
             self._climb(ascent) if learned is None else ascent.look()
+            bounder.cost.index_add_(0, torch.tensor([i for i, _, _ in group], device=y.device), ascent.cost)
             for number, (i, others, _) in enumerate(group):
                 solution = ascent.solutions[number]
                 at = (torch.full_like(others, i), others)
                 found.least.index_put_(at, torch.maximum(found.least[at], solution.least.to(found.least.dtype)))
                 if solution.proved:
                     solved[i].append(solution)
-        return replace(found, learned=Learned(solved))
+        return replace(found, cost=bounder.rows, learned=Learned(solved))
 
     def _climb(self, ascent: Joint) -> None:
         rate = self.rate
@@ -205,10 +208,15 @@ class Joint:
     history: list[Tensor] = field(default_factory=list)
     """The best bound of each problem after each step."""
     matrices: dict[Any, Tensor] = field(default_factory=dict)
+    cost: Tensor = field(init=False)
+    """Multiplications that were spent on each problem of the group."""
     peak: Tensor | None = None
     """The best of each margin, whatever the others were then."""
     staying: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
     solutions: dict[int, Solution] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.cost = torch.zeros(len(self.number), dtype=torch.float64, device=self.number.device)
 
     @staticmethod
     def of(
@@ -325,7 +333,9 @@ class Joint:
 
     def _pulled(self, known: Known, start: str, a: Coefficients, owner: Tensor) -> Tensor:
         rows = Rows(known, owner, 0 if known.count == 1 else None, self.slopes.of(start))
-        inside, bias = pulled(start, a, rows)
+        inside, bias, work = pulled(start, a, rows)
+        spent = torch.full_like(owner, work * GRADIENT, dtype=torch.float64)
+        self.cost.index_add_(0, self.number[owner], spent)
         return least(self.region, inside, rows) + bias
 
 

@@ -77,6 +77,9 @@ class Certificates:
     """By what it is proved; "" where it is not."""
     margin: Float[Tensor, " n"]
     """The least lower bound of z_y - z_j over the set, float64 for all rows that were near to being certified."""
+    cost: Float[Tensor, " n"] | None = None
+    """Forward passes of one input that the proof was worth, counted from its multiplications, without the search for a
+    radius; None where nobody counted."""
 
     def __len__(self) -> int:
         return len(self.certified)

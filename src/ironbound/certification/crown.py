@@ -63,4 +63,4 @@ def bounded_margins(passed: Propagation, bounder: Bounder, y: Tensor, free: Free
         linear = bounder.lower(before_softmax(passed.graph), Dense(a), owner, free)
         better = torch.maximum(found[owner, other], linear)
         found = found.index_put((owner, other), better)
-    return Margins(found, scale)
+    return Margins(found, scale, bounder.rows)

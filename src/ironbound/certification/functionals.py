@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any, NamedTuple
 
 import torch
@@ -16,6 +17,8 @@ from ironbound.certification.intervals import Interval
 
 Free = Callable[[Node, Interval, int], Tensor | None]
 """The free parameters of a node's lines, in the form of the interval given but with so many rows; None: default lines."""
+
+LAYERS = ("addmm.default", "mm.default")
 
 
 class Back(NamedTuple):
@@ -40,6 +43,21 @@ class Known:
     """Matrices of layers that were asked for; they depend on weights alone."""
     constants: dict[int, dict[str, Any]] = field(default_factory=dict)
     """By number of rows: constants that have the shape of a batch."""
+
+    def work(self, node: Node) -> float:
+        """Multiplications that a node needs for one input, about: of layers those with weights, else one a value."""
+        if node.shape is None:
+            return 0.0
+        sizes = [self.values[ref.name].numel() / self.values[ref.name].shape[0] for ref in leaves(node.args)
+                 if not ref.varies and isinstance(self.values.get(ref.name), Tensor) and self.values[ref.name].ndim > 1]  # fmt: skip
+        if node.op == "convolution.default":
+            return prod(node.shape) * sizes[0]
+        return prod(node.shape) * (self.values[node.args[-1].name].shape[0] if node.op in LAYERS and sizes else 1)
+
+    @property
+    def forward(self) -> float:
+        """Multiplications of a forward pass of one input."""
+        return sum(self.work(node) for node in self.graph.nodes if node.varies)
 
     def batched(self, rows: int) -> dict[str, Any]:
         """The constants that are made for a batch (a token expanded over it), made for this many rows."""

@@ -30,6 +30,8 @@ class Margins:
     """A lower bound of z_y - z_j for each class j, +inf for j = y."""
     scale: Float[Tensor, " n"]
     """The largest absolute value that a bound of any logit has: what tolerances are relative to."""
+    cost: Float[Tensor, " n"] | float = 2.0
+    """Forward rows that each row was worth."""
     learned: Any = None
     """What the method found out about its parameters in one row a problem, with `take`: for the pass in float64."""
 
