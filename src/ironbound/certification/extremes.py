@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ironbound.certification.coefficients import Coefficients, Dense, Spots
 from ironbound.certification.functionals import Rows
+from ironbound.certification.regions import Enclosed
 
 
 def least(region: Any, a: Coefficients | None, rows: Rows) -> Float[Tensor, " R"]:
@@ -39,5 +40,6 @@ def vertices(region: Any, a: Coefficients, rows: Rows) -> Tensor:
 
 
 def is_box(region: Any) -> bool:
-    """Whether a region is all of its box."""
-    return getattr(region, "norm", "") == "linf"
+    """Whether a region is all of its box, or says no more of itself than that."""
+    own = region.region if isinstance(region, Enclosed) else region
+    return getattr(own, "norm", "") == "linf" or not hasattr(own, "support")
