@@ -145,7 +145,9 @@ class _Rows:
         low = narrowed(screen, bracket, width, step).low
         for some, learned in screen.found(low):
             exact = Gaps(self, wide.take(some), rows[some], torch.float64, learned)
-            below = Bracket(torch.zeros_like(low[some]), low[some], clean[some], exact(torch.arange(len(some)), low[some]))
+            below = Bracket(
+                torch.zeros_like(low[some]), low[some], clean[some], exact(torch.arange(len(some)), low[some])
+            )
             low[some] = confirmed(exact, below, width[some], step)
         return self._made(wide, low)
 
