@@ -57,10 +57,10 @@ class Prover:
         """Columns of `Certificates`: certified, radius, margin. Of inputs that are wrong already nothing is bounded."""
         x, y = x.to(self.model.device, self.model.dtype), y.to(self.model.device)
         clean = self._clean(x, y)
-        certified, radius = clean.margin == math.inf, torch.zeros_like(clean.margin)
+        certified, radius = torch.zeros_like(y, dtype=torch.bool), torch.zeros_like(clean.margin)
         right = (clean.margin > 0).nonzero()[:, 0]
         if not len(right):
-            region_of(set_, x, self.model.box)  # may refuse the set
+            region_of(of_rows(set_, torch.tensor([0])), x[:1], self.model.box)  # may refuse the set
             return {"certified": certified, "radius": radius, "margin": clean.margin}
         rows = _Rows(self, of_rows(set_, right.cpu()), x[right], y[right], clean.take(right))
         proof = rows.proved()
@@ -145,9 +145,8 @@ class _Rows:
         low = narrowed(screen, bracket, width, step).low
         for some, learned in screen.found(low):
             exact = Gaps(self, wide.take(some), rows[some], torch.float64, learned)
-            below = Bracket(
-                torch.zeros_like(low[some]), low[some], clean[some], exact(torch.arange(len(some)), low[some])
-            )
+            gaps = exact(torch.arange(len(some), device=some.device), low[some])
+            below = Bracket(torch.zeros_like(gaps), low[some], clean[some], gaps)
             low[some] = confirmed(exact, below, width[some], step)
         return self._made(wide, low)
 
@@ -196,7 +195,8 @@ class Gaps:
     def found(self, radius: Tensor) -> list[tuple[Tensor, Any]]:
         """Rows with a radius above 0, and what was learned of them there: all in one where methods learn nothing."""
         if all(learned is None for _, _, learned in self.asked):
-            return [((radius > 0).nonzero()[:, 0], None)]
+            some = (radius > 0).nonzero()[:, 0]
+            return [(some, None)] if len(some) else []
         groups = []
         for some, at, learned in self.asked:
             mine = (radius[some] == at).nonzero()[:, 0]
