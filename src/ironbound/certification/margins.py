@@ -159,12 +159,18 @@ def _constant(arg: Any, inner: str, values: dict[str, Any]) -> Any:
     return None if arg.name == inner else values[arg.name]
 
 
-def _checked(passed: Propagation, y: Tensor) -> None:
-    shape, n = passed.graph.out_shape, len(passed.output.lower)
+def must_have_classes(graph: Graph) -> None:
+    """Raise ModelError where the graph's output is not one logit a class, of two or more."""
+    shape = graph.out_shape
     if len(shape) != 1 or shape[0] < 2:
         raise ModelError(
             f"margins are between logits of two or more classes; the model answers (n, {', '.join(map(str, shape))}). "
             'For one logit a row say Model(..., outputs="logit").'
         )
+
+
+def _checked(passed: Propagation, y: Tensor) -> None:
+    must_have_classes(passed.graph)
+    n = len(passed.output.lower)
     if y.dtype != torch.int64 or tuple(y.shape) != (n,):
         raise InputError(f"y must be int64 labels of shape ({n},), one a row; got {y.dtype} {tuple(y.shape)}.")
