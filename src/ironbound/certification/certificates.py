@@ -79,13 +79,14 @@ class Certificates:
     def take(self, index: Int[Tensor, " r"]) -> Certificates:
         """The certificates of some rows."""
         method = [self.method[i] for i in index.tolist()]
-        return Certificates(self.certified[index], self.radius[index], method, self.margin[index])
+        cost = None if self.cost is None else self.cost[index]
+        return Certificates(self.certified[index], self.radius[index], method, self.margin[index], cost)
 
     def to(self, device: torch.device | str) -> Certificates:
         """The same on another device."""
-        return Certificates(
-            self.certified.to(device), self.radius.to(device), list(self.method), self.margin.to(device)
-        )
+        cost = None if self.cost is None else self.cost.to(device)
+        certified, radius, margin = (table.to(device) for table in (self.certified, self.radius, self.margin))
+        return Certificates(certified, radius, list(self.method), margin, cost)
 
 
 @torch.no_grad()
@@ -171,7 +172,9 @@ def _of_all(proofs: list[Certificates], radii: list[Tensor]) -> Certificates:
     ]
     named = [proofs[0].method[i] if yes else "" for i, yes in enumerate(certified.tolist())]
     margin = torch.stack([proof.margin for proof in proofs]).amin(0)
-    return Certificates(certified, torch.stack(shares).amin(0), named, margin)
+    costs = [proof.cost for proof in proofs if proof.cost is not None]
+    cost = torch.stack(costs).sum(0) if len(costs) == len(proofs) else None
+    return Certificates(certified, torch.stack(shares).amin(0), named, margin, cost)
 
 
 def _checked(model: Model, x: Any, y: Any, rows: int | None) -> None:

@@ -18,7 +18,8 @@ from ironbound.certification.intervals import Interval
 Free = Callable[[Node, Interval, int], Tensor | None]
 """The free parameters of a node's lines, in the form of the interval given but with so many rows; None: default lines."""
 
-LAYERS = ("addmm.default", "mm.default")
+LAYERS = {"convolution.default": 1, "addmm.default": 2, "mm.default": 1}
+"""Operations with a matrix of weights, and which argument that is."""
 
 
 class Back(NamedTuple):
@@ -48,11 +49,10 @@ class Known:
         """Multiplications that a node needs for one input, about: of layers those with weights, else one a value."""
         if node.shape is None:
             return 0.0
-        sizes = [self.values[ref.name].numel() / self.values[ref.name].shape[0] for ref in leaves(node.args)
-                 if not ref.varies and isinstance(self.values.get(ref.name), Tensor) and self.values[ref.name].ndim > 1]  # fmt: skip
-        if node.op == "convolution.default":
-            return prod(node.shape) * sizes[0]
-        return prod(node.shape) * (self.values[node.args[-1].name].shape[0] if node.op in LAYERS and sizes else 1)
+        if node.op not in LAYERS or node.args[LAYERS[node.op]].varies:
+            return float(prod(node.shape))
+        weight = self.values[node.args[LAYERS[node.op]].name]
+        return float(prod(node.shape) * weight.numel() / weight.shape[0 if node.op == "convolution.default" else 1])
 
     @property
     def forward(self) -> float:

@@ -32,6 +32,8 @@ class Pass:
 
     margin: Tensor
     scale: Tensor
+    cost: Tensor
+    """Forward passes that each row was worth, float64."""
     learned: Any = None
 
     @property
@@ -41,7 +43,7 @@ class Pass:
 
     def take(self, rows: Tensor) -> Pass:
         """Of some rows."""
-        return Pass(self.margin[rows], self.scale[rows], _taken(self.learned, rows))
+        return Pass(self.margin[rows], self.scale[rows], self.cost[rows], _taken(self.learned, rows))
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,14 +56,14 @@ class Prover:
     exact: Graph
 
     def chunk(self, x: Tensor, y: Tensor, set_: PerturbationSet, radii: bool) -> dict[str, Tensor]:
-        """Columns of `Certificates`: certified, radius, margin. Of inputs that are wrong already nothing is bounded."""
+        """Columns of `Certificates`: certified, radius, margin, cost. Of inputs that are wrong already nothing is bounded."""
         x, y = x.to(self.model.device, self.model.dtype), y.to(self.model.device)
         clean = self._clean(x, y)
         certified, radius = torch.zeros_like(y, dtype=torch.bool), torch.zeros_like(clean.margin)
         right = (clean.margin > 0).nonzero()[:, 0]
         if not len(right):
             region_of(of_rows(set_, torch.tensor([0])), x[:1], self.model.box)  # may refuse the set
-            return {"certified": certified, "radius": radius, "margin": clean.margin}
+            return {"certified": certified, "radius": radius, "margin": clean.margin, "cost": clean.cost}
         rows = _Rows(self, of_rows(set_, right.cpu()), x[right], y[right], clean.take(right))
         proof = rows.proved()
         reached = torch.where(proof.gap > 0, rows.wide.radius, 0.0)
@@ -72,6 +74,7 @@ class Prover:
             "certified": certified.index_copy(0, right, proof.gap > 0),
             "radius": radius.index_copy(0, right, reached),
             "margin": clean.margin.index_copy(0, right, proof.margin.nan_to_num(nan=-math.inf, posinf=math.inf)),
+            "cost": clean.cost.index_add(0, right, proof.cost),
         }
 
     def _clean(self, x: Tensor, y: Tensor) -> Pass:
@@ -80,7 +83,8 @@ class Prover:
             out = evaluate(self.graph, x)
         own = out.gather(1, y[:, None])[:, 0]
         margin = (own - out.scatter(1, y[:, None], -math.inf).amax(1)).double().nan_to_num(nan=-math.inf)
-        return Pass(margin.masked_fill(~inside(x, self.model.box), -math.inf), out.abs().amax(1).double())
+        margin = margin.masked_fill(~inside(x, self.model.box), -math.inf)
+        return Pass(margin, out.abs().amax(1).double(), torch.ones_like(margin))
 
     def bounded(self, region: Any, y: Tensor, dtype: torch.dtype, learned: Any = None) -> Pass:
         """One pass of the method; -inf where the region is empty."""
@@ -88,7 +92,8 @@ class Prover:
         answer: Margins = self.method.margins(graph, region, y, dtype, learned)
         empty = flat(region.lo > region.hi).any(1)
         margin = answer.least.amin(1).double().masked_fill(empty, -math.inf)
-        return Pass(margin, answer.scale.double(), answer.learned)
+        cost = torch.as_tensor(answer.cost, dtype=torch.float64, device=margin.device).expand_as(margin)
+        return Pass(margin, answer.scale.double(), cost, answer.learned)
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,12 +128,13 @@ class _Rows:
         screen = self.prover.bounded(self.narrow, self.y, torch.float32)
         far = screen.margin < (TAU - SLACK) * screen.scale  # which NaN is not: float64 may know
         near = (~far).nonzero()[:, 0]
-        margin, scale = screen.margin.clone(), screen.scale.clone()
+        margin, scale, cost = screen.margin.clone(), screen.scale.clone(), screen.cost.clone()
         if len(near):
             learned = _taken(screen.learned, near)
             exact = self.prover.bounded(widened(self.wide.take(near)), self.y[near], torch.float64, learned)
             margin[near], scale[near] = exact.margin, exact.scale
-        return Pass(margin, scale)
+            cost[near] += exact.cost
+        return Pass(margin, scale, cost)
 
     def reach(self, rows: Tensor, gap: Tensor) -> Tensor:
         """The largest radius that float64 proves, of rows that are not proved; float32 looks for the place."""
