@@ -39,6 +39,43 @@ class Spots:
 
 
 @dataclass(frozen=True, eq=False)
+class Strips:
+    """Planes with a margin as wide as a window, laid out so that a line of any window is one piece of memory."""
+
+    flat: Tensor
+    lines: int
+    """Lines of a window: one for each of its rows; with channels first for each channel and row."""
+    channels: int
+    size: Pair
+    padded: Pair
+    wide: bool
+    """Whether the channels are last."""
+
+    @staticmethod
+    def of(plane: Float[Tensor, "n channels height width"], size: Pair, wide: bool, edge: bool = True) -> Strips:
+        """Of planes for windows of a size; beyond the plane its edge, or zeros."""
+        (high, across), channels = size, plane.shape[1]
+        padded = pad(plane, (across, across, high, high), "replicate" if edge else "constant")
+        shape = padded.shape[2], padded.shape[3]
+        flat = (padded.permute(0, 2, 3, 1) if wide else padded).reshape(-1)
+        return Strips(flat, high if wide else high * channels, channels, size, shape, wide)
+
+    def taken(self, owner: Int[Tensor, " R"], top: Int[Tensor, " R"], left: Int[Tensor, " R"]) -> Tensor:
+        """The windows (R, channels, h, w) of these planes at these corners, counted from the margin's."""
+        (high, across), (height, width), channels = self.size, self.padded, self.channels
+        length = across * channels if self.wide else across
+        table = self.flat.as_strided((len(self.flat) - length + 1, length), (1, 1))
+        steps = torch.arange(high, device=owner.device) * width
+        if self.wide:
+            first = ((owner * height + top) * width + left) * channels
+            found = table.index_select(0, (first[:, None] + steps * channels).flatten())
+            return found.view(-1, high, across, channels).permute(0, 3, 1, 2)
+        first = (owner * (channels * height) + top) * width + left
+        steps = (torch.arange(channels, device=owner.device)[:, None] * (height * width) + steps).flatten()
+        return table.index_select(0, (first[:, None] + steps).flatten()).view(-1, channels, high, across)
+
+
+@dataclass(frozen=True, eq=False)
 class Patches:
     """A window of a plane (channels, height, width) in each row, all of one size; coefficients beyond the plane are 0.
 
@@ -78,15 +115,35 @@ class Patches:
     def gathered(self, plane: Float[Tensor, "n channels height width"], owner: Int[Tensor, " R"]) -> Tensor:
         """The part of its owner's plane that lies under each window, (R, channels, h, w); beyond the plane its edge."""
         n, channels, height, width = plane.shape
+        if not plane.requires_grad:
+            return self.under(Strips.of(plane, self.size, self.wide), owner)
         places, _ = self.places
         pixels = plane.permute(0, 2, 3, 1).reshape(n * height * width, channels)
         found = pixels.index_select(0, (owner[:, None] * (height * width) + places).flatten())
         return found.view(len(places), *self.values.shape[2:], channels).permute(0, 3, 1, 2)
 
+    def under(self, strips: Strips, owner: Int[Tensor, " R"]) -> Tensor:
+        """The same from strips of the plane in the layout of the values: one copy for each line of a window."""
+        (height, width), (high, wide) = self.plane[1:], self.size
+        top = (self.base[:, 0] * self.stride[0] + self.offset[0]).clamp(-high, height) + high
+        left = (self.base[:, 1] * self.stride[1] + self.offset[1]).clamp(-wide, width) + wide
+        return strips.taken(owner, top, left)
+
+    @property
+    def size(self) -> Pair:
+        """Height and width of the windows."""
+        return self.values.shape[2], self.values.shape[3]
+
+    @property
+    def wide(self) -> bool:
+        """Whether the values have their channels last, so that what meets them should, too."""
+        return not self.values.is_contiguous()
+
     def masked(self) -> Patches:
         """Without what lies beyond the plane: padding, which is constant zero."""
-        _, inside = self.places
-        return replace(self, values=self.values * inside.view(len(inside), 1, *self.values.shape[2:]))
+        ones = self.values.new_ones(1, 1, *self.plane[1:])
+        inside = self.under(Strips.of(ones, self.size, False, edge=False), torch.zeros_like(self.base[:, 0]))
+        return replace(self, values=self.values * inside)
 
     def times(self, factor: float) -> Patches:
         """All coefficients by a number."""

@@ -15,6 +15,7 @@ from ironbound.certification.functionals import Free
 from ironbound.certification.graph import Graph
 from ironbound.certification.interval import Propagation
 from ironbound.certification.margins import Margins, before_softmax, margins_of, scale_of
+from ironbound.core.judge import TAU
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ def bounded_margins(passed: Propagation, bounder: Bounder, y: Tensor, free: Free
     """Margins by intervals, and where these prove nothing by the backward pass as well."""
     found = margins_of(passed, y)
     scale = scale_of(passed)
-    owner, other = (~(found > 0)).nonzero().unbind(1)
+    # A margin that is positive, but within the tolerance for rounding, is not proved by its interval.
+    owner, other = (~(found > 2 * TAU * scale[:, None])).nonzero().unbind(1)
     if len(owner):
         classes = torch.arange(found.shape[1], device=found.device)
         a = ((classes == y[owner, None]).int() - (classes == other[:, None]).int()).to(bounder.dtype)

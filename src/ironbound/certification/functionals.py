@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ironbound.certification.coefficients import Coefficients, Patches
+from ironbound.certification.coefficients import Coefficients, Patches, Strips
 from ironbound.certification.graph import Graph, Node, Ref, arguments, compute, leaves
 from ironbound.certification.intervals import Interval
 
@@ -38,6 +39,22 @@ class Known:
     """Of nodes whose lines have been asked for; whoever narrows an interval makes these anew."""
     constants: dict[int, dict[str, Any]] = field(default_factory=dict)
     """By number of rows: constants that have the shape of a batch."""
+
+    strips: dict[Any, tuple[Tensor, Strips]] = field(default_factory=dict)
+    """By tensor and window: what chunk after chunk gathers windows from."""
+
+    def strips_of(self, plane: Tensor, a: Patches) -> Strips:
+        """The strips of a plane for windows like those of a, made once."""
+        key = (id(plane), a.size, a.wide)
+        if key not in self.strips:
+            self.strips[key] = (plane, Strips.of(plane, a.size, a.wide))  # the plane is kept, and so its id is its own
+        return self.strips[key][1]
+
+    @cached_property
+    def ball(self) -> tuple[Tensor, Tensor]:
+        """Centre and radius of the box of inputs."""
+        box = self.values[self.graph.input]
+        return box.centre, box.radius
 
     def batched(self, rows: int) -> dict[str, Any]:
         """The constants that are made for a batch (a token expanded over it), made for this many rows."""
@@ -98,7 +115,9 @@ class Rows:
     def like(self, a: Coefficients, value: Tensor) -> Tensor:
         """A tensor (k n, ...) in the form of coefficients: what lies under each window, or all of it."""
         if isinstance(a, Patches):
-            return a.gathered(value, self.owner)
+            if value.requires_grad:
+                return a.gathered(value, self.owner)
+            return a.under(self.known.strips_of(value, a), self.owner)
         return self.gathered(value, rows=False)
 
     def dot(self, a: Tensor, b: Tensor) -> Float[Tensor, " R"]:
