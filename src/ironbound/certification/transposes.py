@@ -115,7 +115,16 @@ def _against(a: Coefficients, constant: Tensor, node: Node, rows: Rows) -> Tenso
         return rows.summed(a.dense() * constant)
     if isinstance(a, Spots):
         return a.scale * whole.flatten()[a.place]
-    return rows.summed(a.masked().values * a.gathered(whole, torch.zeros_like(rows.owner)))
+    channels = _of_channels(constant)
+    if channels is not None:
+        return a.values.sum((2, 3)) @ channels.expand(a.plane[0])
+    return rows.summed(a.values * a.gathered(whole, torch.zeros_like(rows.owner)))
+
+
+def _of_channels(constant: Tensor) -> Tensor | None:
+    """A constant that is the same on the whole of each plane, one number a channel or one for all; else None."""
+    wide = constant.reshape((1,) * max(0, 3 - constant.ndim) + tuple(constant.shape))
+    return wide[..., 0, 0].reshape(-1) if wide.shape[-1] == wide.shape[-2] == 1 else None
 
 
 def scaled(node: Node, a: Coefficients, rows: Rows) -> Back:
@@ -138,8 +147,10 @@ def _times(a: Coefficients, constant: Any, node: Node, rows: Rows) -> Coefficien
     whole = constant.expand(1, *node.shape[1:])
     if isinstance(a, Spots):
         return Spots(a.place, a.scale * whole.flatten()[a.place], a.shape)
-    under = a.gathered(whole, torch.zeros_like(rows.owner))
-    return Patches(a.values * under, a.base, a.stride, a.offset, a.plane)
+    channels = _of_channels(constant)
+    if channels is not None:
+        return replace(a, values=a.values * channels.view(-1, 1, 1))
+    return replace(a, values=a.values * a.gathered(whole, torch.zeros_like(rows.owner)))
 
 
 def normalised(node: Node, a: Any, rows: Rows) -> Back:
@@ -231,7 +242,7 @@ def _spread(values: Tensor, kernel: Tensor, stride: Any, dilation: Any, groups: 
         (seen - 1) * step + wide * (tap - 1) + 1
         for seen, step, wide, tap in zip(values.shape[2:], stride, dilation, taps, strict=True)
     ]
-    return fold(kernel.flatten(1).t() @ values.flatten(2), size, tuple(taps), tuple(dilation), 0, tuple(stride))
+    return fold(kernel.flatten(1).t() @ values.flatten(2), tuple(size), tuple(taps), tuple(dilation), 0, tuple(stride))
 
 
 def _small(a: Patches) -> bool:
