@@ -89,12 +89,12 @@ def nets(chosen: Chosen) -> Iterator[Net]:
 def _mnistfc(eps: float) -> tuple[nn.Module, Tensor, Tensor]:
     """The net of the competition of 2021 and the centres of its first 15 properties."""
     sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
-    from onnx_samples import module_of, property_of
+    from onnx_samples import centre_of, module_of, property_of
 
     found = [property_of(FOLDER / f"prop_{i}_{eps:g}.vnnlib") for i in range(15)]
-    x = torch.stack([torch.where(one.lo > 0, one.lo + eps, one.hi - eps) for one in found])  # a box ends at 0 and at 1
+    x = torch.stack([centre_of(one, eps) for one in found])
     y = torch.tensor([one.label for one in found])
-    return module_of(FOLDER / "mnist-net_256x2.onnx"), x.float().clamp(0, 1).unsqueeze(2), y
+    return module_of(FOLDER / "mnist-net_256x2.onnx"), x.float().unsqueeze(2), y
 
 
 def run(chosen: Chosen) -> list[dict[str, Any]]:

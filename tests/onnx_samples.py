@@ -118,6 +118,15 @@ class Property:
     label: int
 
 
+def centre_of(box: Property, eps: float) -> Tensor:
+    """x, float64 (d,), such that the box is all within eps of it in [0, 1], where it ends."""
+    x = torch.where(box.lo > 0, box.lo + eps, box.hi - eps).clamp(0, 1)
+    apart = torch.stack([(x - eps).clamp(min=0) - box.lo, (x + eps).clamp(max=1) - box.hi]).abs().max()
+    if apart > 1e-7:  # the files have float32 numbers
+        raise ValueError(f"the box is none of radius {eps}: it ends {float(apart):.2g} from where that one does")
+    return x
+
+
 NUMBER = r"(-?[\d.]+(?:[eE][-+]?\d+)?)"
 END = re.compile(rf"\(assert\s+\(\s*(<=|>=)\s+X_(\d+)\s+{NUMBER}\s*\)\s*\)")
 RIVAL = re.compile(r"\(and\s+\(\s*>=\s+Y_(\d+)\s+Y_(\d+)\s*\)\s*\)")

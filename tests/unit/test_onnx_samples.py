@@ -8,7 +8,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from onnx_samples import module_of, property_of
+from onnx_samples import Property, centre_of, module_of, property_of
 
 LAYERS = {
     "Sub": ({}, [(1, 2, 1, 1)]),
@@ -108,3 +108,11 @@ def test_other_properties_are_refused(tmp_path, old, new):
     path.write_text(PROPERTY.replace(old, new))
     with pytest.raises(ValueError, match="must win"):
         property_of(path)
+
+
+def test_a_box_has_the_centre_it_was_made_from():
+    x = torch.tensor([0.0, 0.01, 0.5, 0.98, 1.0], dtype=torch.float64)
+    box = Property((x - 0.03).clamp(0, 1), (x + 0.03).clamp(0, 1), 0)
+    torch.testing.assert_close(centre_of(box, 0.03), x)
+    with pytest.raises(ValueError, match="none of radius"):
+        centre_of(box, 0.05)
