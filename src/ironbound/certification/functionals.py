@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import prod
 from typing import Any, NamedTuple
 
@@ -58,6 +59,12 @@ class Known:
     def forward(self) -> float:
         """Multiplications of a forward pass of one input."""
         return sum(self.work(node) for node in self.graph.nodes if node.varies)
+
+    @cached_property
+    def ball(self) -> tuple[Tensor, Tensor]:
+        """Centre and radius of the box of inputs."""
+        box = self.values[self.graph.input]
+        return box.centre, box.radius
 
     def batched(self, rows: int) -> dict[str, Any]:
         """The constants that are made for a batch (a token expanded over it), made for this many rows."""
