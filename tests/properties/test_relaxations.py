@@ -219,21 +219,23 @@ def test_lines_touch_for_every_choice(case):
         assert bool(((z * lines.upper_slope + lines.upper_bias - y).amin(0) <= size).all())
 
 
+def assert_near(found: Tensor, expected: Tensor) -> None:
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
 def test_closed_forms():
     """Tangents of a cubic touch at minus half of the end that they pass through; a parabola's stand in the middle."""
     lower, upper = torch.tensor([[-2.0, -2.0, -1.0]]).double(), torch.tensor([[3.0, 0.5, 2.5]]).double()
     below, at_below, above, at_above = lines_of(("pow.Tensor_Scalar", (3,), {}, WHOLE), lower, upper)
-    torch.testing.assert_close(
-        below[0], torch.tensor([3.0, 3.25, 0.75**2 * 3]).double()
-    )  # of [-2, 0.5] it is the chord
-    torch.testing.assert_close(at_below[0], torch.tensor([-2.0, -1.5, -2 * 0.75**3]).double())
-    torch.testing.assert_close(above[0], torch.tensor([6.75, 1.6875, 4.75]).double())
-    torch.testing.assert_close(at_above[0], torch.tensor([6.75, 0.84375, 3.75]).double())
+    assert_near(below[0], torch.tensor([3.0, 3.25, 0.75**2 * 3]).double())  # of [-2, 0.5] it is the chord
+    assert_near(at_below[0], torch.tensor([-2.0, -1.5, -2 * 0.75**3]).double())
+    assert_near(above[0], torch.tensor([6.75, 1.6875, 4.75]).double())
+    assert_near(at_above[0], torch.tensor([6.75, 0.84375, 3.75]).double())
     below, at_below, above, at_above = lines_of(("square.default", (), {}, WHOLE), lower, upper)
-    torch.testing.assert_close(below, lower + upper)
-    torch.testing.assert_close(at_below, -((lower + upper) ** 2) / 4)
-    torch.testing.assert_close(above, lower + upper)
-    torch.testing.assert_close(at_above, -lower * upper)
+    assert_near(below, lower + upper)
+    assert_near(at_below, -((lower + upper) ** 2) / 4)
+    assert_near(above, lower + upper)
+    assert_near(at_above, -lower * upper)
 
 
 # ------------------------------------------------------------------------------------------- gradients and extremes
@@ -312,7 +314,7 @@ def planted_curve(**changes: Any) -> Any:
 
 
 BUGS = {
-    "chords everywhere": lambda patch: patch.setattr(curves._Side, "_part", lambda *_: (torch.tensor(INF),) * 2),
+    "chords everywhere": lambda patch: patch.setattr(curves._Side, "_clamped", lambda side, *_: (side.u, side.u)),
     "tangents where it bends the other way": lambda patch: patch.setattr(curves._Side, "line", always_tangent),
     "the lines change places": lambda patch: patch.setitem(
         OPERATIONS, "sigmoid.default", replace(OPERATIONS["sigmoid.default"], relax=swapped)

@@ -34,7 +34,7 @@ from torch import Tensor
 from ironbound.certification.intervals import Interval
 from ironbound.certification.lines import Lines
 
-STEPS = 7
+STEPS = 5
 """Evaluations in the search for a tangent point; each leaves the lines sound."""
 SHORT = 1e-30
 """An interval that is no wider has no chord of its own."""
@@ -147,11 +147,19 @@ class _Side:
             t = self._moved(self.l, self.u, free)
             slope = self.slope(t)
             return slope, self._least(slope, t)
-        a, b = self._part(convex_first)
-        first, last = self._inside(torch.clamp(a, self.l, self.u), torch.clamp(b, self.l, self.u))
-        low, none_low, failed_low = self._touching(self.l, first, last)
-        high, none_high, failed_high = self._touching(self.u, last, first)
-        straight = (b <= self.l) | (a >= self.u) | none_low | none_high | (failed_low >= failed_high)
+        if len(self.curve.bends) == 2 and not convex_first:
+            first, last = self._clamped(*self.curve.bends)
+            low, failed_low = self._touching(self.l, first, last)
+            high, failed_high = self._touching(self.u, last, first)
+            straight = (failed_low >= failed_high) | failed_low.isposinf() | failed_high.isneginf()
+        else:  # the part reaches to the left, or to the right, so that only tangents through the other end are in question
+            left = self._left(convex_first)
+            a, b = self.curve.bends[0], self.curve.bends[-1]
+            first, last = self._clamped(torch.where(left, -math.inf, b), torch.where(left, a, math.inf))
+            end, near, far = (torch.where(left, *pair) for pair in ((self.u, self.l), (last, first), (first, last)))
+            point, failed = self._touching(end, near, far)
+            low, high, straight = torch.where(left, self.l, point), torch.where(left, point, self.u), failed.isinf()
+        straight = straight | (first >= last)
         t = self._moved(low, high, free)
         slope = self._at_kink(self.l, first, t, self._at_kink(self.u, last, t, self.slope(t)))
         slope, t = torch.where(straight, chord, slope), torch.where(straight, self.l, t)
@@ -176,55 +184,64 @@ class _Side:
                 least, most = torch.minimum(least, slope), torch.maximum(most, slope)
         return torch.clamp(chord, least, most)
 
-    def _part(self, convex_first: bool) -> tuple[Tensor, Tensor]:
-        """The convex part [a, b] that tangents may touch, possibly infinite."""
-        bends, inf = self.curve.bends, math.inf
-        if len(bends) == 1:
-            a, b = (-inf, bends[0]) if convex_first else (bends[0], inf)
-            return self.l.new_tensor(a), self.l.new_tensor(b)
-        p, q = (self.l.new_tensor(bend) for bend in bends)
-        if not convex_first:
-            return p, q
-        left = (self.l < p) & (self._gap(self.u, self.l) >= 0)
-        return torch.where(left, -inf, q), torch.where(left, p, inf)
+    def _left(self, convex_first: bool) -> Tensor:
+        """Where the convex part is the one before all bends, and not the one after them."""
+        if len(self.curve.bends) == 1:
+            return torch.full_like(self.l, convex_first, dtype=torch.bool)
+        return (self.l < self.curve.bends[0]) & (self._gap(self.u, self.l) >= 0)
 
-    def _gap(self, end: Tensor, t: Tensor) -> Tensor:
-        """How far the tangent at t passes below g(end); rises as t comes nearer to the far end of a convex part."""
-        return self.value(end) - self.value(t) - self.slope(t) * (end - t)
+    def _clamped(self, a: Tensor | float, b: Tensor | float) -> tuple[Tensor, Tensor]:
+        """The convex part [a, b], as much of it as lies in [l, u].
 
-    def _touching(self, end: Tensor, near: Tensor, far: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The nearest point to `end`, on the convex part from `near` to `far`, whose tangent passes below g(end).
-
-        Returns the point, where there is none, and the nearest point that was seen to fail (NaN where the first does not).
+        A kinked curve's is open, and smaller by a rounding: there the slope is the part's own.
         """
-        with torch.no_grad():
-            at_near, at_far = self._gap(end, near), self._gap(end, far)
-            settled = at_near >= 0
-            good, bad, at_good, at_bad = far, near, at_far, at_near
-            distance = (near - end).abs()
-            ahead = torch.where(far >= near, 1.0, -1.0) * self.curve.guess(distance)
-            t = near + 0.9 * ahead
-            before = torch.zeros_like(near)  # the side that moved last: 1 good, -1 bad
-            for step in range(STEPS):
-                t = torch.where((t - bad) * (t - good) < 0, t, (bad + good) / 2)
-                gap = self._gap(end, t)
-                fine = gap >= 0
-                at_bad = torch.where(fine, torch.where(before > 0, at_bad / 2, at_bad), gap)
-                at_good = torch.where(fine, gap, torch.where(before < 0, at_good / 2, at_good))
-                good, bad = torch.where(fine, t, good), torch.where(fine, bad, t)
-                before = torch.where(fine, 1.0, -1.0) if step > 0 else before
-                t = near + 1.1 * ahead if step == 0 else (bad * at_good - good * at_bad) / (at_good - at_bad)
-            t = torch.where((t - bad) * (t - good) < 0, t, good)
-        point = torch.where(settled, near, self._following(end, t))
-        return point, ~settled & (at_far < 0), torch.where(settled, math.nan, bad)
-
-    def _inside(self, first: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
-        """The ends of a convex part, of kinked curves moved inwards by a rounding, to where the slope is the part's own."""
+        first, last = (torch.clamp(torch.as_tensor(z).to(self.l), self.l, self.u) for z in (a, b))
         if not self.curve.kinked:
             return first, last
         with torch.no_grad():
             up, down = torch.nextafter(first, last) - first, torch.nextafter(last, first) - last
         return first + torch.where(first > self.l, up, 0), last + torch.where(last < self.u, down, 0)
+
+    def _gap(self, end: Tensor, t: Tensor) -> Tensor:
+        """How far the tangent at t passes below g(end); rises as t comes nearer to the far end of a convex part."""
+        return self.value(end) - self.value(t) - self.slope(t) * (end - t)
+
+    def _touching(self, end: Tensor, near: Tensor, far: Tensor) -> tuple[Tensor, Tensor]:
+        """The nearest point to `end`, on the convex part from `near` to `far`, whose tangent passes below g(end).
+
+        Returns about that point, and the last one that was seen to fail: NaN where none does, beyond the part (infinite)
+        where all of it does. A false position search with the halving of stale ends (the Illinois rule).
+        """
+        with torch.no_grad():
+            at_near, at_far = self._gap(end, near), self._gap(end, far)
+            good, bad, at_good, at_bad = far, near, at_far, at_near
+            onward = torch.where(far >= near, 1.0, -1.0)
+            ahead = onward * self._guess((near - end).abs())
+            t = near + 0.9 * ahead
+            before = torch.zeros_like(near, dtype=torch.bool)  # whether the last step found a good one
+            for step in range(STEPS + 3 * self.curve.kinked):  # behind a kink the first guess is a poor one
+                t = torch.where((t - bad) * (t - good) < 0, t, (bad + good) / 2)
+                gap = self._gap(end, t)
+                fine = gap >= 0
+                if step > 1:
+                    at_bad = torch.where(fine & before, at_bad / 2, at_bad)
+                    at_good = torch.where(fine | before, at_good, at_good / 2)
+                good, at_good = torch.where(fine, t, good), torch.where(fine, gap, at_good)
+                bad, at_bad = torch.where(fine, bad, t), torch.where(fine, at_bad, gap)
+                before = fine
+                t = near + 1.1 * ahead if step == 0 else (bad * at_good - good * at_bad) / (at_good - at_bad)
+            t = torch.where((t - bad) * (t - good) < 0, t, good)
+        settled = at_near >= 0
+        bad = torch.where(at_far < 0, onward * math.inf, bad)
+        return torch.where(settled, near, self._following(end, t)), torch.where(settled, math.nan, bad)
+
+    def _guess(self, distance: Tensor) -> Tensor:
+        """How far behind a bend the tangent touches that passes through a point at this distance before it."""
+        curve = self.curve
+        if len(curve.bends) == 1 or self.sign * (-1 if curve.convex else 1) < 0:
+            return curve.guess(distance)
+        most = abs(curve.turns[0][0] - curve.bends[0])  # from far away the values are nearly those of an asymptote
+        return -most * torch.expm1(-distance / (2 * most))
 
     def _moved(self, low: Tensor, high: Tensor, free: Tensor | None) -> Tensor:
         """Where the tangent touches: in the middle of [l, u] as far as [low, high] allows, or where `free` says."""

@@ -150,12 +150,16 @@ def power(exponent: float) -> Curve:
     if not p.is_integer():
         return Curve(value, slope, convex=not 0 < p < 1, start=0.0)
     if p % 2 and p != 1:
-        return Curve(value, slope, convex=False, bends=(0.0,), pole=p < 0)
+        share = _touching_share(p)
+        return Curve(value, slope, convex=False, bends=(0.0,), guess=lambda d: share * d, pole=p < 0)
     turns = ((0.0, 0.0),) if p > 0 and p != 1 else ()
     return Curve(value, slope, pole=p < 0, turns=turns)
 
 
-def exponential(base: float) -> Curve:
-    """base^z, base > 0."""
-    rate = math.log(base)
-    return Curve(lambda z: torch.pow(base, z), lambda z: rate * torch.pow(base, z), reach=1.0 if rate > 0 else math.inf)
+def _touching_share(p: float) -> float:
+    """r with (p - 1) r^p + p r^(p - 1) = 1: the tangent of z^p at r d passes through the point at -d, for odd p."""
+    low, high = 0.0, 1.0
+    for _ in range(30 if p > 0 else 0):
+        r = (low + high) / 2
+        low, high = (r, high) if (p - 1) * r**p + p * r ** (p - 1) < 1 else (low, r)
+    return high
