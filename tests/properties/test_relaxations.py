@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from ironbound.certification import curves, functions
-from ironbound.certification.graph import Node, trace
+from ironbound.certification.graph import Node, Ref, trace
 from ironbound.certification.interval import bounds
 from ironbound.certification.intervals import Interval
 from ironbound.certification.lines import Lines
@@ -217,6 +217,23 @@ def test_lines_touch_for_every_choice(case):
         lines = lines_of(case, lower, upper, free)
         assert bool(((y - z * lines.lower_slope - lines.lower_bias).amin(0) <= size).all())
         assert bool(((z * lines.upper_slope + lines.upper_bias - y).amin(0) <= size).all())
+
+
+@pytest.mark.parametrize("case", ALL, ids=NAMES)
+def test_the_start_of_free_gives_the_default_lines(case):
+    """Of one function at least: one number serves both lines, and they may want different ones."""
+    lower, upper = usual(case)
+    name, args, named, _ = case
+    node = node_of(name, () if name in ("prelu.default", "clamp.Tensor") else args, named)
+    if name in ("prelu.default", "clamp.Tensor"):
+        node = replace(node, args=(None, Ref("weight", False, None)))
+    start, x = OPERATIONS[name].start(node, Interval(lower, upper)), Interval(lower, upper)
+    assert start.shape == lower.shape
+    assert bool(((start >= 0) & (start <= 1)).all())
+    if name.startswith(("prelu", "clamp", "hard")):
+        return
+    for default, chosen in zip(lines_of(case, lower, upper), lines_of(case, x.lower, x.upper, start), strict=True):
+        torch.testing.assert_close(default, chosen)
 
 
 def assert_near(found: Tensor, expected: Tensor) -> None:

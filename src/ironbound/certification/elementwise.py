@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ironbound.certification import curves, functions, pieces
@@ -38,11 +39,19 @@ class Function:
 
     def undecided(self, node: Node, x: Interval) -> Tensor:
         """Where a narrower interval would change the lines."""
-        wide = x.upper > x.lower
+        shape = self._known(node)
+        return pieces.kinks(shape, x) if isinstance(shape, Pieces) else x.upper > x.lower
+
+    def start(self, node: Node, x: Interval) -> Tensor:
+        """What `free` is for the default lines."""
+        shape = self._known(node)
+        return pieces.start(shape, x) if isinstance(shape, Pieces) else torch.full_like(x.lower, 0.5)
+
+    def _known(self, node: Node) -> Shape | None:
+        """The function, where it does not depend on parameters of the module."""
         if any(isinstance(constant, Ref) for constant in node.args[1:]):
-            return wide
-        shape = self.describe(node, *node.args[1:], **node.kwargs)
-        return wide if isinstance(shape, Curve) else pieces.kinks(shape, x)
+            return None
+        return self.describe(node, *node.args[1:], **node.kwargs)
 
 
 def _always(shape: Shape) -> Describe:

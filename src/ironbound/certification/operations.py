@@ -216,8 +216,10 @@ def _table() -> dict[str, Operation]:
     ):
         table |= dict.fromkeys(names.split(), operation)
     for name, function in FUNCTIONS.items():
-        checks = (_only(0), *_CHECKS.get(name, ()))
-        table[name] = Operation(function.interval, checks, function.relax, undecided=function.undecided)
+        table[name] = Operation(
+            function.interval, (_only(0), *_CHECKS.get(name, ())), function.relax,
+            undecided=function.undecided, start=function.start,
+        )  # fmt: skip
     return table
 
 

@@ -51,12 +51,16 @@ def _below(value: Callable[[Tensor], Tensor], kink: Place, x: Interval, free: Te
     before = _slope(at_low, at_kink, low, place)
     after = _slope(at_kink, at_high, place, high)
     if free is None:
-        slope = torch.where((place - low) > (high - place), before, after)
+        slope = torch.where(_nearer_high(place, x), before, after)
     else:
         slope = torch.lerp(before, after, free)
     slope = torch.where(inside, slope, after)
     bias = torch.minimum(at_low - slope * low, at_high - slope * high)
     return slope, torch.minimum(bias, at_kink - slope * place)
+
+
+def _nearer_high(place: Tensor, x: Interval) -> Tensor:
+    return place - x.lower > x.upper - place
 
 
 def _slope(first: Tensor, second: Tensor, low: Tensor, high: Tensor) -> Tensor:
@@ -82,6 +86,16 @@ def kinks(pieces: Pieces, x: Interval) -> Tensor:
     for kink in (pieces.convex, pieces.concave):
         found = found | ((x.lower < kink) & (x.upper > kink))
     return found
+
+
+def start(pieces: Pieces, x: Interval) -> Tensor:
+    """The `free` of the default lines; between the two where those below and above differ in it."""
+    chosen, count = torch.zeros_like(x.lower), torch.zeros_like(x.lower)
+    for kink in (pieces.convex, pieces.concave):
+        place = torch.as_tensor(kink, dtype=x.lower.dtype, device=x.lower.device)
+        inside = (x.lower < place) & (place < x.upper)
+        chosen, count = chosen + (inside & ~_nearer_high(place, x)), count + inside
+    return chosen / count.clamp_min(1)
 
 
 def _nearest(kink: Place, x: Interval) -> Tensor:
