@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.export import Dim, ExportedProgram, export
+from torch.export import Dim, ExportedProgram, default_decompositions, export
 from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx import Node as FxNode
 
+from ironbound.certification.elementwise import KEPT
 from ironbound.certification.graph import Graph, Node, Ref, evaluate, leaves
 from ironbound.certification.operations import OPERATIONS, SHAPE_ONLY, supported
 from ironbound.core.errors import InputError, ModelError, UnsupportedOperation
@@ -36,7 +37,7 @@ def _exported(module: nn.Module, example: Tensor) -> ExportedProgram:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             program = export(module, (example,), dynamic_shapes=({0: Dim("batch")},), strict=False)
-            return program.run_decompositions()
+            return program.run_decompositions(_decompositions())
     except Exception as error:  # torch.export raises a dozen kinds, some of them private
         said = " ".join(str(error).split()) or type(error).__name__
         raise UnsupportedOperation(
@@ -44,6 +45,14 @@ def _exported(module: nn.Module, example: Tensor) -> ExportedProgram:
             "where x.shape[0] is meant; an `if` on a tensor's values; NumPy inside forward(). Rewrite that part. "
             f"torch.export says: {said[:300]}"
         ) from error
+
+
+def _decompositions() -> Any:
+    """PyTorch's own table down to core ATen, but for functions that have bounds as a whole."""
+    table = default_decompositions()
+    for name in KEPT:
+        table.pop(getattr(torch.ops.aten, name).default, None)
+    return table
 
 
 @dataclass

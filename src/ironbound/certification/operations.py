@@ -14,6 +14,7 @@ import torch
 from ironbound.certification import intervals as rules
 from ironbound.certification import lines
 from ironbound.certification import transposes as back
+from ironbound.certification.elementwise import FUNCTIONS
 from ironbound.certification.graph import RESHAPES, Node, Ref
 
 Check = Callable[[Node], str]
@@ -144,11 +145,27 @@ def _wide(node: Node) -> str:
     return "" if kind in (None, torch.float32, torch.float64) else f"rounding to {kind} inside the model is not bounded"
 
 
+def _number(at: int, default: float, what: str, positive: bool = False) -> Check:
+    """An argument that must be a plain number, and possibly > 0."""
+
+    def check(node: Node) -> str:
+        value = argument(node, at, default)
+        fine = isinstance(value, (int, float)) and (value > 0 or not positive)
+        return "" if fine else f"{what} = {value} is not a number{' > 0' if positive else ''}"
+
+    return check
+
+
+_CHECKS = {
+    "softplus.default": (_number(1, 1, "beta", positive=True),),
+    "celu.default": (_number(1, 1, "alpha"),),
+    "pow.Tensor_Scalar": (_number(1, 1, "the exponent"),),
+}
+"""What functions of one varying argument (elementwise.py) ask of their constants."""
+
+
 # ---------------------------------------------------------------------------------------------------------- registry
-RISING = (
-    "sigmoid tanh exp log log1p hardtanh clamp clamp_min clamp_max max_pool2d_with_indices "
-    "max_pool3d_with_indices adaptive_max_pool2d"
-)
+RISING = "max_pool2d_with_indices max_pool3d_with_indices adaptive_max_pool2d"
 """Operations of one varying argument that rise with it, whatever their other arguments are."""
 
 
@@ -160,7 +177,6 @@ def _table() -> dict[str, Operation]:
     table = {f"{name}.default": rising for name in RISING.split()}
     table |= dict.fromkeys(RESHAPES, Operation(rules.reshape, backward=back.reshaped))
     for names, operation in (
-        ("clamp.Tensor", rising),
         ("maximum.default minimum.default", joint),
         ("expand.default", Operation(rules.monotone, backward=back.transposed)),
         ("relu.default", Operation(rules.monotone, affine, relax=lines.relu, undecided=lines.crosses_zero)),
@@ -176,11 +192,6 @@ def _table() -> dict[str, Operation]:
         ("sub.Tensor sub.Scalar", Operation(rules.subtract, (_step,), backward=back.added)),
         ("mul.Tensor mul.Scalar", Operation(rules.multiply, backward=back.scaled)),
         ("div.Tensor div.Scalar", Operation(rules.divide, affine, backward=back.scaled)),
-        ("leaky_relu.default", Operation(rules.monotone, (_only(0), _rises(1, 0.01, "negative_slope")))),
-        (
-            "elu.default",
-            Operation(rules.monotone, (_rises(1, 1, "alpha"), _rises(2, 1, "scale"), _rises(3, 1, "slope"))),
-        ),
         ("mm.default", Operation(rules.matrix, affine, backward=back.layer)),
         ("addmm.default", Operation(rules.affine, (_only(1), _plain("beta", "alpha")), backward=back.layer)),
         ("convolution.default", Operation(rules.convolve, affine, backward=back.convolved)),
@@ -198,6 +209,9 @@ def _table() -> dict[str, Operation]:
         ("_log_softmax.default", Operation(rules.log_softmax, (_rows(1), _last))),
     ):
         table |= dict.fromkeys(names.split(), operation)
+    for name, function in FUNCTIONS.items():
+        checks = (_only(0), *_CHECKS.get(name, ()))
+        table[name] = Operation(function.interval, checks, function.relax, undecided=function.undecided)
     return table
 
 
