@@ -109,7 +109,8 @@ def relaxed(curve: Curve, x: Interval, free: Tensor | None = None) -> Lines:
 
     Differentiable in `free` and in the ends. What is lost to rounding is of the order of the values' own.
     """
-    values = image(curve, x)
+    with torch.no_grad():  # an infinite value has no gradient
+        values = image(curve, x)
     usable = values.lower.isfinite() & values.upper.isfinite()
     lower, upper = torch.where(usable, x.lower, 1), torch.where(usable, x.upper, 1)
     sides = []
@@ -152,7 +153,7 @@ class _Side:
         high, none_high, failed_high = self._touching(self.u, last, first)
         straight = (b <= self.l) | (a >= self.u) | none_low | none_high | (failed_low >= failed_high)
         t = self._moved(low, high, free)
-        slope = self._through(self.l, low, first, t, self._through(self.u, high, last, t, self.slope(t)))
+        slope = self._at_kink(self.l, first, t, self._at_kink(self.u, last, t, self.slope(t)))
         slope, t = torch.where(straight, chord, slope), torch.where(straight, self.l, t)
         return slope, self._least(slope, t)
 
@@ -213,14 +214,17 @@ class _Side:
                 good, bad = torch.where(fine, t, good), torch.where(fine, bad, t)
                 before = torch.where(fine, 1.0, -1.0) if step > 0 else before
                 t = near + 1.1 * ahead if step == 0 else (bad * at_good - good * at_bad) / (at_good - at_bad)
-        return torch.where(settled, near, good), ~settled & (at_far < 0), torch.where(settled, math.nan, bad)
+            t = torch.where((t - bad) * (t - good) < 0, t, good)
+        point = torch.where(settled, near, self._following(end, t))
+        return point, ~settled & (at_far < 0), torch.where(settled, math.nan, bad)
 
     def _inside(self, first: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
         """The ends of a convex part, of kinked curves moved inwards by a rounding, to where the slope is the part's own."""
         if not self.curve.kinked:
             return first, last
-        step = (last - first) * torch.finfo(first.dtype).eps
-        return torch.where(first > self.l, first + step, first), torch.where(last < self.u, last - step, last)
+        with torch.no_grad():
+            up, down = torch.nextafter(first, last) - first, torch.nextafter(last, first) - last
+        return first + torch.where(first > self.l, up, 0), last + torch.where(last < self.u, down, 0)
 
     def _moved(self, low: Tensor, high: Tensor, free: Tensor | None) -> Tensor:
         """Where the tangent touches: in the middle of [l, u] as far as [low, high] allows, or where `free` says."""
@@ -231,16 +235,25 @@ class _Side:
             return middle
         return torch.where(free < 0.5, torch.lerp(low, middle, 2 * free), torch.lerp(middle, high, 2 * free - 1))
 
-    def _through(self, end: Tensor, point: Tensor, near: Tensor, t: Tensor, slope: Tensor) -> Tensor:
-        """The slope of the line that touches at t, where it is the one that passes through the end, too.
-
-        As t is found, its slope has the gradient of the line through both (of all lines through an end this one is
-        extreme, so that t's own motion does not count). At a kink the line through both *is* the best one.
-        """
-        apart = t - end
-        both = (t == point) & (apart.abs() > 1e-3 * (self.u - self.l))
+    def _at_kink(self, end: Tensor, near: Tensor, t: Tensor, slope: Tensor) -> Tensor:
+        """The slope at t; at a kink that of the line through the end, which lies nearer to the function there."""
+        if not self.curve.kinked:
+            return slope
+        both = (t == near) & ((t - end).abs() > 1e-3 * (self.u - self.l))
         line = (self.value(t.detach()) - self.value(end)) / torch.where(both, t.detach() - end, 1)
-        if self.curve.kinked:
-            outer = torch.minimum(line, slope) if end is self.l else torch.maximum(line, slope)
-            slope = torch.where(both & (point == near), outer, slope)
-        return torch.where(both & (point != near), slope.detach() + line - line.detach(), slope)
+        line = torch.minimum(line, slope) if end is self.l else torch.maximum(line, slope)
+        return torch.where(both, line, slope)
+
+    def _following(self, end: Tensor, t: Tensor) -> Tensor:
+        """t, with the gradient that it has as the point whose tangent passes through the end.
+
+        From gap(end, t) = 0: dt / d end = (g'(t) - g'(end)) / (g''(t) (t - end)).
+        """
+        if not end.requires_grad:
+            return t
+        with torch.no_grad():
+            step = torch.finfo(t.dtype).eps ** (1 / 3) * (1 + t.abs())
+            bend = (self.slope(t + step) - self.slope(t - step)) / (2 * step)
+            rate = (self.slope(t) - self.slope(end)) / (bend * (t - end))
+            rate = torch.where(rate.isfinite(), rate, 0).clamp(-100, 100)
+        return t + rate * (end - end.detach())
