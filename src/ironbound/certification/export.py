@@ -13,10 +13,14 @@ from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx import Node as FxNode
 
 from ironbound.certification.elementwise import KEPT
+from ironbound.certification.expansions import expansion
 from ironbound.certification.graph import Graph, Node, Ref, evaluate, leaves
 from ironbound.certification.operations import OPERATIONS, SHAPE_ONLY, supported
+from ironbound.certification.rewriting import Rewritten
 from ironbound.core.errors import InputError, ModelError, UnsupportedOperation
 from ironbound.models.held import held
+
+PERMUTE = torch.ops.aten.permute.default
 
 
 def traced(module: nn.Module, example: Tensor) -> Graph:
@@ -34,14 +38,18 @@ def traced(module: nn.Module, example: Tensor) -> Graph:
 
 def _exported(module: nn.Module, example: Tensor) -> ExportedProgram:
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), Rewritten():
             warnings.simplefilter("ignore")
             program = export(module, (example,), dynamic_shapes=({0: Dim("batch")},), strict=False)
-            return program.run_decompositions(_decompositions())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program = program.run_decompositions(_decompositions())
+            _folded(program)
+            return program
     except Exception as error:  # torch.export raises a dozen kinds, some of them private
         said = " ".join(str(error).split()) or type(error).__name__
         raise UnsupportedOperation(
-            f"{type(module).__name__} cannot be traced for a batch of any size. Usual reasons: len(x), or a number, "
+            f"{_title(module)} cannot be traced for a batch of any size. Usual reasons: len(x), or a number, "
             "where x.shape[0] is meant; an `if` on a tensor's values; NumPy inside forward(). Rewrite that part. "
             f"torch.export says: {said[:300]}"
         ) from error
@@ -55,6 +63,21 @@ def _decompositions() -> Any:
     return table
 
 
+def _folded(program: ExportedProgram) -> None:
+    """One permutation for two in a row: a batch that goes behind the tokens and comes back was never away."""
+    graph = program.graph
+    for node in graph.nodes:
+        if node.target is not PERMUTE or node.args[0].target is not PERMUTE:
+            continue
+        inner, order = node.args[0].args
+        order = [order[dim] for dim in node.args[1]]
+        if order == sorted(order):
+            node.replace_all_uses_with(inner)
+        else:
+            node.args = (inner, order)
+    graph.eliminate_dead_code()
+
+
 @dataclass
 class _Conversion:
     """One exported program on its way to a Graph; `varies` and `shapes` of the nodes seen so far, by name."""
@@ -65,17 +88,21 @@ class _Conversion:
     shapes: dict[str, tuple[int, ...] | None] = field(default_factory=dict)
     batch: Any = None
     """The symbol of the batch's size."""
+    apart: set[str] = field(default_factory=set)
+    """Operations that were taken apart."""
+    same: dict[str, str] = field(default_factory=dict)
+    """Names that stand for an earlier value: the first of the results of what was taken apart."""
 
     def graph(self, shape: tuple[int, ...]) -> Graph:
         """All of it."""
         sources, constants, entry = self._placeholders()
         used = [node for node in self.program.graph.nodes if node.op not in ("placeholder", "output") and node.users]
-        nodes = tuple(self._node(node) for node in used)
+        nodes = tuple(made for node in used for made in self._nodes(node))
         result = self._result()
         out = self.shapes.get(result)
         if out is None or out[0] != 1:
             raise UnsupportedOperation(
-                f"the output of {type(self.module).__name__} is not one row of numbers computed from each input."
+                f"the output of {_title(self.module)} is not one row of numbers computed from each input."
             )
         return Graph(self.module, nodes, sources, constants, entry, result, shape, out[1:])
 
@@ -102,34 +129,52 @@ class _Conversion:
         written = [spec.target for spec in specs if spec.kind is OutputKind.BUFFER_MUTATION]
         if written:
             raise UnsupportedOperation(
-                f"{type(self.module).__name__} writes to its buffer {written[0]!r} in evaluation mode, so that its "
+                f"{_title(self.module)} writes to its buffer {written[0]!r} in evaluation mode, so that its "
                 "answers change from call to call; no bound holds for that. Make it obey eval()."
             )
         outputs = [spec.arg.name for spec in specs if spec.kind is OutputKind.USER_OUTPUT]
         if len(outputs) != 1:
-            raise ModelError(
-                f"{type(self.module).__name__} answers {len(outputs)} values; one tensor of logits is expected."
-            )
-        return outputs[0]
+            raise ModelError(f"{_title(self.module)} answers {len(outputs)} values; one tensor of logits is expected.")
+        return self.same.get(outputs[0], outputs[0])
+
+    def _nodes(self, fx: FxNode) -> list[Node]:
+        """The nodes that stand for one of the export's: one, several where it is taken apart, none where it only names."""
+        node = self._node(fx)
+        if node.op == "getitem" and node.args[0].name in self.apart and node.args[1] == 0:
+            self.same[fx.name] = node.args[0].name
+            return []
+        parts = self._bounded(fx, node) if node.varies else [node]
+        self.varies[fx.name], self.shapes[fx.name] = node.varies, parts[-1].shape
+        return parts
+
+    def _bounded(self, fx: FxNode, node: Node) -> list[Node]:
+        """The same with its shape, or the parts that stand for it, all of them known to the registry."""
+        rule = expansion(node)
+        if rule is None:
+            _known(node)
+            return [replace(node, shape=self._shape(fx, node.op, node.module))]
+        self.apart.add(fx.name)
+        parts = rule(replace(node, shape=self._shape(fx, node.op, node.module)))
+        for part in parts:
+            if part.varies:
+                _known(part)
+        return parts
 
     def _node(self, fx: FxNode) -> Node:
-        op, place = _name(fx), _place(fx)
+        """The operation as exported, without its shape."""
+        op, place = _name(fx), _place(fx, _own(self.module))
         args, kwargs = self._refs(fx.args), {name: self._refs(value) for name, value in fx.kwargs.items()}
         varies = op not in SHAPE_ONLY and any(ref.varies for ref in leaves([args, list(kwargs.values())]))
         if torch.Tag.nondeterministic_seeded in getattr(fx.target, "tags", ()):
             raise UnsupportedOperation(
                 f"{op} at {place} draws random numbers; bounds are for deterministic models. Leave the drawing out."
             )
-        node = Node(fx.name, op, fx.target, tuple(args), kwargs, place, varies, None)  # type: ignore[arg-type]
-        if varies:
-            _known(node)
-            node = replace(node, shape=self._shape(fx, op, place))
-        self.varies[fx.name], self.shapes[fx.name] = varies, node.shape
-        return node
+        return Node(fx.name, op, fx.target, tuple(args), kwargs, place, varies, None)  # type: ignore[arg-type]
 
     def _refs(self, argument: Any) -> Any:
         if isinstance(argument, FxNode):
-            return Ref(argument.name, self.varies[argument.name], self.shapes.get(argument.name))
+            name = self.same.get(argument.name, argument.name)
+            return Ref(name, self.varies[name], self.shapes.get(name))
         if isinstance(argument, (list, tuple)):
             return [self._refs(part) for part in argument]
         return argument
@@ -157,8 +202,8 @@ def _known(node: Node) -> None:
     operation = OPERATIONS.get(node.op)
     if operation is None:
         raise UnsupportedOperation(
-            f"no bounds are known for {node.op} at {node.module}. Supported: {supported()}. "
-            "Replace that layer, or attack the model: an attack needs no bounds."
+            f"no bounds are known for {node.op} at {node.module}. Replace that part by one that has bounds, or go on without "
+            f"them: attacks need none, and audits leave them out. Supported: {supported()}."
         )
     if reason := operation.refuses(node):
         raise UnsupportedOperation(f"{node.op} at {node.module} has no bounds as it is used there: {reason}.")
@@ -175,7 +220,7 @@ def _compared(graph: Graph, example: Tensor) -> None:
         ((expected - got).abs() <= 1e-3 * scale).logical_or(~expected.isfinite()).all()
     ):
         raise ModelError(
-            f"{type(graph.module).__name__} answers differently when called again than when traced. "
+            f"{_title(graph.module)} answers differently when called again than when traced. "
             "forward() must depend on its input, its parameters and its buffers alone."
         )
 
@@ -197,7 +242,16 @@ def _name(fx: FxNode) -> str:
     return text.removeprefix("aten.")
 
 
-def _place(fx: FxNode) -> str:
+def _own(module: nn.Module) -> str:
+    """The name in the traced module of what the user gave: "net" in a model's wrapper, else ""."""
+    return str(getattr(module, "wraps", ""))
+
+
+def _title(module: nn.Module) -> str:
+    return type(module.get_submodule(_own(module))).__name__
+
+
+def _place(fx: FxNode, own: str) -> str:
     """Where the operation was called: "features.3 (ReLU)"; "forward() of Net" outside of any submodule."""
     stack = [entry for entry in (fx.meta.get("nn_module_stack") or {}).values() if entry[0] is not None]
     stack = [(path, kind) for path, kind in stack if not path.startswith("_")]
@@ -205,4 +259,5 @@ def _place(fx: FxNode) -> str:
         return "the top of the module"
     path, kind = stack[-1]
     kind = (kind if isinstance(kind, str) else kind.__name__).rsplit(".", 1)[-1]
+    path = path.removeprefix(own).removeprefix(".") if own else path
     return f"{path} ({kind})" if path else f"forward() of {kind}"

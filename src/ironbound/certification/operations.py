@@ -7,16 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 
+from ironbound.certification import attention, lines, pooling, products
 from ironbound.certification import intervals as rules
-from ironbound.certification import lines
 from ironbound.certification import transposes as back
 from ironbound.certification.elementwise import FUNCTIONS
+from ironbound.certification.functionals import varying
 from ironbound.certification.graph import RESHAPES, Node, Ref
 
+Rule = Callable[..., Any]
 Check = Callable[[Node], str]
 """Why this use of an operation is refused, "" where it is not."""
 
@@ -54,9 +57,26 @@ class Operation:
         return next((reason for check in self.checks if (reason := check(node))), "")
 
 
+CALLED = {
+    "addmm": "linear", "mm": "linear", "convolution": "conv", "_native_batch_norm_legit_no_training": "batch_norm",
+    "scaled_by_rms": "layer_norm group_norm instance_norm", "centred": "var std", "larger": "maximum", "smaller": "minimum",
+    "product": "mul", "bmm": "matmul einsum attention", "baddbmm": "", "constant_pad_nd": "pad", "where": "where masked_fill",
+    "max_pool2d_with_indices": "max_pool", "max_pool3d_with_indices": "", "adaptive_max_pool2d": "adaptive_max_pool",
+    "adaptive_max_pool3d": "", "avg_pool1d": "avg_pool", "avg_pool2d": "", "avg_pool3d": "",
+    "_adaptive_avg_pool2d": "adaptive_avg_pool", "_adaptive_avg_pool3d": "", "split_with_sizes": "split chunk unbind",
+    "_unsafe_view": "", "view": "reshape flatten", "_to_copy": "", "alias": "", "clone": "", "detach": "", "getitem": "",
+    "upsample_linear1d": "", "upsample_trilinear3d": "",
+    "upsample_bilinear2d": "interpolate", "upsample_nearest1d": "", "upsample_nearest2d": "", "upsample_nearest3d": "",
+    "index_select": "roll", "clamp_max": "", "clamp_min": "", "log_sigmoid": "logsigmoid", "_softmax": "softmax",
+    "_log_softmax": "log_softmax",
+}  # fmt: skip
+"""What users call operations, where core ATen has another name for them; "" for what need not be said."""
+
+
 def supported() -> str:
-    """The operations with bounds, without overloads, for messages."""
-    return ", ".join(sorted({name.split(".")[0] for name in OPERATIONS}))
+    """The operations with bounds by their usual names, for messages."""
+    names = {name.split(".")[0] for name in OPERATIONS}
+    return ", ".join(sorted({usual for name in names for usual in CALLED.get(name, name).split()}))
 
 
 def argument(node: Node, at: int, default: Any = None) -> Any:
@@ -93,7 +113,13 @@ def _rows(at: int) -> Check:
 
 def _permutes(node: Node) -> str:
     dims = node.args[1]
-    return "" if dims[0] % len(dims) == 0 else "it moves dimension 0, that of the batch"
+    return (
+        ""
+        if dims[0] % len(dims) == 0
+        else (
+            "it moves dimension 0, that of the batch; keep that in front (layers of nn.Transformer: batch_first=True)"
+        )
+    )
 
 
 def _slices(node: Node) -> str:
@@ -145,6 +171,8 @@ def _last(node: Node) -> str:
 
 def _wide(node: Node) -> str:
     kind = node.kwargs.get("dtype")
+    if kind is not None and kind.is_complex:
+        return "it makes complex numbers, as a Fourier transform does"
     return "" if kind in (None, torch.float32, torch.float64) else f"rounding to {kind} inside the model is not bounded"
 
 
@@ -168,19 +196,18 @@ _CHECKS = {
 
 
 # ---------------------------------------------------------------------------------------------------------- registry
-RISING = "max_pool2d_with_indices max_pool3d_with_indices adaptive_max_pool2d"
-"""Operations of one varying argument that rise with it, whatever their other arguments are."""
+UPSAMPLING = " ".join(
+    f"upsample_{kind}.vec" for kind in ["nearest1d", "nearest2d", "nearest3d", "linear1d", "bilinear2d", "trilinear3d"]
+)
+"""Interpolations by weights that are not negative."""
 
 
 def _table() -> dict[str, Operation]:
-    rising, joint = Operation(rules.monotone, (_only(0),)), Operation(rules.monotone)
     along = Operation(rules.monotone, (_rows(1),))
     affine = (_only(0),)
     average = Operation(rules.monotone, (*affine, _rises(6, 1, "divisor_override")), backward=back.transposed)
-    table = {f"{name}.default": rising for name in RISING.split()}
-    table |= dict.fromkeys(RESHAPES, Operation(rules.reshape, backward=back.reshaped))
+    table = dict.fromkeys(RESHAPES, Operation(rules.reshape, backward=back.reshaped))
     for names, operation in (
-        ("maximum.default minimum.default", joint),
         ("expand.default", Operation(rules.monotone, backward=back.transposed)),
         (
             "relu.default",
@@ -188,7 +215,7 @@ def _table() -> dict[str, Operation]:
         ),
         ("alias.default", Operation(rules.same, affine, backward=back.passed)),
         (
-            "constant_pad_nd.default _adaptive_avg_pool2d.default _adaptive_avg_pool3d.default upsample_nearest2d.vec",
+            "constant_pad_nd.default _adaptive_avg_pool2d.default _adaptive_avg_pool3d.default " + UPSAMPLING,
             Operation(rules.monotone, affine, backward=back.transposed),
         ),
         ("clone.default detach.default", Operation(rules.same, backward=back.passed)),
@@ -203,24 +230,51 @@ def _table() -> dict[str, Operation]:
         ("convolution.default", Operation(rules.convolve, affine, backward=back.convolved)),
         ("_native_batch_norm_legit_no_training.default", Operation(rules.normalise, affine, backward=back.normalised)),
         ("avg_pool1d.default avg_pool2d.default avg_pool3d.default", average),
-        ("amax.default amin.default", along),
-        ("sum.dim_IntList mean.dim select.int flip.default cat.default", replace(along, backward=back.transposed)),
+        (
+            "sum.dim_IntList mean.dim select.int flip.default cat.default index_select.default cumsum.default",
+            replace(along, backward=back.transposed),
+        ),
         ("split_with_sizes.default", Operation(rules.monotone, (_rows(2),), backward=back.transposed)),
         ("slice.Tensor", Operation(rules.monotone, (_slices,), backward=back.transposed)),
         ("index.Tensor", Operation(rules.monotone, (_indexes,), backward=back.transposed)),
         ("repeat.default", Operation(rules.monotone, (_repeats,), backward=back.transposed)),
         ("permute.default", Operation(rules.monotone, (_permutes,), backward=back.permuted)),
         ("getitem", Operation(rules.piece, backward=back.piece)),
-        ("_softmax.default", Operation(rules.softmax, (_rows(1), _last))),
-        ("_log_softmax.default", Operation(rules.log_softmax, (_rows(1), _last))),
     ):
         table |= dict.fromkeys(names.split(), operation)
     for name, function in FUNCTIONS.items():
+        checks = (_only(0), *_CHECKS.get(name, ()))
         table[name] = Operation(
-            function.interval, (_only(0), *_CHECKS.get(name, ())), function.relax,
-            undecided=function.undecided, start=function.start,
-        )  # fmt: skip
+            function.interval, checks, function.relax, undecided=function.undecided, start=function.start
+        )
     return table
 
 
-OPERATIONS: dict[str, Operation] = _table()
+def _of_several() -> dict[str, Operation]:
+    """Operations whose linear bounds are planes in several values: products, shares, maxima."""
+
+    def planes(interval: Rule, backward: Rule, *checks: Check, reads: Any = varying, **more: Any) -> Operation:
+        return Operation(interval, checks, backward=backward, reads=reads, **more)
+
+    largest = partial(planes, rules.monotone, pooling.maximum, undecided=pooling.contested)
+    table: dict[str, Operation] = {}
+    for names, operation in (
+        ("product", planes(rules.multiply, products.multiplied)),
+        ("bmm.default baddbmm.default", planes(products.matrices, products.multiplied_matrices,
+                                               _plain("beta", "alpha"), reads=products.factors)),
+        ("scaled_by_rms", planes(products.scaled_by_rms, products.multiplied, reads=lambda node: [node.args[0]])),
+        ("centred", Operation(products.centred, backward=products.from_mean)),
+        ("larger", Operation(products.larger, backward=products.of_two)),
+        ("smaller", Operation(products.smaller, backward=products.of_two)),
+        ("where.self", Operation(rules.monotone, (_only(1, 2),), backward=products.where)),
+        ("_softmax.default", planes(rules.softmax, attention.softmax, _rows(1), _last)),
+        ("_log_softmax.default", planes(rules.log_softmax, attention.log_shares, _rows(1), _last)),
+        ("amax.default amin.default max.dim min.dim", largest(_rows(1))),
+        ("max_pool2d_with_indices.default max_pool3d_with_indices.default adaptive_max_pool2d.default "
+         "adaptive_max_pool3d.default", largest(_only(0))),
+    ):  # fmt: skip
+        table |= dict.fromkeys(names.split(), operation)
+    return table
+
+
+OPERATIONS: dict[str, Operation] = _table() | _of_several()

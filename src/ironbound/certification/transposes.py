@@ -114,12 +114,12 @@ def _against(a: Coefficients, constant: Tensor, node: Node, rows: Rows) -> Tenso
     """a . constant, which broadcasts with the value."""
     assert node.shape is not None
     whole = constant.expand(max(1, len(constant) if constant.ndim == len(node.shape) else 1), *node.shape[1:])
-    if len(whole) > 1 or node.shape[0] > 1:
+    if len(whole) > 1:
         return rows.summed(a.dense() * constant)
-    if isinstance(a, Dense):
-        return rows.dot(a.values, whole)
     if isinstance(a, Spots):
-        return a.scale * whole.flatten()[a.place]
+        return a.scale * whole.flatten()[a.place % whole.numel()]  # of k rows an input all have this one
+    if isinstance(a, Dense) or node.shape[0] > 1:
+        return rows.dot(a.dense(), whole) if node.shape[0] == 1 else rows.summed(a.dense() * constant)
     channels = _of_channels(constant)
     if channels is not None:
         return a.values.sum((2, 3)) @ channels.expand(a.window.plane[0])
@@ -151,7 +151,7 @@ def _times(a: Coefficients, constant: Any, node: Node, rows: Rows) -> Coefficien
         return Dense(a.dense() * constant)
     whole = constant.expand(1, *node.shape[1:])
     if isinstance(a, Spots):
-        return Spots(a.place, a.scale * whole.flatten()[a.place], a.shape)
+        return Spots(a.place, a.scale * whole.flatten()[a.place % whole.numel()], a.shape)
     channels = _of_channels(constant)
     if channels is not None:
         return replace(a, values=a.values * channels.view(-1, 1, 1))
