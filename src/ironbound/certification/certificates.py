@@ -197,8 +197,8 @@ class _Prover:
         return Certificates(certified, radius, [self.method.name if yes else "" for yes in certified.tolist()], margin)
 
     def _screened(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Any]:
-        """Margins and scales by a float32 pass; none, which screens nothing, for models of higher precision."""
-        if self.model.dtype == torch.float64:
+        """Margins and scales by a float32 pass; none, which screens nothing, where that would be as dear, or too coarse."""
+        if self.model.dtype == torch.float64 or not getattr(self.method, "screens", True):
             unknown = torch.full((len(x),), math.nan, dtype=torch.float64, device=x.device)
             return unknown, unknown.clone(), None
         return self._bounded(self.graph, self._region(x.float()), y, torch.float32)
