@@ -6,6 +6,7 @@ from ironbound.certification.alpha import AlphaCrown
 from ironbound.certification.crown import Crown
 from ironbound.certification.exhaustive import Exhaustive
 from ironbound.certification.ibp import Ibp
+from ironbound.certification.milp import Milp
 from ironbound.core.catalogue import Entry, Paper
 
 
@@ -34,6 +35,11 @@ def exhaustive() -> Exhaustive:
     return Exhaustive()
 
 
+def milp(binaries: int = 300, nodes: int = 10_000) -> Milp:
+    """The exact minimum of every margin by mixed-integer programs (HiGHS): tiny piecewise-linear models, Linf and L1."""
+    return Milp(binaries, nodes)
+
+
 GOWAL = Paper(
     ("Gowal, Sven", "Dvijotham, Krishnamurthy", "Stanforth, Robert", "Bunel, Rudy", "Qin, Chongli", "Uesato, Jonathan",
      "Arandjelovic, Relja", "Mann, Timothy", "Kohli, Pushmeet"),
@@ -42,6 +48,10 @@ GOWAL = Paper(
 ENGSTROM = Paper(
     ("Engstrom, Logan", "Tran, Brandon", "Tsipras, Dimitris", "Schmidt, Ludwig", "Madry, Aleksander"),
     2019, "Exploring the Landscape of Spatial Robustness", "1712.02779", "ICML 2019",
+)  # fmt: skip
+TJENG = Paper(
+    ("Tjeng, Vincent", "Xiao, Kai", "Tedrake, Russ"),
+    2019, "Evaluating Robustness of Neural Networks with Mixed Integer Programming", "1711.07356", "ICLR 2019",
 )  # fmt: skip
 
 ZHANG = Paper(
@@ -66,5 +76,6 @@ ENTRIES = (
     Entry("certify", "crown-ibp", crown_ibp, CROWN_IBP),
     Entry("certify", "crown", crown, ZHANG),
     Entry("certify", "alpha-crown", alpha_crown, XU),
+    Entry("certify", "milp", milp, TJENG),
     Entry("certify", "exhaustive", exhaustive, ENGSTROM),
 )
