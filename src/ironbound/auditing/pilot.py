@@ -6,7 +6,8 @@ data set: shards and resumed runs decide alike. What was decided stands in the m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,10 +15,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ironbound.auditing.plan import Attacking, Plan, Stage
+from ironbound.auditing.plan import Attacking, Bounds, Plan, Stage
 from ironbound.auditing.pools import Evaluation, Pool, begun, clean_pass, pass_stage
-from ironbound.auditing.prices import BOUND, CHEAP, counted
+from ironbound.auditing.prices import CHEAP, counted
+from ironbound.certification.estimates import estimate
 from ironbound.core.progress import Event, silent
+from ironbound.core.rows import of_rows, take
 from ironbound.data.dataset import Data
 
 PILOT = 16
@@ -93,47 +96,84 @@ def _left(order: Sequence[Trial], at: int) -> Bool[Tensor, " n"]:
 
 
 def settled(evaluation: Evaluation, data: Data, places: Tensor) -> tuple[Plan, dict[str, Any]]:
-    """The plan with nothing left to decide, and what the pilot on the samples at these places found, for the manifest."""
+    """The plan with nothing left to decide, and what the pilot on the samples at these places found, for the manifest.
+
+    Attacks are tried first: a bound is tried only where its estimate says that it costs no more than all of them.
+    """
     plan = evaluation.plan
     movable = [stage for stage in plan.pooled if not stage.witness and (evaluation.bounds or stage.kind != "bound")]
     pool = begun(evaluation, samples := data.take(places), places)
     clean_pass(replace(evaluation, progress=silent), pool, samples)
-    trials = []
-    for done, stage in enumerate(movable):
-        trials.append(_tried(evaluation, pool, stage))
-        evaluation.progress(Event("pilot", done + 1, len(movable)))
     right = len(pool.open())
     facts: dict[str, Any] = {
         "samples": len(places), "right": right, "forward": sum(int(r["forward"]) for r in pool.records), "backward": 0,
-        "stages": {},
+        "bounding": 0.0, "stages": {},
     }  # fmt: skip
-    for trial, rows in trials:
-        facts["forward"] += rows[0]
-        facts["backward"] += rows[1]
+    trials, left_out = dict[str, Trial](), dict[str, str]()
+    for done, stage in enumerate(sorted(movable, key=lambda stage: stage.kind)):  # attacks, then bounds
+        if right and isinstance(stage, Bounds) and (why := _too_dear(evaluation, pool, stage, trials.values())):
+            left_out[stage.name] = why
+            continue
+        trials[stage.name], (forward, backward, bounding) = _tried(evaluation, pool, stage)
+        facts["forward"] += forward
+        facts["backward"] += backward
+        facts["bounding"] += bounding
+        evaluation.progress(Event("pilot", done + 1, len(movable)))
+    ordered = [trials[stage.name] for stage in movable if stage.name in trials]
+    for trial in ordered:
         everybody = torch.ones_like(trial.decided)
         facts["stages"][trial.stage.name] = {
             "decided": int(trial.decided.sum()), "cost": trial.price(everybody) if right else 0.0,
         }  # fmt: skip
-    decision = decide([trial for trial, _ in trials]) if right else Decision(tuple(s.name for s in movable), {})
+    decision = decide(ordered) if right else Decision(tuple(s.name for s in movable), {})
     first = [stage.name for stage in plan.pooled if stage not in movable and not stage.witness]  # will be skipped
     behind = [stage.name for stage in plan.stages if stage.witness or stage.last]
-    facts["left_out"] = decision.left_out
-    return plan.without(set(decision.left_out)).following([*first, *decision.order, *behind]), facts
+    facts["left_out"] = left_out | decision.left_out
+    return plan.without(set(facts["left_out"])).following([*first, *decision.order, *behind]), facts
 
 
-def _tried(evaluation: Evaluation, pool: Pool, stage: Stage) -> tuple[Trial, tuple[int, int]]:
+def guarded(evaluation: Evaluation, data: Data, places: Tensor) -> dict[str, str]:
+    """Of a plan that leaves nothing to a pilot, why bounds are left out that would cost more than the plan allows them."""
+    wanted = [stage for stage in evaluation.plan.pooled if isinstance(stage, Bounds) and stage.most is not None]
+    if not wanted or not evaluation.bounds:
+        return {}
+    pool = begun(evaluation, data.take(places), places)
+    found = {stage.name: _too_dear(evaluation, pool, stage, ()) for stage in wanted}
+    return {name: why for name, why in found.items() if why}
+
+
+def _too_dear(evaluation: Evaluation, pool: Pool, stage: Bounds, trials: Iterable[Trial]) -> str:
+    """Why a bound is not even tried: by its estimate it costs more than the plan allows it, or than all attacks do."""
+    attacks = [trial for trial in trials if trial.stage.kind == "attack"]
+    limit = math.inf if stage.most is None else stage.most
+    if attacks and stage.optional:
+        limit = min(limit, sum(trial.price(torch.ones_like(trial.decided)) for trial in attacks))
+    if math.isinf(limit):
+        return ""
+    index = pool.open()
+    threat = of_rows(evaluation.threat, pool.place[index])
+    costs = estimate(stage.method, evaluation.graph, evaluation.model, take(pool.x, index), threat)
+    mean = 0.0 if costs is None or not len(costs) else float(costs.mean())
+    if mean <= limit:
+        return ""
+    return f"{stage.name} was left out: it would cost up to the rows of {mean:,.0f} forward passes a sample, and " + (
+        f"all attacks together cost {limit:,.0f}." if attacks else f"the plan allows it {limit:,.0f}."
+    )
+
+
+def _tried(evaluation: Evaluation, pool: Pool, stage: Stage) -> tuple[Trial, tuple[int, int, float]]:
     """A stage on all samples that are right when clean, whatever other stages do with them."""
     unknown = torch.full_like(pool.best, -torch.inf)
-    own = replace(pool, verdict=list(pool.verdict), best=unknown, records=[], witnesses={}, costs={})
+    fresh: dict[str, Any] = {"proven": torch.full_like(pool.proven, torch.nan), "records": [], "witnesses": {}}
+    own = replace(pool, verdict=list(pool.verdict), best=unknown, costs={}, **fresh)
     at = own.open().tolist()
     pass_stage(replace(evaluation, progress=silent), own, stage)
     decided = torch.tensor([own.verdict[i] != "undecided" for i in at], dtype=torch.bool)
-    forward = torch.tensor([record.get("forward") or 0 for record in own.records], dtype=torch.float64)
-    backward = torch.tensor([record.get("backward") or 0 for record in own.records], dtype=torch.float64)
-    if isinstance(stage, Attacking):
-        cost = counted(forward, backward)
-        if stage.single.cheap:
-            cost -= (1 - CHEAP) * counted(1, 1) * torch.minimum(forward, backward)  # gradient rows are one of each
-    else:
-        cost = torch.full((len(at),), float(getattr(stage.method, "cost", BOUND)), dtype=torch.float64)
-    return Trial(stage, decided, cost), (int(forward.sum()), int(backward.sum()))
+    forward, backward, bounding = (
+        torch.tensor([record.get(name) or 0 for record in own.records], dtype=torch.float64)
+        for name in ("forward", "backward", "bounding")
+    )
+    cost = counted(forward, backward) + bounding
+    if isinstance(stage, Attacking) and stage.single.cheap:
+        cost -= (1 - CHEAP) * counted(1, 1) * torch.minimum(forward, backward)  # gradient rows are one of each
+    return Trial(stage, decided, cost), (int(forward.sum()), int(backward.sum()), float(bounding.sum()))

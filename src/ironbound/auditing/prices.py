@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor
 
 BACKWARD = 2
@@ -22,6 +23,19 @@ def counted(forward: Count, backward: Count) -> Count:
     return forward + BACKWARD * backward
 
 
+def bounding(proof: Any, method: Any) -> Tensor:
+    """What a proof cost each sample, in forward rows, float64 (n,): as it counted itself, or by the fixed table."""
+    cost = getattr(proof, "cost", None)
+    if cost is not None:
+        return torch.as_tensor(cost).double().cpu()
+    return torch.full((len(proof),), float(getattr(method, "cost", BOUND)), dtype=torch.float64)
+
+
+def worth(costs: dict[str, Any]) -> float:
+    """What a stage ran, in forward rows: of its costs, model rows and bounds together."""
+    return float(counted(costs["forward"], costs["backward"]) + costs.get("bounding", 0.0))
+
+
 def spent(pools: Iterable[dict[str, Any]]) -> float:
-    """What all stages of all pools ran, in forward rows; of each pool the costs of its stages by name."""
-    return sum(counted(costs["forward"], costs["backward"]) for pool in pools for costs in pool.values())
+    """The same of all stages of all pools; of each pool the costs of its stages by name."""
+    return sum(worth(costs) for pool in pools for costs in pool.values())

@@ -14,6 +14,7 @@ from ironbound.certification.backward import pulled
 from ironbound.certification.bounder import Bounder, has_width, swept
 from ironbound.certification.coefficients import Coefficients, Dense, Spots
 from ironbound.certification.crown import ENOUGH, bounded_margins
+from ironbound.certification.estimates import STEP, TWICE, cost_of
 from ironbound.certification.extremes import least
 from ironbound.certification.functionals import Known, Rows
 from ironbound.certification.graph import Graph, Ref
@@ -86,6 +87,11 @@ class AlphaCrown:
                 if solution.proved:
                     solved[i].append(solution)
         return replace(found, cost=bounder.rows, learned=Learned(solved))
+
+    def estimate(self, graph: Graph, region: Any) -> Tensor:
+        """At most so many forward rows the margins over the region are worth, (n,) float64: of one interval pass."""
+        climbed = TWICE + 1 + STEP * self.steps  # CROWN, its float64, that of what was learned, and the steps
+        return cost_of(graph, region, climbed if self.layers == "all" else TWICE, climbed)
 
     def _climb(self, ascent: Joint) -> None:
         rate = self.rate

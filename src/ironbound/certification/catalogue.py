@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
+
 from ironbound.certification.alpha import AlphaCrown
 from ironbound.certification.crown import Crown
 from ironbound.certification.exhaustive import Exhaustive
 from ironbound.certification.ibp import Ibp
 from ironbound.core.catalogue import Entry, Paper
+from ironbound.core.errors import UsageError
 
 
 def ibp() -> Ibp:
@@ -68,3 +72,24 @@ ENTRIES = (
     Entry("certify", "alpha-crown", alpha_crown, XU),
     Entry("certify", "exhaustive", exhaustive, ENGSTROM),
 )
+
+
+def settings_of(method: Any) -> dict[str, bool | int | float | str]:
+    """What a method of certification is set to, as plain data."""
+    if not is_dataclass(method):
+        return {}
+    values = {field.name: getattr(method, field.name) for field in fields(method) if field.init}
+    return {name: value for name, value in values.items() if isinstance(value, (bool, int, float, str))}
+
+
+def repeated(name: str, settings: dict[str, Any]) -> Any:
+    """The method of this name with these settings; None where there is none that could be made."""
+    entry = next((entry for entry in ENTRIES if entry.name == name), None)
+    if entry is None:
+        return None
+    made = entry.make()
+    try:
+        method = replace(made, **settings) if settings else made
+    except (TypeError, ValueError, UsageError):
+        return None
+    return method if method.name == name else None

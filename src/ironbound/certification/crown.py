@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ironbound.certification.bounder import Bounder, swept
 from ironbound.certification.coefficients import Dense
+from ironbound.certification.estimates import TWICE, cost_of
 from ironbound.certification.functionals import Free
 from ironbound.certification.graph import Graph
 from ironbound.certification.interval import Propagation
@@ -50,6 +51,10 @@ class Crown:
         """Lower bounds of z_y - z_j over the region, each the better of the interval's and the linear bound."""
         passed, bounder = swept(graph, region, dtype, self.intermediate == "crown")
         return bounded_margins(passed, bounder, y)
+
+    def estimate(self, graph: Graph, region: Any) -> Tensor:
+        """At most so many forward rows the margins over the region are worth, (n,) float64: of one interval pass."""
+        return cost_of(graph, region, TWICE if self.intermediate == "crown" else 0.0, TWICE)
 
 
 def bounded_margins(passed: Propagation, bounder: Bounder, y: Tensor, free: Free | None = None) -> Margins:
