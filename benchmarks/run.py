@@ -16,6 +16,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: waiting thr
 import aa
 import ask
 import audits
+import cascade
 import collective
 import harden
 import helped
@@ -29,6 +30,7 @@ from timing import machine
 SECTIONS = {
     "pgd": pgd.run, "ask": ask.run, "autoattack": aa.run, "audit": audits.run, "minimum": minimum.run,
     "collective": collective.run, "training": training.run, "harden": harden.run, "helped": helped.run,
+    "cascade": cascade.run,
 }  # fmt: skip
 
 

@@ -12,6 +12,9 @@ BACKWARD = 2
 """Forward rows that a backward row counts for."""
 CHEAP = 0.6
 """Share of its cost that a gradient row has in bfloat16."""
+LINEAR = 4.0
+"""Forward rows that take as long as the multiply-adds of one, where linear bounds make them: in passes of few rows, between
+gathers, a part of them in float64. On the nets of benchmarks/cascade.py 4 to 15."""
 BOUND = 100.0
 """Forward rows that a bound counts for which does not say its own cost."""
 
@@ -27,7 +30,7 @@ def bounding(proof: Any, method: Any) -> Tensor:
     """What a proof cost each sample, in forward rows, float64 (n,): as it counted itself, or by the fixed table."""
     cost = getattr(proof, "cost", None)
     if cost is not None:
-        return torch.as_tensor(cost).double().cpu()
+        return torch.as_tensor(cost).double().cpu() * (LINEAR if hasattr(method, "estimate") else 1.0)
     return torch.full((len(proof),), float(getattr(method, "cost", BOUND)), dtype=torch.float64)
 
 
