@@ -24,6 +24,8 @@ from ironbound.core.rows import of_rows, take
 from ironbound.data.dataset import Data
 
 PILOT = 16
+FEW = 2
+"""Samples that each stage is tried on at least, so that its cost is known."""
 WORTH = 8
 """Smallest multiple of the pilot that a data set must have: on fewer samples all stages cost less than finding out."""
 
@@ -83,7 +85,9 @@ def _ranked(trials: Sequence[Trial]) -> list[Trial]:
     waiting, order = list(trials), list[Trial]()
     while waiting:
         left = _left([*order, *waiting], len(order))
-        best = max(waiting, key=lambda trial: trial.rate(left) / max(trial.price(left), 1.0))  # the first, of equals
+        names = {trial.stage.name for trial in waiting}
+        ready = [trial for trial in waiting if getattr(trial.stage, "of", "") not in names]
+        best = max(ready, key=lambda trial: trial.rate(left) / max(trial.price(left), 1.0))  # the first, of equals
         waiting.remove(best)
         order.append(best)
     return order
@@ -98,7 +102,7 @@ def _left(order: Sequence[Trial], at: int) -> Bool[Tensor, " n"]:
 def settled(evaluation: Evaluation, data: Data, places: Tensor) -> tuple[Plan, dict[str, Any]]:
     """The plan with nothing left to decide, and what the pilot on the samples at these places found, for the manifest.
 
-    Attacks are tried first: a bound is tried only where its estimate says that it costs no more than all of them.
+    A dear bound is tried after the attacks, and only where its estimate says that it costs no more than all of them.
     """
     plan = evaluation.plan
     movable = [stage for stage in plan.pooled if not stage.witness and (evaluation.bounds or stage.kind != "bound")]
@@ -110,11 +114,14 @@ def settled(evaluation: Evaluation, data: Data, places: Tensor) -> tuple[Plan, d
         "bounding": 0.0, "stages": {},
     }  # fmt: skip
     trials, left_out = dict[str, Trial](), dict[str, str]()
-    for done, stage in enumerate(sorted(movable, key=lambda stage: stage.kind)):  # attacks, then bounds
+    decided = {kind: torch.zeros(right, dtype=torch.bool) for kind in ("bound", "attack")}
+    for done, stage in enumerate(sorted(movable, key=_turn)):
         if right and isinstance(stage, Bounds) and (why := _too_dear(evaluation, pool, stage, trials.values())):
             left_out[stage.name] = why
             continue
-        trials[stage.name], (forward, backward, bounding) = _tried(evaluation, pool, stage)
+        known = decided["attack" if stage.kind == "bound" else "bound"]
+        trial, (forward, backward, bounding) = _tried(evaluation, pool, stage, known)
+        trials[stage.name], decided[stage.kind] = trial, decided[stage.kind] | trial.decided
         facts["forward"] += forward
         facts["backward"] += backward
         facts["bounding"] += bounding
@@ -161,19 +168,40 @@ def _too_dear(evaluation: Evaluation, pool: Pool, stage: Bounds, trials: Iterabl
     )
 
 
-def _tried(evaluation: Evaluation, pool: Pool, stage: Stage) -> tuple[Trial, tuple[int, int, float]]:
-    """A stage on all samples that are right when clean, whatever other stages do with them."""
+def _turn(stage: Stage) -> int:
+    """Cheap bounds, attacks, dear bounds: each spares those after it a part of the samples."""
+    return 1 if isinstance(stage, Attacking) else 2 if hasattr(stage.method, "estimate") else 0
+
+
+def _tried(
+    evaluation: Evaluation, pool: Pool, stage: Stage, known: Bool[Tensor, " n"]
+) -> tuple[Trial, tuple[int, int, float]]:
+    """A stage on the samples that are right when clean, whatever other stages of its kind do with them.
+
+    What is `known` it cannot decide: no attack breaks what is certified, no bound certifies what is broken. Of these samples
+    none is tried, but for a few where there are no others: they cost what undecided ones cost.
+    """
+    right = pool.open()
+    tried = ~known
+    tried[known.nonzero()[: max(0, FEW - int(tried.sum())), 0]] = True
     unknown = torch.full_like(pool.best, -torch.inf)
-    fresh: dict[str, Any] = {"proven": torch.full_like(pool.proven, torch.nan), "records": [], "witnesses": {}}
-    own = replace(pool, verdict=list(pool.verdict), best=unknown, costs={}, **fresh)
+    fresh: dict[str, Any] = {"proven": {}, "records": [], "witnesses": {}}
+    verdict = list(pool.verdict)
+    for i in right[(~tried).to(right.device)].tolist():
+        verdict[i] = "left"
+    own = replace(pool, verdict=verdict, best=unknown, costs={}, **fresh)
     at = own.open().tolist()
     pass_stage(replace(evaluation, progress=silent), own, stage)
-    decided = torch.tensor([own.verdict[i] != "undecided" for i in at], dtype=torch.bool)
+    won = torch.tensor([own.verdict[i] != "undecided" for i in at], dtype=torch.bool)
     forward, backward, bounding = (
         torch.tensor([record.get(name) or 0 for record in own.records], dtype=torch.float64)
         for name in ("forward", "backward", "bounding")
     )
-    cost = counted(forward, backward) + bounding
+    each = counted(forward, backward) + bounding
     if isinstance(stage, Attacking) and stage.single.cheap:
-        cost -= (1 - CHEAP) * counted(1, 1) * torch.minimum(forward, backward)  # gradient rows are one of each
+        each -= (1 - CHEAP) * counted(1, 1) * torch.minimum(forward, backward)  # gradient rows are one of each
+    decided, cost = torch.zeros_like(known), torch.zeros(len(known), dtype=torch.float64)
+    decided[tried], cost[tried] = won, each
+    if len(each):
+        cost[~tried] = each[~won].mean() if bool((~won).any()) else each.max()
     return Trial(stage, decided, cost), (int(forward.sum()), int(backward.sum()), float(bounding.sum()))

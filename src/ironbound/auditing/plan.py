@@ -27,7 +27,8 @@ class Bounds:
     optional: bool = False
     """Whether it is left out where it does not fit model or threat, or where the pilot says that it does not pay."""
     near: float | None = None
-    """Only samples whose margin a bound before it proved to be above minus so many times their clean margin."""
+    """Only samples of which the stage `of` proved that their margin is above minus so many times the clean one."""
+    of: str = ""
     most: float | None = None
     """Forward rows a sample: it is left out where its estimate on the first samples is higher."""
 
@@ -35,6 +36,8 @@ class Bounds:
     witness = last = False
 
     def __post_init__(self) -> None:
+        if (self.near is None) == bool(self.of):
+            raise UsageError(f"stage {self.name!r}: near= and of= belong together; got {self.near} and {self.of!r}.")
         for name, value in (("near", self.near), ("most", self.most)):
             if value is not None and not value > 0:
                 raise UsageError(f"stage {self.name!r}: {name} is a number above 0; got {value}.")
@@ -120,6 +123,10 @@ class Plan:
             wanted = getattr(stage, "after", "")
             if wanted and not any(belongs(name, wanted) for name in names[:i]):
                 raise UsageError(f"stage {stage.name!r} runs after {wanted!r}, which is no stage before it.")
+            if (of := getattr(stage, "of", "")) and not any(
+                one.name == of and one.kind == "bound" for one in self.stages
+            ):
+                raise UsageError(f"stage {stage.name!r} goes by the margins of {of!r}, which is no bound of the plan.")
 
     @property
     def pooled(self) -> tuple[Stage, ...]:
@@ -203,7 +210,7 @@ def _near(stage: Attacking) -> list[str]:
 def _far(stage: Bounds) -> list[str]:
     if stage.near is None:
         return []
-    return [f"only for samples that a bound before it left at most {stage.near:g} times their clean margin below zero."]
+    return [f"only for samples that {stage.of} left at most {stage.near:g} times their clean margin below zero."]
 
 
 def _has(stages: Sequence[Stage], name: str) -> bool:

@@ -113,7 +113,7 @@ def _bounds(most: float, layers: str, near: float) -> tuple[Bounds, ...]:
         Bounds("ibp", Ibp(), optional=True),
         Bounds("crown-ibp", Crown(intermediate="ibp"), optional=True, most=most),
         Bounds("crown", Crown(), optional=True, most=most),
-        Bounds("alpha-crown", AlphaCrown(layers), optional=True, most=most, near=near),
+        Bounds("alpha-crown", AlphaCrown(layers), optional=True, most=most, near=near, of="crown"),
     )
 
 

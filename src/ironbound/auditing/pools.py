@@ -63,10 +63,10 @@ class Pool:
     """The margin of each clean answer, below 0 where it is right, float64 (n,) on the CPU; NaN where it is not known."""
     best: Tensor
     """The largest margin that attacks reached so far, likewise; -inf before the first."""
-    proven: Tensor
-    """The largest margin of the label that bounds proved so far, likewise; NaN before the first."""
     likely: Tensor | None = None
     """The likeliest other classes by the clean answers, int64 (n, DANGEROUS at most); None where there are no logits."""
+    proven: dict[str, Tensor] = field(default_factory=dict)
+    """By stage, the margin of the label that it proved, likewise; NaN where it was not asked."""
     records: list[dict[str, Any]] = field(default_factory=list)
     witnesses: dict[int, Any] = field(default_factory=dict)
     points: dict[int, Any] = field(default_factory=dict)
@@ -104,7 +104,7 @@ def begun(evaluation: Evaluation, data: Data, places: Tensor) -> Pool:
     keys = keys_of(digests).to(model.device)
     unknown = torch.full((len(data),), torch.nan, dtype=torch.float64)
     best = torch.full_like(unknown, -torch.inf)
-    return Pool(x, y, digests, keys, places.to(model.device), ["undecided"] * len(data), unknown, best, unknown.clone())
+    return Pool(x, y, digests, keys, places.to(model.device), ["undecided"] * len(data), unknown, best)
 
 
 def clean_pass(evaluation: Evaluation, pool: Pool, data: Data) -> None:
@@ -126,7 +126,7 @@ def pass_stage(evaluation: Evaluation, pool: Pool, stage: Stage) -> None:
         near = _hopeful(pool, stage, index)
         _timed(pool, stage.name, len(near), lambda: _bound(evaluation, pool, stage, near))
         for i in _others(index, near):
-            pool.records.append(_record(i, pool, stage.name, margin=float(pool.proven[i]), bounding=0.0))
+            pool.records.append(_record(i, pool, stage.name, margin=float(pool.proven[stage.of][i]), bounding=0.0))
 
 
 def _others(index: Tensor, near: Tensor) -> list[int]:
@@ -144,11 +144,12 @@ def _near(pool: Pool, stage: Attacking, index: Tensor) -> Tensor:
 
 
 def _hopeful(pool: Pool, stage: Bounds, index: Tensor) -> Tensor:
-    """The samples that a bound is for; those that no bound has been tried on are."""
-    if stage.near is None:
+    """The samples that a bound is for; those that the stage it goes by was not tried on are."""
+    if stage.near is None or stage.of not in pool.proven:
         return index
     at = index.cpu()
-    return index[~(pool.proven[at] < stage.near * pool.gap[at]).to(index.device)]  # the gap is below 0
+    far = pool.proven[stage.of][at] < stage.near * pool.gap[at]  # the gap is below 0
+    return index[~far.to(index.device)]
 
 
 def _numbered(pool: Pool, data: Data) -> Pool:
@@ -221,7 +222,7 @@ def _bound(evaluation: Evaluation, pool: Pool, stage: Bounds, index: Tensor) -> 
         rows=evaluation.rows, radii=stage.radii, graph=evaluation.graph, progress=evaluation.progress, stage=stage.name,
     )  # fmt: skip
     at, margin, cost = index.cpu(), proof.margin.double().cpu(), bounding(proof, stage.method)
-    pool.proven[at] = torch.fmax(pool.proven[at], margin)
+    pool.proven[stage.name] = torch.full_like(pool.gap, torch.nan).index_copy(0, at, margin)
     for row, i in enumerate(index.tolist()):
         if bool(proof.certified[row]):
             pool.verdict[i] = "certified"
