@@ -66,7 +66,7 @@ def cost_of(graph: Graph, region: Any, between: float, last: float) -> Float[Ten
     passed = propagate(graph, region.lo, region.hi, before=counts.narrow if between else counts.see)
     assert counts.known is not None
     supported_by(counts.known)
-    forward = max(1, _multiply_adds(lambda: graph.module(region.lo[:1])))
+    forward = _forward(graph, region.lo)
     n, logits = len(region.lo), before_softmax(graph)
     total = torch.full((n,), Ibp.cost, dtype=torch.float64, device=region.lo.device)
     for name, rows in counts.rows.items():
@@ -100,6 +100,10 @@ class _Counts(Bounder):
         assert self.known is not None
         rows = Rows(self.known, torch.zeros(1, dtype=torch.int64, device=self.region.lo.device))
         return _multiply_adds(lambda: pulled(start, a, rows))
+
+
+def _forward(graph: Graph, x: Tensor) -> int:
+    return max(1, _multiply_adds(lambda: graph.module(x[:1])))
 
 
 def _multiply_adds(work: Callable[[], Any]) -> int:
