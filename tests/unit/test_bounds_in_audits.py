@@ -64,7 +64,7 @@ def test_a_vertex_is_in_the_set_and_the_linear_bound_is_least_there(threat: Any)
     assert bounder.known is not None
     for k in range(2):
         a = (nn.functional.one_hot(y, 3) - nn.functional.one_hot(targets[:, k], 3)).float()
-        inside, _ = pulled(before_softmax(graph), Dense(a), Rows(bounder.known, torch.arange(5)))
+        inside = pulled(before_softmax(graph), Dense(a), Rows(bounder.known, torch.arange(5))).inside
         assert inside is not None
         slope = inside.dense()
         least = (slope * points[:, k]).sum(1)
