@@ -64,7 +64,7 @@ def test_a_vertex_is_in_the_set_and_the_linear_bound_is_least_there(threat: Any)
     assert bounder.known is not None
     for k in range(2):
         a = (nn.functional.one_hot(y, 3) - nn.functional.one_hot(targets[:, k], 3)).float()
-        inside, _ = pulled(before_softmax(graph), Dense(a), Rows(bounder.known, torch.arange(5)))
+        inside = pulled(before_softmax(graph), Dense(a), Rows(bounder.known, torch.arange(5))).inside
         assert inside is not None
         slope = inside.dense()
         least = (slope * points[:, k]).sum(1)
@@ -214,7 +214,7 @@ def test_the_plans_have_bounds_from_cheap_to_dear() -> None:
 def test_bounds_go_on_with_what_bounds_and_attacks_left(tmp_path: Path) -> None:
     plan = Plan("cascade", (
         Attacking("pgd", recipes.pgd(steps=3)), Bounds("ibp", Ibp()), Bounds("crown", Crown()),
-        Bounds("alpha", AlphaCrown("last", steps=4), near=0.3, of="crown"), Attacking("apgd", recipes.apgd(steps=10)),
+        Bounds("alpha", AlphaCrown("last", steps=4), near=0.1, of="crown"), Attacking("apgd", recipes.apgd(steps=10)),
     ))  # fmt: skip
     data, model = digits(60), digits_net()
     found = ib.audit(model, data, threat=Linf(0.08), method=plan, out=tmp_path / "run", pool=25)
@@ -229,7 +229,7 @@ def test_bounds_go_on_with_what_bounds_and_attacks_left(tmp_path: Path) -> None:
     proven = dict(zip(crown["index"], crown["margin"], strict=True))
     ran = {i: cost > 0 for i, cost in zip(alpha["index"], alpha["bounding"], strict=True)}
     assert set(ran) == set(crown["index"][crown["verdict"] == "undecided"])
-    assert ran == {i: proven[i] >= 0.3 * gap[i] for i in ran}
+    assert ran == {i: proven[i] >= 0.1 * gap[i] for i in ran}
     assert 0 < sum(ran.values()) < len(ran)
     assert found.facts["cost"]["bounding"] == sum(stage["bounding"] for stage in stages.values())
     from ironbound.auditing.report import wording
@@ -316,9 +316,10 @@ def test_a_certificate_does_not_depend_on_its_company(method: Any) -> None:
     made, data = net(64, 16, 12, 10), digits(24)
     x = data.x.flatten(1)
     y, model = made(x).argmax(1), Model.of(made)
-    whole = prove(method, model, x, y, Linf(0.02), radii=False)
+    graph = trace(made, x[:1])
+    whole = prove(method, model, x, y, Linf(0.02), radii=False, graph=graph)
     assert 0 < int(whole.certified.sum()) < len(x)
     order = torch.arange(24).flip(0)
-    for parts in (order.split(24), order.split(5), order.split(1)):
-        alone = [prove(method, model, x[at], y[at], Linf(0.02), radii=False) for at in parts]
+    for size in (5, 1):
+        alone = [prove(method, model, x[at], y[at], Linf(0.02), radii=False, graph=graph) for at in order.split(size)]
         assert torch.equal(torch.cat([proof.certified for proof in alone]), whole.certified[order])

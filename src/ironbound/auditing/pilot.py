@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ironbound.auditing.plan import Attacking, Bounds, Plan, Stage
 from ironbound.auditing.pools import Evaluation, Pool, begun, clean_pass, pass_stage
-from ironbound.auditing.prices import CHEAP, LINEAR, counted
+from ironbound.auditing.prices import CHEAP, counted
 from ironbound.certification.estimates import estimate
 from ironbound.core.progress import Event, silent
 from ironbound.core.rows import of_rows, take
@@ -160,7 +160,7 @@ def _too_dear(evaluation: Evaluation, pool: Pool, stage: Bounds, trials: Iterabl
     index = pool.open()
     threat = of_rows(evaluation.threat, pool.place[index])
     costs = estimate(stage.method, evaluation.graph, evaluation.model, take(pool.x, index), threat)
-    mean = 0.0 if costs is None or not len(costs) else LINEAR * float(costs.mean())
+    mean = 0.0 if costs is None or not len(costs) else float(costs.mean())
     if mean <= limit:
         return ""
     return f"{stage.name} was left out: it would cost up to the rows of {mean:,.0f} forward passes a sample, and " + (

@@ -16,7 +16,7 @@ from ironbound.certification.certificates import prove
 from ironbound.certification.worst import COST, worst_points
 from ironbound.core import rows as rows_
 from ironbound.core.attack import Attack
-from ironbound.core.errors import UnsupportedOperation
+from ironbound.core.errors import UnsupportedOperation, UsageError
 from ironbound.core.predict import majority_margin, predict
 from ironbound.core.progress import Listener, silent
 from ironbound.core.protocols import PerturbationSet
@@ -274,7 +274,7 @@ def _started(evaluation: Evaluation, pool: Pool, attack: Attack, index: Tensor) 
     targets = likely[index, : attack.restarts]
     try:
         points = worst_points(graph, evaluation.model, x, y, targets, attack.set)
-    except UnsupportedOperation:
+    except (UnsupportedOperation, UsageError):
         return attack, 0.0
     search: Any = replace(attack.search, start=replace(start, points=points))  # type: ignore[type-var]
     return attack.replace(search=search), COST + targets.shape[1]

@@ -96,7 +96,8 @@ def _decided(path: Path, evaluation: Evaluation, data: Data, survey: Survey) -> 
         return evaluation, {}
     if (path / "manifest.json").exists():
         recorded = RunFolder.open(path).manifest["plan"]
-        return replace(evaluation, plan=plan.following(recorded["stages"])), recorded.get("pilot", {})
+        facts = recorded.get("pilot") or {name: recorded[name] for name in ("left_out",) if name in recorded}
+        return replace(evaluation, plan=plan.following(recorded["stages"])), facts
     few = survey.smallest(PILOT)
     if not plan.adaptive or len(data) < WORTH * PILOT:
         left_out = guarded(evaluation, data, few)
@@ -114,6 +115,8 @@ def _note_pilot(manifest: dict[str, Any], pilot: dict[str, Any], refused: list[s
     if "samples" in pilot:
         manifest["pilot"] = pilot.pop("took", {})
         manifest["plan"]["pilot"] = pilot
+    elif pilot:
+        manifest["plan"] |= pilot
     notes = [*manifest["plan"].get("notes", []), *refused, *pilot.get("left_out", {}).values()]
     if notes:
         manifest["plan"]["notes"] = notes

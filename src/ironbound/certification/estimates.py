@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from ironbound.certification.backward import pulled, supported_by
 from ironbound.certification.bounder import Bounder
@@ -21,6 +20,7 @@ from ironbound.certification.ibp import Ibp
 from ironbound.certification.interval import propagate
 from ironbound.certification.intervals import Interval
 from ironbound.certification.margins import before_softmax
+from ironbound.certification.regions import region_of
 from ironbound.core.protocols import PerturbationSet
 from ironbound.core.rows import of_rows
 from ironbound.models.model import Model
@@ -46,7 +46,7 @@ def estimate(
         return None
     parts = getattr(set_, "parts", ()) or (set_,)
     found = [
-        torch.stack([method.estimate(graph, of_rows(part, at).at(x[at], model.box)) for part in parts]).sum(0)
+        torch.stack([method.estimate(graph, region_of(of_rows(part, at), x[at], model.box)) for part in parts]).sum(0)
         for at in torch.arange(len(x)).split(ROWS)
     ]
     return torch.cat(found) if found else torch.zeros(0, dtype=torch.float64)
@@ -57,7 +57,7 @@ def cost_of(graph: Graph, region: Any, between: float, last: float) -> Float[Ten
 
     `between` is how often the rows of the layers in between are bounded, `last` how often those of the margins. Rows in
     between are counted where the interval pass leaves values undecided, which are more than there are once earlier layers
-    have been narrowed. A row is worth the multiply-adds on its way down, as one row of its kind has them, over those of a
+    have been narrowed. A row is worth the multiplications on its way down, as one row of its kind has them, over those of a
     forward pass.
 
     Raises UnsupportedOperation where a layer has no linear rule.
@@ -66,10 +66,10 @@ def cost_of(graph: Graph, region: Any, between: float, last: float) -> Float[Ten
     passed = propagate(graph, region.lo, region.hi, before=counts.narrow if between else counts.see)
     assert counts.known is not None
     supported_by(counts.known)
-    forward = max(1, _multiply_adds(lambda: graph.module(region.lo[:1])))
+    forward = max(counts.known.forward, 1.0)
     n, logits = len(region.lo), before_softmax(graph)
     total = torch.full((n,), Ibp.cost, dtype=torch.float64, device=region.lo.device)
-    for name, rows in counts.rows.items():
+    for name, rows in counts.counts.items():
         shape = counts.shapes[name]
         middle = torch.tensor([prod(shape[:2]) // 2 * prod(shape[2:]) + prod(shape[2:]) // 2], device=rows.device)
         spot = Spots(middle.clamp_max(prod(shape) - 1), torch.ones_like(total[:1]).to(counts.dtype), shape)
@@ -83,7 +83,7 @@ def cost_of(graph: Graph, region: Any, between: float, last: float) -> Float[Ten
 class _Counts(Bounder):
     """Counts the values that would be bounded backwards, and bounds none."""
 
-    rows: dict[str, Tensor] = field(default_factory=dict)
+    counts: dict[str, Tensor] = field(default_factory=dict)
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     def _narrow(self, node: Node, ref: Ref, undecided: Callable[..., Tensor], box: dict[str, Interval]) -> None:
@@ -92,18 +92,10 @@ class _Counts(Bounder):
             wanted = wanted & ~self.done[ref.name]
         assert ref.shape is not None
         mine = wanted.reshape(len(self.region.lo), -1).sum(1)
-        self.rows[ref.name], self.shapes[ref.name] = self.rows.get(ref.name, 0) + mine, ref.shape
+        self.counts[ref.name], self.shapes[ref.name] = self.counts.get(ref.name, 0) + mine, ref.shape
         self.done[ref.name] = wanted | self.done.get(ref.name, wanted)
 
-    def price(self, start: str, a: Coefficients) -> int:
-        """The multiply-adds of one row from here down to the input."""
+    def price(self, start: str, a: Coefficients) -> float:
+        """The multiplications of one row from here down to the input."""
         assert self.known is not None
-        rows = Rows(self.known, torch.zeros(1, dtype=torch.int64, device=self.region.lo.device))
-        return _multiply_adds(lambda: pulled(start, a, rows))
-
-
-def _multiply_adds(work: Callable[[], Any]) -> int:
-    """Of matrix products and convolutions; the other operations of a net cost little beside them."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        work()
-    return int(counter.get_total_flops()) // 2
+        return pulled(start, a, Rows(self.known, torch.zeros(1, dtype=torch.int64, device=self.region.lo.device))).work

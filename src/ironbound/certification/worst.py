@@ -13,6 +13,8 @@ from ironbound.certification.extremes import vertices
 from ironbound.certification.functionals import Rows
 from ironbound.certification.graph import Graph
 from ironbound.certification.margins import before_softmax
+from ironbound.certification.regions import region_of
+from ironbound.core.errors import UnsupportedOperation
 from ironbound.core.protocols import PerturbationSet
 from ironbound.core.rows import of_rows
 from ironbound.models.model import Model
@@ -34,7 +36,10 @@ def worst_points(
     """For each input and target class t the point of the set where a linear function below z_y - z_t is least.
 
     The function is CROWN's over interval bounds (method `crown-ibp`): one backward row a point. Points are in the set, up to
-    the rounding of float32. Raises UnsupportedOperation where a layer has no linear rule.
+    the rounding of float32.
+
+    Raises UnsupportedOperation where a layer has no linear rule or the set no `support`, UsageError where points of the set
+    are no inputs.
     """
     parts = [
         _of_chunk(graph, of_rows(set_, at), model, x[at], y[at], targets[at])
@@ -44,7 +49,11 @@ def worst_points(
 
 
 def _of_chunk(graph: Graph, set_: PerturbationSet, model: Model, x: Tensor, y: Tensor, targets: Tensor) -> Tensor:
-    region = set_.at(x, model.box)
+    region = region_of(set_, x, model.box)
+    if not hasattr(region, "support"):
+        raise UnsupportedOperation(
+            f"{type(set_).__name__} does not say where a linear function is largest on it (support)."
+        )
     passed, bounder = swept(graph, region, x.dtype, refine=False)
     assert bounder.known is not None
     count = targets.shape[1]
@@ -52,7 +61,7 @@ def _of_chunk(graph: Graph, set_: PerturbationSet, model: Model, x: Tensor, y: T
     classes = torch.arange(passed.output.lower.shape[1], device=x.device)
     a = ((classes == y[owner, None]).int() - (classes == targets.reshape(-1, 1)).int()).to(x.dtype)
     rows = Rows(bounder.known, owner)
-    inside, _ = pulled(before_softmax(graph), Dense(a), rows)
+    inside = pulled(before_softmax(graph), Dense(a), rows).inside
     if inside is None:  # the margin does not depend on the input
         return x[:, None].expand(-1, count, *x.shape[1:])
     return vertices(region, inside, rows).to(x.dtype).view(len(x), count, *x.shape[1:])
