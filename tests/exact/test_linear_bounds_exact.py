@@ -361,7 +361,7 @@ def test_what_attacks_may_reach_in_float32_is_in_the_region_that_is_proved(seed:
 
 def test_intervals_of_a_box_that_margins_need_no_pass_for() -> None:
     """On a box a linear model is exact by intervals already: the backward pass must agree with them."""
-    (net, _), x, y = traced(), draw(4, 2, 3), torch.tensor([0, 1, 2, 1])
+    x, y = draw(4, 2, 3), torch.tensor([0, 1, 2, 1])
     graph, region = traced()[1], region_of(Linf(0.2), x, (0.0, 1.0))
     passed, _ = swept(graph, region, torch.float64)
     torch.testing.assert_close(least_of(Linf(0.2), x, y), margins_of(passed, y), rtol=0, atol=1e-12)

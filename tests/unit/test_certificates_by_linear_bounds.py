@@ -347,3 +347,17 @@ def test_other_shapes_labels_and_outputs_are_refused() -> None:
         prove(Crown(), maps, x, torch.zeros_like(y), ib.Linf(0.1))
     nothing = prove(Crown(), model, x[:0], y[:0], ib.Linf(0.1), graph=graph)
     assert len(nothing) == 0
+
+
+# -------------------------------------------------------------------------------------------------------------- devices
+@pytest.mark.parametrize("set_", [ib.Linf(0.02), ib.L2(0.2), ib.L1(0.5), ib.L0(1)], ids=str)
+@pytest.mark.parametrize("method", [Crown(), Crown(intermediate="ibp"), AlphaCrown(steps=2)], ids=str)
+def test_passes_make_nothing_on_another_device(method: Any, set_: Any) -> None:
+    """What says no device is made on the default one, here on one that has no numbers: it could not go unseen."""
+    _, graph, x, y = sample()
+    region = set_.at(x[:4], (0.0, 1.0))
+    with torch.no_grad():
+        plain = method.margins(graph, region, y[:4], torch.float32)
+        with torch.device("meta"):
+            found = method.margins(graph, region, y[:4], torch.float32)
+    torch.testing.assert_close(found.least, plain.least)
