@@ -91,7 +91,12 @@ def _lines(node: Node, operation: Operation, a: Patches | Dense, rows: Rows) -> 
         x = rows.known.values[ref.name]
         under = Interval(rows.like(a, x.lower), rows.like(a, x.upper))
         free = rows.free(node, under, len(a.values))
-        return _apart(operation.relax(node, under, *rest, free=free, **kwargs))
+        if operation.family is None or operation.choose is None:
+            return _apart(operation.relax(node, under, *rest, free=free, **kwargs))
+        if node.name not in rows.known.families:  # once for all rows and passes over these intervals
+            rows.known.families[node.name] = operation.family(node, x, *rest, **kwargs)
+        family = tuple(rows.like(a, part) for part in rows.known.families[node.name])
+        return _apart(operation.choose(node, family, free))
     if node.name not in rows.known.lines:
         rows.known.lines[node.name] = _apart(operation.relax(node, rows.known.values[ref.name], *rest, **kwargs))
     return [None if part is None else rows.like(a, part) for part in rows.known.lines[node.name]]

@@ -36,6 +36,8 @@ class Known:
     count: int
     lines: dict[str, Any] = field(default_factory=dict)
     """Of nodes whose lines have been asked for; whoever narrows an interval makes these anew."""
+    families: dict[str, Any] = field(default_factory=dict)
+    """The same of nodes whose lines are chosen row by row (`Operation.family`)."""
     constants: dict[int, dict[str, Any]] = field(default_factory=dict)
     """By number of rows: constants that have the shape of a batch."""
 
