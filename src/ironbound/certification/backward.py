@@ -108,7 +108,12 @@ def _lines(node: Node, operation: Operation, a: Patches | Dense, rows: Rows) -> 
         x = rows.known.values[ref.name]
         under = Interval(rows.like(a, x.lower), rows.like(a, x.upper))
         free = rows.free(node, under, len(a.values))
-        return _tensors(operation.relax(node, under, *rest, free=free, **kwargs))
+        if operation.family is None or operation.choose is None:
+            return _tensors(operation.relax(node, under, *rest, free=free, **kwargs))
+        if node.name not in rows.known.families:  # once for all rows and passes over these intervals
+            rows.known.families[node.name] = operation.family(node, x, *rest, **kwargs)
+        family = tuple(rows.like(a, part) for part in rows.known.families[node.name])
+        return _tensors(operation.choose(node, family, free))
     if node.name not in rows.known.lines:
         lines = _tensors(operation.relax(node, rows.known.values[ref.name], *rest, **kwargs))
         rows.known.lines[node.name] = [None if part is None else _last(part) for part in lines]

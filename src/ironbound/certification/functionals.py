@@ -43,6 +43,8 @@ class Known:
     """Of nodes whose lines have been asked for; whoever narrows an interval makes these anew."""
     matrices: dict[Any, Tensor] = field(default_factory=dict)
     """Matrices of layers that were asked for; they depend on weights alone."""
+    families: dict[str, Any] = field(default_factory=dict)
+    """The same of nodes whose lines are chosen row by row (`Operation.family`)."""
     constants: dict[int, dict[str, Any]] = field(default_factory=dict)
     """By number of rows: constants that have the shape of a batch."""
 

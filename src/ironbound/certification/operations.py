@@ -47,6 +47,11 @@ class Operation:
     start: Callable[[Node, Any], Any] | None = None
     """start(node, interval) -> the free parameters in [0, 1] that alpha-CROWN begins with; None: lines have none."""
 
+    family: Callable[..., Any] | None = None
+    """family(node, interval, constants): tensors in the form of the interval's ends, all that `relax` makes of it."""
+    choose: Callable[..., Any] | None = None
+    """choose(node, rows of the family, free) -> `Lines`: the rest of `relax`, where it is in two parts."""
+
     @property
     def linear(self) -> bool:
         """Whether there are linear bounds."""
@@ -243,10 +248,8 @@ def _table() -> dict[str, Operation]:
     ):
         table |= dict.fromkeys(names.split(), operation)
     for name, function in FUNCTIONS.items():
-        checks = (_only(0), *_CHECKS.get(name, ()))
-        table[name] = Operation(
-            function.interval, checks, function.relax, undecided=function.undecided, start=function.start
-        )
+        known = {part: getattr(function, part, None) for part in ("relax", "undecided", "start", "family", "choose")}
+        table[name] = Operation(function.interval, (_only(0), *_CHECKS.get(name, ())), **known)
     return table
 
 
