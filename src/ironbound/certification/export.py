@@ -13,10 +13,14 @@ from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx import Node as FxNode
 
 from ironbound.certification.elementwise import KEPT
+from ironbound.certification.expansions import expansion
 from ironbound.certification.graph import Graph, Node, Ref, evaluate, leaves
 from ironbound.certification.operations import OPERATIONS, SHAPE_ONLY, supported
+from ironbound.certification.rewriting import Rewritten
 from ironbound.core.errors import InputError, ModelError, UnsupportedOperation
 from ironbound.models.held import held
+
+PERMUTE = torch.ops.aten.permute.default
 
 
 def traced(module: nn.Module, example: Tensor) -> Graph:
@@ -34,10 +38,14 @@ def traced(module: nn.Module, example: Tensor) -> Graph:
 
 def _exported(module: nn.Module, example: Tensor) -> ExportedProgram:
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), Rewritten():
             warnings.simplefilter("ignore")
             program = export(module, (example,), dynamic_shapes=({0: Dim("batch")},), strict=False)
-            return program.run_decompositions(_decompositions())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program = program.run_decompositions(_decompositions())
+            _folded(program)
+            return program
     except Exception as error:  # torch.export raises a dozen kinds, some of them private
         said = " ".join(str(error).split()) or type(error).__name__
         raise UnsupportedOperation(
@@ -55,6 +63,21 @@ def _decompositions() -> Any:
     return table
 
 
+def _folded(program: ExportedProgram) -> None:
+    """One permutation for two in a row: a batch that goes behind the tokens and comes back was never away."""
+    graph = program.graph
+    for node in graph.nodes:
+        if node.target is not PERMUTE or node.args[0].target is not PERMUTE:
+            continue
+        inner, order = node.args[0].args
+        order = [order[dim] for dim in node.args[1]]
+        if order == sorted(order):
+            node.replace_all_uses_with(inner)
+        else:
+            node.args = (inner, order)
+    graph.eliminate_dead_code()
+
+
 @dataclass
 class _Conversion:
     """One exported program on its way to a Graph; `varies` and `shapes` of the nodes seen so far, by name."""
@@ -65,12 +88,16 @@ class _Conversion:
     shapes: dict[str, tuple[int, ...] | None] = field(default_factory=dict)
     batch: Any = None
     """The symbol of the batch's size."""
+    apart: set[str] = field(default_factory=set)
+    """Operations that were taken apart."""
+    same: dict[str, str] = field(default_factory=dict)
+    """Names that stand for an earlier value: the first of the results of what was taken apart."""
 
     def graph(self, shape: tuple[int, ...]) -> Graph:
         """All of it."""
         sources, constants, entry = self._placeholders()
         used = [node for node in self.program.graph.nodes if node.op not in ("placeholder", "output") and node.users]
-        nodes = tuple(self._node(node) for node in used)
+        nodes = tuple(made for node in used for made in self._nodes(node))
         result = self._result()
         out = self.shapes.get(result)
         if out is None or out[0] != 1:
@@ -110,9 +137,33 @@ class _Conversion:
             raise ModelError(
                 f"{type(self.module).__name__} answers {len(outputs)} values; one tensor of logits is expected."
             )
-        return outputs[0]
+        return self.same.get(outputs[0], outputs[0])
+
+    def _nodes(self, fx: FxNode) -> list[Node]:
+        """The nodes that stand for one of the export's: one, several where it is taken apart, none where it only names."""
+        node = self._node(fx)
+        if node.op == "getitem" and node.args[0].name in self.apart and node.args[1] == 0:
+            self.same[fx.name] = node.args[0].name
+            return []
+        parts = self._bounded(fx, node) if node.varies else [node]
+        self.varies[fx.name], self.shapes[fx.name] = node.varies, parts[-1].shape
+        return parts
+
+    def _bounded(self, fx: FxNode, node: Node) -> list[Node]:
+        """The same with its shape, or the parts that stand for it, all of them known to the registry."""
+        rule = expansion(node)
+        if rule is None:
+            _known(node)
+            return [replace(node, shape=self._shape(fx, node.op, node.module))]
+        self.apart.add(fx.name)
+        parts = rule(replace(node, shape=self._shape(fx, node.op, node.module)))
+        for part in parts:
+            if part.varies:
+                _known(part)
+        return parts
 
     def _node(self, fx: FxNode) -> Node:
+        """The operation as exported, without its shape."""
         op, place = _name(fx), _place(fx)
         args, kwargs = self._refs(fx.args), {name: self._refs(value) for name, value in fx.kwargs.items()}
         varies = op not in SHAPE_ONLY and any(ref.varies for ref in leaves([args, list(kwargs.values())]))
@@ -120,16 +171,12 @@ class _Conversion:
             raise UnsupportedOperation(
                 f"{op} at {place} draws random numbers; bounds are for deterministic models. Leave the drawing out."
             )
-        node = Node(fx.name, op, fx.target, tuple(args), kwargs, place, varies, None)  # type: ignore[arg-type]
-        if varies:
-            _known(node)
-            node = replace(node, shape=self._shape(fx, op, place))
-        self.varies[fx.name], self.shapes[fx.name] = varies, node.shape
-        return node
+        return Node(fx.name, op, fx.target, tuple(args), kwargs, place, varies, None)  # type: ignore[arg-type]
 
     def _refs(self, argument: Any) -> Any:
         if isinstance(argument, FxNode):
-            return Ref(argument.name, self.varies[argument.name], self.shapes.get(argument.name))
+            name = self.same.get(argument.name, argument.name)
+            return Ref(name, self.varies[name], self.shapes.get(name))
         if isinstance(argument, (list, tuple)):
             return [self._refs(part) for part in argument]
         return argument

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 
+from ironbound.certification import attention, lines, pooling, products
 from ironbound.certification import intervals as rules
-from ironbound.certification import lines
 from ironbound.certification import transposes as back
 from ironbound.certification.elementwise import FUNCTIONS
+from ironbound.certification.functionals import varying
 from ironbound.certification.graph import RESHAPES, Node, Ref
 
+Rule = Callable[..., Any]
 Check = Callable[[Node], str]
 """Why this use of an operation is refused, "" where it is not."""
 
@@ -168,19 +171,18 @@ _CHECKS = {
 
 
 # ---------------------------------------------------------------------------------------------------------- registry
-RISING = "max_pool2d_with_indices max_pool3d_with_indices adaptive_max_pool2d"
-"""Operations of one varying argument that rise with it, whatever their other arguments are."""
+UPSAMPLING = " ".join(
+    f"upsample_{kind}.vec" for kind in ["nearest1d", "nearest2d", "nearest3d", "linear1d", "bilinear2d", "trilinear3d"]
+)
+"""Interpolations by weights that are not negative."""
 
 
 def _table() -> dict[str, Operation]:
-    rising, joint = Operation(rules.monotone, (_only(0),)), Operation(rules.monotone)
     along = Operation(rules.monotone, (_rows(1),))
     affine = (_only(0),)
     average = Operation(rules.monotone, (*affine, _rises(6, 1, "divisor_override")), backward=back.transposed)
-    table = {f"{name}.default": rising for name in RISING.split()}
-    table |= dict.fromkeys(RESHAPES, Operation(rules.reshape, backward=back.reshaped))
+    table = dict.fromkeys(RESHAPES, Operation(rules.reshape, backward=back.reshaped))
     for names, operation in (
-        ("maximum.default minimum.default", joint),
         ("expand.default", Operation(rules.monotone, backward=back.transposed)),
         (
             "relu.default",
@@ -188,7 +190,7 @@ def _table() -> dict[str, Operation]:
         ),
         ("alias.default", Operation(rules.same, affine, backward=back.passed)),
         (
-            "constant_pad_nd.default _adaptive_avg_pool2d.default _adaptive_avg_pool3d.default upsample_nearest2d.vec",
+            "constant_pad_nd.default _adaptive_avg_pool2d.default _adaptive_avg_pool3d.default " + UPSAMPLING,
             Operation(rules.monotone, affine, backward=back.transposed),
         ),
         ("clone.default detach.default", Operation(rules.same, backward=back.passed)),
@@ -203,16 +205,16 @@ def _table() -> dict[str, Operation]:
         ("convolution.default", Operation(rules.convolve, affine, backward=back.convolved)),
         ("_native_batch_norm_legit_no_training.default", Operation(rules.normalise, affine, backward=back.normalised)),
         ("avg_pool1d.default avg_pool2d.default avg_pool3d.default", average),
-        ("amax.default amin.default", along),
-        ("sum.dim_IntList mean.dim select.int flip.default cat.default", replace(along, backward=back.transposed)),
+        (
+            "sum.dim_IntList mean.dim select.int flip.default cat.default index_select.default cumsum.default",
+            replace(along, backward=back.transposed),
+        ),
         ("split_with_sizes.default", Operation(rules.monotone, (_rows(2),), backward=back.transposed)),
         ("slice.Tensor", Operation(rules.monotone, (_slices,), backward=back.transposed)),
         ("index.Tensor", Operation(rules.monotone, (_indexes,), backward=back.transposed)),
         ("repeat.default", Operation(rules.monotone, (_repeats,), backward=back.transposed)),
         ("permute.default", Operation(rules.monotone, (_permutes,), backward=back.permuted)),
         ("getitem", Operation(rules.piece, backward=back.piece)),
-        ("_softmax.default", Operation(rules.softmax, (_rows(1), _last))),
-        ("_log_softmax.default", Operation(rules.log_softmax, (_rows(1), _last))),
     ):
         table |= dict.fromkeys(names.split(), operation)
     for name, function in FUNCTIONS.items():
@@ -223,4 +225,32 @@ def _table() -> dict[str, Operation]:
     return table
 
 
-OPERATIONS: dict[str, Operation] = _table()
+def _of_several() -> dict[str, Operation]:
+    """Operations whose linear bounds are planes in several values: products, shares, maxima."""
+
+    def planes(interval: Rule, backward: Rule, *checks: Check, reads: Any = varying, **more: Any) -> Operation:
+        return Operation(interval, checks, backward=backward, reads=reads, **more)
+
+    largest = partial(planes, rules.monotone, pooling.maximum, undecided=pooling.contested)
+    by_parts = {"backward": products.of_two}
+    table: dict[str, Operation] = {}
+    for names, operation in (
+        ("product", planes(rules.multiply, products.multiplied)),
+        ("bmm.default baddbmm.default", planes(products.matrices, products.multiplied_matrices,
+                                               _plain("beta", "alpha"), reads=products.factors)),
+        ("scaled_by_rms", planes(products.scaled_by_rms, products.multiplied)),
+        ("centred", Operation(products.centred, backward=products.from_mean)),
+        ("larger", Operation(products.larger, **by_parts)),
+        ("smaller", Operation(products.smaller, **by_parts)),
+        ("where.self", Operation(rules.monotone, (_only(1, 2),), backward=products.where)),
+        ("_softmax.default", planes(rules.softmax, attention.softmax, _rows(1), _last)),
+        ("_log_softmax.default", planes(rules.log_softmax, attention.log_shares, _rows(1), _last)),
+        ("amax.default amin.default max.dim min.dim", largest(_rows(1))),
+        ("max_pool2d_with_indices.default max_pool3d_with_indices.default adaptive_max_pool2d.default "
+         "adaptive_max_pool3d.default", largest(_only(0))),
+    ):  # fmt: skip
+        table |= dict.fromkeys(names.split(), operation)
+    return table
+
+
+OPERATIONS: dict[str, Operation] = _table() | _of_several()
