@@ -114,7 +114,7 @@ def _against(a: Coefficients, constant: Tensor, node: Node, rows: Rows) -> Tenso
     if len(whole) > 1:
         return rows.summed(a.dense() * constant)
     if isinstance(a, Spots):
-        return a.scale * whole.flatten()[a.place]
+        return a.scale * whole.flatten()[a.place % whole.numel()]  # of k rows an input all have this one
     return rows.summed(a.masked().values * a.gathered(whole, torch.zeros_like(rows.owner)))
 
 
@@ -137,7 +137,7 @@ def _times(a: Coefficients, constant: Any, node: Node, rows: Rows) -> Coefficien
         return Dense(a.dense() * constant)
     whole = constant.expand(1, *node.shape[1:])
     if isinstance(a, Spots):
-        return Spots(a.place, a.scale * whole.flatten()[a.place], a.shape)
+        return Spots(a.place, a.scale * whole.flatten()[a.place % whole.numel()], a.shape)
     under = a.gathered(whole, torch.zeros_like(rows.owner))
     return Patches(a.values * under, a.base, a.stride, a.offset, a.plane)
 
