@@ -100,16 +100,16 @@ class Found:
 
     def __init__(self, net: nn.Module, graph: Graph, x: Tensor, radius: float) -> None:
         self.net, self.x, self.radius = net, x, radius
-        low, high = bounds(graph, x - radius, x + radius)
-        outputs = low.shape[1]
         random = torch.Generator().manual_seed(1)
-        units = torch.eye(outputs, dtype=x.dtype)
-        self.rows = torch.cat([units, -units, torch.randn(6, outputs, generator=random, dtype=x.dtype)])
-        self.interval = low @ self.rows.clamp(min=0).T + high @ self.rows.clamp(max=0).T
-        _, bounder = swept(graph, ib.Linf(radius).at(x, None), x.dtype)
-        owner = torch.arange(len(x)).repeat_interleave(len(self.rows))
-        linear = bounder.lower(graph.output, Dense(self.rows.repeat(len(x), 1)), owner)
-        self.linear = linear.detach().view(len(x), -1)
+        units = torch.eye(graph.out_shape[0], dtype=x.dtype)
+        self.rows = torch.cat([units, -units, torch.randn(6, len(units), generator=random, dtype=x.dtype)])
+        with torch.no_grad():
+            low, high = bounds(graph, x - radius, x + radius)
+            self.interval = low @ self.rows.clamp(min=0).T + high @ self.rows.clamp(max=0).T
+            _, bounder = swept(graph, ib.Linf(radius).at(x, None), x.dtype)
+            owner = torch.arange(len(x)).repeat_interleave(len(self.rows))
+            linear = bounder.lower(graph.output, Dense(self.rows.repeat(len(x), 1)), owner)
+        self.linear = linear.view(len(x), -1)
         self.least = self._least(random)
 
     def _least(self, random: torch.Generator) -> Tensor:
