@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -141,16 +142,191 @@ def drawn(*shape: int) -> Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
 
 
+def case(name: str) -> tuple[nn.Module, tuple[int, ...]]:
+    """A fresh module in float64, and the shape of its inputs."""
+    net, shape = CASES[name]
+    return copy.deepcopy(net).eval().double(), shape
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_no_point_crosses_the_bounds_of(name: str) -> None:
-    net, shape = CASES[name]
-    net = net.eval()
-    graph = trace(net.float(), torch.zeros(1, *shape) + 0.1)
-    net, x = net.double(), drawn(2, *shape)
+    net, shape = case(name)
+    graph, x = trace(net, drawn(1, *shape)), drawn(2, *shape)
     for radius in (0.0, 0.03, 0.4):
         found = Found(net, graph, x, radius)
         assert found.crossed() <= TOLERANCE, f"radius {radius}"
         assert bool(found.interval.isfinite().all())
         if radius == 0:
             torch.testing.assert_close(found.linear, found.value(x), rtol=0, atol=1e-7)
-    net.float()
+
+
+# --------------------------------------------------------------------------------------------------------- tightness
+@pytest.mark.parametrize(
+    "name", ["attention by hand", "layer of a transformer", "layer norm", "variance", "max pooling"]
+)
+def test_linear_bounds_are_tighter_than_intervals_of(name: str) -> None:
+    net, shape = case(name)
+    found = Found(net, trace(net, drawn(1, *shape)), drawn(2, *shape), 0.02)
+    own = found.value(found.x)
+    assert float((own - found.linear).mean()) < 0.9 * float((own - found.interval).mean())
+    assert float((own - found.linear).mean()) < 1.6 * float((own - found.least).mean())
+
+
+def test_one_product_is_exact_where_the_factors_keep_their_signs() -> None:
+    net = Of(lambda x: x[:, :4] * x[:, 4:])
+    graph = trace(net, torch.zeros(1, 8))
+    x = torch.tensor([[1.0, 1, -1, -1, 2, -2, 2, -2]], dtype=torch.float64)
+    found = Found(net, graph, x, 0.5)
+    torch.testing.assert_close(found.linear[:, :8], found.interval[:, :8], rtol=0, atol=1e-12)
+    torch.testing.assert_close(found.linear[:, :8], found.least[:, :8], rtol=0, atol=1e-12)
+
+
+def test_linear_bounds_of_a_normalisation_are_never_far_behind_its_intervals() -> None:
+    net, shape = case("layer norm")
+    x = torch.full((1, *shape), 0.5, dtype=torch.float64)  # all equal: the scale goes to infinity
+    found = Found(net, trace(net, x), x, 0.5)
+    assert bool((found.linear >= found.interval - 1e-6).all())
+    assert float(found.interval[:, :30].min()) > -2 - 1e-6  # sqrt(5 - 1)
+
+
+def test_what_is_equal_for_all_shares_has_no_slack() -> None:
+    net = Of(lambda x: x.softmax(1).sum(1, keepdim=True))
+    found = Found(net, trace(net, torch.zeros(1, 5)), 8 * drawn(2, 5), 2.0)
+    torch.testing.assert_close(found.linear[:, :2], torch.tensor([[1.0, -1.0]] * 2).double(), rtol=0, atol=1e-12)
+
+
+def test_intervals_of_matrix_products_hold_every_corner_and_are_exact_for_shares() -> None:
+    random = torch.Generator().manual_seed(3)
+    a, b = (torch.randn(200, 2, 2, generator=random, dtype=torch.float64) for _ in range(2))
+    r, s = (torch.rand(200, 2, 2, generator=random, dtype=torch.float64) for _ in range(2))
+    node: Any = None
+    for low in (a - r, (a - r).abs()):  # any signs; shares
+        first, second = Interval(low, low + 2 * r), Interval(b - s, b + s)
+        ends = [x[:, :, :, None] * y[:, None] for x in (first.lower, first.upper) for y in (second.lower, second.upper)]
+        least, most = torch.stack(ends).amin(0).sum(2), torch.stack(ends).amax(0).sum(2)
+        found = products.matrices(node, first, second)
+        assert bool((found.lower <= least + TOLERANCE).all() & (found.upper >= most - TOLERANCE).all())
+    torch.testing.assert_close(found.lower, least)
+    torch.testing.assert_close(found.upper, most)
+
+
+def test_intervals_of_a_normalisation_are_exact_over_the_box() -> None:
+    low, high = torch.tensor([[-1.0, 0.5, -3.0]]).double(), torch.tensor([[2.0, 1.0, -0.5]]).double()
+    wide = Interval(torch.zeros(1, 1).double(), torch.full((1, 1), 1e9).double())
+    node: Any = None
+    found = products.scaled_by_rms(node, Interval(low, high), wide, [1], 0.1, False)
+    grid = torch.stack(
+        torch.meshgrid(
+            *[torch.linspace(float(a), float(b), 61) for a, b in zip(low[0], high[0], strict=True)], indexing="ij"
+        ),
+        -1,
+    )
+    values = (grid * torch.rsqrt(grid.square().mean(-1, keepdim=True) + 0.1)).reshape(-1, 3).double()
+    torch.testing.assert_close(found.lower[0], values.amin(0), rtol=0, atol=1e-5)
+    torch.testing.assert_close(found.upper[0], values.amax(0), rtol=0, atol=1e-5)
+
+
+POOLED = {
+    "plain": lambda x: F.max_pool2d(x, 2),
+    "padded": lambda x: F.max_pool2d(x, (3, 2), (2, 1), padding=1, dilation=(1, 2), ceil_mode=True),
+    "adaptive": lambda x: F.adaptive_max_pool2d(x, (3, 2)),
+    "over a dimension": lambda x: x.amax(2),
+}
+
+
+@pytest.mark.parametrize("name", POOLED)
+def test_windows_are_those_of_the_pooling(name: str) -> None:
+    net = Of(POOLED[name])
+    node = next(
+        node for node in trace(net, torch.zeros(1, 2, 7, 5)).nodes if node.op in OPERATIONS and "view" not in node.op
+    )
+    x = torch.randn(3, 2, 7, 5, generator=torch.Generator().manual_seed(4))
+    planes = pooling._maxima(node, Interval(x, x))  # of points: the largest value, exactly
+    values = x.transpose(2, 3).reshape(3, 10, 7) if name == "over a dimension" else x.flatten(2)
+    expected = net(x).reshape(planes.under.shape)
+    torch.testing.assert_close(values.gather(2, planes.under), expected)
+    torch.testing.assert_close(values.gather(2, planes.over) * planes.slope + planes.lift, expected)
+
+
+# ------------------------------------------------------------------------------------------------------ planted bugs
+@contextmanager
+def planted(op: str, **rules: Any) -> Iterator[None]:
+    """An operation with other rules."""
+    honest = OPERATIONS[op]
+    OPERATIONS[op] = replace(honest, **rules)
+    try:
+        yield
+    finally:
+        OPERATIONS[op] = honest
+
+
+def swapped(rule: Callable[..., Any]) -> Callable[..., Any]:
+    """The factors' coefficients change places."""
+
+    def wrong(node: Any, a: Any, rows: Any) -> Any:
+        back = rule(node, a, rows)
+        (first, x), (second, y) = back.parts
+        return back._replace(parts=[(first, y.reshape(x.shape)), (second, x.reshape(y.shape))])
+
+    return wrong
+
+
+def unsigned(rule: Callable[..., Any]) -> Callable[..., Any]:
+    """The slack of negative coefficients is taken with their sign."""
+
+    def wrong(node: Any, a: Any, rows: Any) -> Any:
+        return rule(node, a, rows)._replace(bias=-rule(node, -a, rows).bias)
+
+    return wrong
+
+
+def tilted(part: str, by: float) -> Callable[..., Any]:
+    """Planes of shares of which one part is off."""
+    honest = attention._shares
+
+    def wrong(node: Any, x: Interval) -> Any:
+        made = honest(node, x)
+        return made._replace(**{part: getattr(made, part) + by})
+
+    return wrong
+
+
+SQUARES = Of(lambda x: x.view(-1, 2, 2) @ (x.view(-1, 2, 2) - 0.3))
+TIMES = Of(lambda x: x[:, :2] * (x[:, 2:] - 1))
+BUGS: dict[str, tuple[nn.Module, str, Any]] = {
+    "factors swapped": (TIMES, "product", {"backward": swapped(products.multiplied)}),
+    "no absolute value": (TIMES, "product", {"backward": unsigned(products.multiplied)}),
+    "matrices swapped": (SQUARES, "bmm.default", {"backward": swapped(products.multiplied_matrices)}),
+    "matrices without absolute value": (SQUARES, "bmm.default", {"backward": unsigned(products.multiplied_matrices)}),
+    "no radius": (SQUARES, "bmm.default", {"interval": lambda node, a, b: Interval(a.lower @ b.lower, a.upper @ b.upper)}),
+}  # fmt: skip
+
+
+def caught(net: nn.Module, size: int = 4) -> float:
+    x = drawn(3, size)
+    graph = trace(net, torch.zeros(1, size))
+    return max(Found(net, graph, x, radius).crossed() for radius in (0.05, 0.3))
+
+
+@pytest.mark.parametrize("name", BUGS)
+def test_planted_bugs_are_caught(name: str) -> None:
+    net, op, rules = BUGS[name]
+    assert caught(net) <= TOLERANCE
+    with planted(op, **rules):
+        assert caught(net) > 1e-4
+
+
+@pytest.mark.parametrize(("part", "by"), [("below", 0.01), ("above", -0.01), ("low", -0.05), ("high", 0.05)])
+def test_a_plane_of_shares_that_is_off_is_caught(part: str, by: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    net = Of(lambda x: (4 * x).softmax(1))
+    assert caught(net) <= TOLERANCE
+    monkeypatch.setattr(attention, "_shares", tilted(part, by))
+    assert caught(net) > 1e-4
+
+
+def test_a_pooling_plane_that_is_too_low_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = Of(lambda x: x.amax(1, keepdim=True))
+    assert caught(net) <= TOLERANCE
+    honest = pooling._maxima
+    monkeypatch.setattr(pooling, "_maxima", lambda node, x: honest(node, x)._replace(lift=honest(node, x).lift - 0.01))
+    assert caught(net) > 1e-4

@@ -238,7 +238,7 @@ def _of_several() -> dict[str, Operation]:
         ("product", planes(rules.multiply, products.multiplied)),
         ("bmm.default baddbmm.default", planes(products.matrices, products.multiplied_matrices,
                                                _plain("beta", "alpha"), reads=products.factors)),
-        ("scaled_by_rms", planes(products.scaled_by_rms, products.multiplied)),
+        ("scaled_by_rms", planes(products.scaled_by_rms, products.multiplied, reads=lambda node: [node.args[0]])),
         ("centred", Operation(products.centred, backward=products.from_mean)),
         ("larger", Operation(products.larger, **by_parts)),
         ("smaller", Operation(products.smaller, **by_parts)),

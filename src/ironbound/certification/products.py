@@ -14,6 +14,9 @@ from ironbound.certification.graph import Node, Ref
 from ironbound.certification.intervals import Interval, end, multiply
 from ironbound.certification.transposes import added, transposed
 
+SLACK = 1e-6
+"""What rounding may add to the radius of a product."""
+
 
 def matrices(node: Node, *args: Any, **kwargs: Any) -> Interval:
     """a @ b, and c + a @ b (baddbmm), over the last two dimensions; each of them constant or not.
@@ -103,18 +106,42 @@ def factors(node: Node) -> list[Ref]:
 
 
 def multiplied(node: Node, a: Tensor, rows: Rows) -> Back:
-    """x y, element by element.
+    """x y, element by element, by a mean of McCormick's planes.
 
-    McCormick's planes meet in the middle of the box: x y = d x + c y - c d -+ r s, for centres c, d and radii r, s.
+    For centres c, d and radii r, s two planes lie below x y = c d + ..., one exact in the corner where both are least, one
+    where both are greatest; between them, for t in [-1, 1],
 
-    Paper: Shi et al. 2020, "Robustness Verification for Transformers" (arXiv 2002.06622), section 3.3, theorem 1. Differs:
-    the mean of the two lower (upper) planes and not one of them; all have the same slack on average.
+        x y >= (d + t s) x + (c + t r) y - (c + t r) (d + t s) - (1 - t^2) r s.
+
+    What is asked for is least near the first corner if c, d > 0, near the second if both are negative, and near one where
+    both planes are exact if their signs differ: t = -(p + q) / 2 with p, q the signs of c, d, or in [-1, 1] where an
+    interval has zero inside. Above likewise, with the sign of d turned. Where the product's own interval is known to be
+    narrower than that of its planes (a normalisation of values that may all be equal) its ends are taken instead.
+
+    Paper: Shi et al. 2020, "Robustness Verification for Transformers" (arXiv 2002.06622), section 3.3, theorem 1, has the
+    planes. Differs: they always take t = -1; any t has the same slack on average, and this one less where it counts.
     """
     refs = varying(node)
     x, y = (rows.value(ref) for ref in refs)
-    parts = [(ref, _summed_to(a * other.centre, ref, rows)) for ref, other in zip(refs, (y, x), strict=True)]
-    bias = rows.summed(a * (x.centre * y.centre)) + rows.summed(a.abs() * (x.radius * y.radius))
-    return Back(parts, -bias)  # type: ignore[arg-type]
+    c, d, r, s = x.centre, y.centre, x.radius, y.radius
+    own = rows.value(Ref(node.name, True, node.shape))
+    planes = torch.where(r * s <= own.radius * (1 + SLACK), a, 0.0)
+    rest = a - planes
+    constant = rows.summed(rest.clamp(min=0) * own.lower + rest.clamp(max=0) * own.upper)
+    p, q, a, size = _side(x), _side(y), planes, planes.abs()
+    # a t and |a| t, by which the planes' slopes and heights move, for coefficients of either sign
+    even, odd = (a * p + size * q) / -2, (size * p + a * q) / -2
+    parts = [
+        (refs[0], _summed_to(a * d + odd * s, refs[0], rows)),
+        (refs[1], _summed_to(a * c + even * r, refs[1], rows)),
+    ]
+    height = rows.summed(a * (c * d) + size * (r * s) + even * (r * d) + odd * (c * s))
+    return Back(parts, constant - height)  # type: ignore[arg-type]
+
+
+def _side(x: Interval) -> Tensor:
+    """1 above zero, -1 below, between them where zero is inside."""
+    return (x.centre / x.radius.clamp_min(torch.finfo(x.radius.dtype).tiny)).clamp(-1, 1)
 
 
 def _summed_to(a: Tensor, ref: Ref, rows: Rows) -> Tensor:
@@ -128,10 +155,14 @@ def multiplied_matrices(node: Node, a: Tensor, rows: Rows) -> Back:
     if not (_varies(first) and _varies(second)):
         return transposed(node, a, rows)
     x, y = rows.value(first), rows.value(second)
-    c, d = x.centre, y.centre
-    back = a @ d.mT
-    bias = -rows.summed(back * c) - rows.summed((a.abs() @ y.radius.mT) * x.radius)
-    parts: list[tuple[Ref, Any]] = [(first, back), (second, c.mT @ a)]
+    c, d, r, s = x.centre, y.centre, x.radius, y.radius
+    p, q, size = _side(x), _side(y), a.abs()
+    plain, spread, turned = a @ d.mT, size @ s.mT, a @ (q * s).mT
+    into = plain - (p * spread + turned) / 2
+    other = (c - p * r / 2).mT @ a - q * (r.mT @ size) / 2
+    bias = plain * (c - p * r / 2) + spread * (r - p * c / 2) - (size @ (q * d).mT) * (r / 2) - turned * (c / 2)
+    bias = -rows.summed(bias)
+    parts: list[tuple[Ref, Any]] = [(first, into), (second, other)]
     if len(node.args) == 2:
         return Back(parts, bias)
     if _varies(node.args[0]):

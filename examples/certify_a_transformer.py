@@ -1,0 +1,44 @@
+"""Prove something about a transformer: interval bounds prove nothing for it, linear bounds most of its right answers.
+
+Run it: python examples/certify_a_transformer.py
+"""
+
+import torch
+from torch import Tensor, nn
+
+import ironbound as ib
+from ironbound.data import load
+
+
+class Transformer(nn.Module):
+    """A token for each row of pixels, positions, one layer of attention and GELU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.places = nn.Linear(8, 16), nn.Parameter(0.1 * torch.randn(8, 16))
+        self.layer = nn.TransformerEncoderLayer(16, 2, 32, 0, "gelu", batch_first=True, norm_first=True)
+        self.head = nn.Linear(16, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits, (n, 10)."""
+        return self.head(self.layer(self.embed(x[:, 0]) + self.places).mean(1))
+
+
+torch.manual_seed(0)
+net, data = Transformer(), load("digits:train")
+optimiser = torch.optim.AdamW(net.parameters(), 1e-2, weight_decay=0.1)
+for step in range(100):
+    x, y = (part[step % 8 :: 8] for part in (data.x, data.y))
+    optimiser.zero_grad()
+    nn.functional.cross_entropy(net(x + 0.1 * torch.randn_like(x)), y).backward()
+    optimiser.step()
+
+net.eval()
+test = load("digits:test", samples=16)
+right = net(test.x).argmax(1) == test.y
+for radius in (0.003, 0.01, 0.02):
+    proved = {}
+    for method in ("ibp", "crown"):
+        proofs = ib.certify(net, test.x, test.y, threat=ib.Linf(radius), method=method, radii=False)
+        proved[method] = int((proofs.certified & right).sum())
+    print(f"radius {radius}: of {int(right.sum())} right answers proved {proved}")
