@@ -15,7 +15,7 @@ class Transformer(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.embed, self.places = nn.Linear(8, 16), nn.Parameter(0.1 * torch.randn(8, 16))
+        self.embed, self.places = nn.Linear(8, 16), nn.Parameter(torch.empty(8, 16).normal_(0, 0.1))
         self.layer = nn.TransformerEncoderLayer(16, 2, 32, 0, "gelu", batch_first=True, norm_first=True)
         self.head = nn.Linear(16, 10)
 
@@ -24,13 +24,12 @@ class Transformer(nn.Module):
         return self.head(self.layer(self.embed(x[:, 0]) + self.places).mean(1))
 
 
-torch.manual_seed(0)
 net, data = Transformer(), load("digits:train")
 optimiser = torch.optim.AdamW(net.parameters(), 1e-2, weight_decay=0.1)
 for step in range(100):
     x, y = (part[step % 8 :: 8] for part in (data.x, data.y))
     optimiser.zero_grad()
-    nn.functional.cross_entropy(net(x + 0.1 * torch.randn_like(x)), y).backward()
+    nn.functional.cross_entropy(net(x + torch.empty_like(x).normal_(0, 0.1)), y).backward()
     optimiser.step()
 
 net.eval()
