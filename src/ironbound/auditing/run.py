@@ -204,7 +204,7 @@ def traced(model: Model, data: Data, threat: PerturbationSet, plan: Plan) -> tup
         for stage in stages:
             prove(stage.method, model, x, y, first, radii=False, graph=graph)
     except (UnsupportedOperation, ModelError, UsageError) as error:
-        return None, f"Bounds were left out: {error}"
+        return None, f"Bounds were left out: {str(error).split(' Supported: ')[0]}"
     return graph, ""
 
 

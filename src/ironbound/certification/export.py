@@ -49,7 +49,7 @@ def _exported(module: nn.Module, example: Tensor) -> ExportedProgram:
     except Exception as error:  # torch.export raises a dozen kinds, some of them private
         said = " ".join(str(error).split()) or type(error).__name__
         raise UnsupportedOperation(
-            f"{type(module).__name__} cannot be traced for a batch of any size. Usual reasons: len(x), or a number, "
+            f"{_title(module)} cannot be traced for a batch of any size. Usual reasons: len(x), or a number, "
             "where x.shape[0] is meant; an `if` on a tensor's values; NumPy inside forward(). Rewrite that part. "
             f"torch.export says: {said[:300]}"
         ) from error
@@ -102,7 +102,7 @@ class _Conversion:
         out = self.shapes.get(result)
         if out is None or out[0] != 1:
             raise UnsupportedOperation(
-                f"the output of {type(self.module).__name__} is not one row of numbers computed from each input."
+                f"the output of {_title(self.module)} is not one row of numbers computed from each input."
             )
         return Graph(self.module, nodes, sources, constants, entry, result, shape, out[1:])
 
@@ -129,14 +129,12 @@ class _Conversion:
         written = [spec.target for spec in specs if spec.kind is OutputKind.BUFFER_MUTATION]
         if written:
             raise UnsupportedOperation(
-                f"{type(self.module).__name__} writes to its buffer {written[0]!r} in evaluation mode, so that its "
+                f"{_title(self.module)} writes to its buffer {written[0]!r} in evaluation mode, so that its "
                 "answers change from call to call; no bound holds for that. Make it obey eval()."
             )
         outputs = [spec.arg.name for spec in specs if spec.kind is OutputKind.USER_OUTPUT]
         if len(outputs) != 1:
-            raise ModelError(
-                f"{type(self.module).__name__} answers {len(outputs)} values; one tensor of logits is expected."
-            )
+            raise ModelError(f"{_title(self.module)} answers {len(outputs)} values; one tensor of logits is expected.")
         return self.same.get(outputs[0], outputs[0])
 
     def _nodes(self, fx: FxNode) -> list[Node]:
@@ -164,7 +162,7 @@ class _Conversion:
 
     def _node(self, fx: FxNode) -> Node:
         """The operation as exported, without its shape."""
-        op, place = _name(fx), _place(fx)
+        op, place = _name(fx), _place(fx, _own(self.module))
         args, kwargs = self._refs(fx.args), {name: self._refs(value) for name, value in fx.kwargs.items()}
         varies = op not in SHAPE_ONLY and any(ref.varies for ref in leaves([args, list(kwargs.values())]))
         if torch.Tag.nondeterministic_seeded in getattr(fx.target, "tags", ()):
@@ -204,8 +202,8 @@ def _known(node: Node) -> None:
     operation = OPERATIONS.get(node.op)
     if operation is None:
         raise UnsupportedOperation(
-            f"no bounds are known for {node.op} at {node.module}. Supported: {supported()}. "
-            "Replace that layer, or attack the model: an attack needs no bounds."
+            f"no bounds are known for {node.op} at {node.module}. Replace that part by one that has bounds, or go on without "
+            f"them: attacks need none, and audits leave them out. Supported: {supported()}."
         )
     if reason := operation.refuses(node):
         raise UnsupportedOperation(f"{node.op} at {node.module} has no bounds as it is used there: {reason}.")
@@ -222,7 +220,7 @@ def _compared(graph: Graph, example: Tensor) -> None:
         ((expected - got).abs() <= 1e-3 * scale).logical_or(~expected.isfinite()).all()
     ):
         raise ModelError(
-            f"{type(graph.module).__name__} answers differently when called again than when traced. "
+            f"{_title(graph.module)} answers differently when called again than when traced. "
             "forward() must depend on its input, its parameters and its buffers alone."
         )
 
@@ -244,7 +242,16 @@ def _name(fx: FxNode) -> str:
     return text.removeprefix("aten.")
 
 
-def _place(fx: FxNode) -> str:
+def _own(module: nn.Module) -> str:
+    """The name in the traced module of what the user gave: "net" in a model's wrapper, else ""."""
+    return str(getattr(module, "wraps", ""))
+
+
+def _title(module: nn.Module) -> str:
+    return type(module.get_submodule(_own(module))).__name__
+
+
+def _place(fx: FxNode, own: str) -> str:
     """Where the operation was called: "features.3 (ReLU)"; "forward() of Net" outside of any submodule."""
     stack = [entry for entry in (fx.meta.get("nn_module_stack") or {}).values() if entry[0] is not None]
     stack = [(path, kind) for path, kind in stack if not path.startswith("_")]
@@ -252,4 +259,5 @@ def _place(fx: FxNode) -> str:
         return "the top of the module"
     path, kind = stack[-1]
     kind = (kind if isinstance(kind, str) else kind.__name__).rsplit(".", 1)[-1]
+    path = path.removeprefix(own).removeprefix(".") if own else path
     return f"{path} ({kind})" if path else f"forward() of {kind}"

@@ -57,9 +57,26 @@ class Operation:
         return next((reason for check in self.checks if (reason := check(node))), "")
 
 
+CALLED = {
+    "addmm": "linear", "mm": "linear", "convolution": "conv", "_native_batch_norm_legit_no_training": "batch_norm",
+    "scaled_by_rms": "layer_norm group_norm instance_norm", "centred": "var std", "larger": "maximum", "smaller": "minimum",
+    "product": "mul", "bmm": "matmul einsum attention", "baddbmm": "", "constant_pad_nd": "pad", "where": "where masked_fill",
+    "max_pool2d_with_indices": "max_pool", "max_pool3d_with_indices": "", "adaptive_max_pool2d": "adaptive_max_pool",
+    "adaptive_max_pool3d": "", "avg_pool1d": "avg_pool", "avg_pool2d": "", "avg_pool3d": "",
+    "_adaptive_avg_pool2d": "adaptive_avg_pool", "_adaptive_avg_pool3d": "", "split_with_sizes": "split chunk unbind",
+    "_unsafe_view": "", "view": "reshape flatten", "_to_copy": "", "alias": "", "clone": "", "detach": "", "getitem": "",
+    "upsample_linear1d": "", "upsample_trilinear3d": "",
+    "upsample_bilinear2d": "interpolate", "upsample_nearest1d": "", "upsample_nearest2d": "", "upsample_nearest3d": "",
+    "index_select": "roll", "clamp_max": "", "clamp_min": "", "log_sigmoid": "logsigmoid", "_softmax": "softmax",
+    "_log_softmax": "log_softmax",
+}  # fmt: skip
+"""What users call operations, where core ATen has another name for them; "" for what need not be said."""
+
+
 def supported() -> str:
-    """The operations with bounds, without overloads, for messages."""
-    return ", ".join(sorted({name.split(".")[0] for name in OPERATIONS}))
+    """The operations with bounds by their usual names, for messages."""
+    names = {name.split(".")[0] for name in OPERATIONS}
+    return ", ".join(sorted({usual for name in names for usual in CALLED.get(name, name).split()}))
 
 
 def argument(node: Node, at: int, default: Any = None) -> Any:
@@ -96,7 +113,13 @@ def _rows(at: int) -> Check:
 
 def _permutes(node: Node) -> str:
     dims = node.args[1]
-    return "" if dims[0] % len(dims) == 0 else "it moves dimension 0, that of the batch"
+    return (
+        ""
+        if dims[0] % len(dims) == 0
+        else (
+            "it moves dimension 0, that of the batch; keep that in front (layers of nn.Transformer: batch_first=True)"
+        )
+    )
 
 
 def _slices(node: Node) -> str:
@@ -148,6 +171,8 @@ def _last(node: Node) -> str:
 
 def _wide(node: Node) -> str:
     kind = node.kwargs.get("dtype")
+    if kind is not None and kind.is_complex:
+        return "it makes complex numbers, as a Fourier transform does"
     return "" if kind in (None, torch.float32, torch.float64) else f"rounding to {kind} inside the model is not bounded"
 
 

@@ -192,6 +192,8 @@ class Model:
 class Wrapped(nn.Module):
     """Normalisation, net and output adapter as one module: what is called, and what is traced for bounds."""
 
+    wraps = "net"
+    """What is the user's own in here: errors give names of modules from there on."""
     mean: Tensor | None
     std: Tensor | None
 
