@@ -123,7 +123,13 @@ REFUSED = {
         nn.Sequential(nn.Linear(4, 4), nn.Hardshrink()),
         r"no bounds are known for le\.Scalar at 1 \(Hardshrink\).*Supported: .*conv",
     ),
-    "layer norm": (nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4)), r"native_layer_norm.* at 1 \(LayerNorm\)"),
+    "largest few": (
+        nn.Sequential(nn.Linear(4, 4), Of(lambda s, x: x.topk(2).values)),
+        r"topk\.default at 1 \(Of\)\. Replace.*audits",
+    ),
+    "Fourier transform": (Of(lambda s, x: torch.fft.rfft(x).abs()), "no bounds are known for _fft"),
+    "complex numbers": (Of(lambda s, x: x.to(torch.complex64).abs()), "it makes complex numbers"),
+    "batch behind the tokens": (Of(lambda s, x: s.parts[0](x[None]), nn.TransformerEncoderLayer(4, 2)), "batch"),
     "batch statistics": (
         nn.BatchNorm1d(4, track_running_stats=False),
         "no bounds are known for _native_batch_norm_legit",
@@ -139,7 +145,6 @@ REFUSED = {
     "branch": (Of(lambda s, x: x if x.sum() > 0 else -x), "cannot be traced for a batch of any size"),
     "half": (Of(lambda s, x: x.half().float()), "rounding to torch.float16"),
     "softplus of no sign": (nn.Softplus(-0.5), "beta = -0.5 is not a number > 0"),
-    "divided by the input": (Of(lambda s, x: x / (1 + x.exp())), "argument 1 depends on the input"),
     "attention": (Of(lambda s, x: x @ (x[0, :, None] * x[0])), "bounds|dimension 0|batch"),
 }
 

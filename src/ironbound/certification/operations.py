@@ -257,7 +257,6 @@ def _of_several() -> dict[str, Operation]:
         return Operation(interval, checks, backward=backward, reads=reads, **more)
 
     largest = partial(planes, rules.monotone, pooling.maximum, undecided=pooling.contested)
-    by_parts = {"backward": products.of_two}
     table: dict[str, Operation] = {}
     for names, operation in (
         ("product", planes(rules.multiply, products.multiplied)),
@@ -265,8 +264,8 @@ def _of_several() -> dict[str, Operation]:
                                                _plain("beta", "alpha"), reads=products.factors)),
         ("scaled_by_rms", planes(products.scaled_by_rms, products.multiplied, reads=lambda node: [node.args[0]])),
         ("centred", Operation(products.centred, backward=products.from_mean)),
-        ("larger", Operation(products.larger, **by_parts)),
-        ("smaller", Operation(products.smaller, **by_parts)),
+        ("larger", Operation(products.larger, backward=products.of_two)),
+        ("smaller", Operation(products.smaller, backward=products.of_two)),
         ("where.self", Operation(rules.monotone, (_only(1, 2),), backward=products.where)),
         ("_softmax.default", planes(rules.softmax, attention.softmax, _rows(1), _last)),
         ("_log_softmax.default", planes(rules.log_softmax, attention.log_shares, _rows(1), _last)),
