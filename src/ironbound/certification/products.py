@@ -146,7 +146,7 @@ def _side(x: Interval) -> Tensor:
 
 def _summed_to(a: Tensor, ref: Ref, rows: Rows) -> Tensor:
     assert ref.shape is not None
-    return a.sum_to_size(ref.shape[0] * len(rows), *ref.shape[1:])  # type: ignore[no-any-return]
+    return a.sum_to_size(ref.shape[0] * len(rows), *ref.shape[1:])
 
 
 def multiplied_matrices(node: Node, a: Tensor, rows: Rows) -> Back:
