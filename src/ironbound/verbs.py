@@ -15,7 +15,7 @@ from ironbound.core.attack import Attack
 from ironbound.core.cascade import Cascade, merged
 from ironbound.core.catalogue import find
 from ironbound.core.errors import CompositionError, InputError, UsageError
-from ironbound.core.progress import Listener
+from ironbound.core.progress import Listener, silent
 from ironbound.core.protocols import PerturbationSet
 from ironbound.core.result import Result
 from ironbound.core.rng import Rng, content_keys
@@ -118,10 +118,12 @@ def certify(
     method: Any = "ibp",
     rows: int | None = None,
     radii: bool = True,
+    progress: Listener | None = None,
 ) -> Certificates:
     """Prove for each input, where possible, that no element of P(x) changes the model's answer from y.
 
     Every certificate is re-evaluated in float64. `radius` is the largest radius (up to the threat's) that is proved.
+    `progress` hears of every chunk of inputs.
     Raises UnsupportedOperation where a part of the model has no known bound, with its name and what is supported.
 
     >>> proof = certify(net, x, y, threat="linf:0.1")  # doctest: +SKIP
@@ -141,7 +143,8 @@ def certify(
             "sample alone, holds against it as well."
         )
     chosen = find(catalogue(), "certify", method).make() if isinstance(method, str) else method
-    proof = prove(chosen, wrapped, inputs, labels, set_of(threat), rows=rows, radii=radii)
+    tell = progress or silent
+    proof = prove(chosen, wrapped, inputs, labels, set_of(threat), rows=rows, radii=radii, progress=tell)
     return proof.to(x.device) if isinstance(x, Tensor) else proof.to("cpu")
 
 

@@ -10,12 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ironbound.certification.certificates import TAU, prove
+from ironbound.certification.certificates import prove
 from ironbound.certification.graph import trace
 from ironbound.certification.ibp import Ibp
 from ironbound.certification.interval import bounds, propagate
 from ironbound.certification.margins import margins
 from ironbound.core.errors import InputError, UsageError
+from ironbound.core.judge import TAU
 from ironbound.models.model import Model
 from ironbound.sets import L2, Linf
 

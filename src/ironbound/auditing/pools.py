@@ -183,7 +183,7 @@ def _bound(evaluation: Evaluation, pool: Pool, stage: Bounds, index: Tensor) -> 
     x, y = rows_.take(pool.x, index), pool.y[index]
     proof = prove(
         stage.method, evaluation.model, x, y, rows_.of_rows(evaluation.threat, pool.place[index]),
-        rows=evaluation.rows, radii=stage.radii, graph=evaluation.graph,
+        rows=evaluation.rows, radii=stage.radii, graph=evaluation.graph, progress=evaluation.progress, stage=stage.name,
     )  # fmt: skip
     for row, i in enumerate(index.tolist()):
         if bool(proof.certified[row]):

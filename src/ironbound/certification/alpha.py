@@ -13,7 +13,7 @@ from torch import Tensor
 from ironbound.certification.backward import pulled
 from ironbound.certification.bounder import Bounder, has_width, swept
 from ironbound.certification.coefficients import Coefficients, Dense, Spots
-from ironbound.certification.crown import bounded_margins
+from ironbound.certification.crown import ENOUGH, bounded_margins
 from ironbound.certification.extremes import least
 from ironbound.certification.functionals import Known, Rows
 from ironbound.certification.graph import Graph, Ref
@@ -23,10 +23,9 @@ from ironbound.certification.margins import Margins, before_softmax
 from ironbound.certification.operations import OPERATIONS
 from ironbound.certification.slopes import Slopes
 from ironbound.core.errors import UsageError
-from ironbound.core.judge import TAU
 
-ENOUGH = 2 * TAU
-"""Of the logits' scale: a margin that is proved, with room for the tolerance that certificates ask for."""
+GRADIENT = 3.0
+"""Passes that one with its gradient is worth."""
 RECENT = 3
 """Steps whose mean gain says how far a bound can come in the steps that are left."""
 
@@ -79,13 +78,14 @@ class AlphaCrown:
         for group in _groups(problems, bounder, layers):
             ascent = Joint.of(bounder, passed, y, group, layers, found.scale * ENOUGH)
             self._climb(ascent) if learned is None else ascent.look()
+            bounder.cost.index_add_(0, torch.tensor([i for i, _, _ in group], device=y.device), ascent.cost)
             for number, (i, others, _) in enumerate(group):
                 solution = ascent.solutions[number]
                 at = (torch.full_like(others, i), others)
                 found.least.index_put_(at, torch.maximum(found.least[at], solution.least.to(found.least.dtype)))
                 if solution.proved:
                     solved[i].append(solution)
-        return replace(found, learned=Learned(solved))
+        return replace(found, cost=bounder.rows, learned=Learned(solved))
 
     def _climb(self, ascent: Joint) -> None:
         rate = self.rate
@@ -207,10 +207,16 @@ class Joint:
     others: list[Tensor]
     history: list[Tensor] = field(default_factory=list)
     """The best bound of each problem after each step."""
+    matrices: dict[Any, Tensor] = field(default_factory=dict)
+    cost: Tensor = field(init=False)
+    """Multiplications that were spent on each problem of the group."""
     peak: Tensor | None = None
     """The best of each margin, whatever the others were then."""
     staying: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
     solutions: dict[int, Solution] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.cost = torch.zeros(len(self.number), dtype=torch.float64, device=self.number.device)
 
     @staticmethod
     def of(
@@ -259,7 +265,7 @@ class Joint:
         proved = worst > self.enough
         leaving = proved | self._hopeless(left) if left else torch.ones_like(proved)
         for at in leaving.nonzero()[:, 0].tolist():
-            self._leave(at, bool(proved[at]), now)
+            self._leave(at, bool(worst[at] > 0), now)  # whether by enough, float64 says
         self.staying = ~leaving
         if not left or bool(leaving.all()):
             return None
@@ -309,7 +315,7 @@ class Joint:
         """The margins, over the layers in between as these slopes bound them."""
         count = len(self.enough)
         dtype, device = self.margins.dtype, self.margins.device
-        known = Known(self.graph, dict(self.values), dtype, device, count)
+        known = Known(self.graph, dict(self.values), dtype, device, count, matrices=self.matrices)
         for end in self.ends:
             known.values[end.ref.name] = self._narrowed(known, end)
         return self._pulled(known, self.logits, Dense(self.margins), self.owner)
@@ -327,7 +333,9 @@ class Joint:
 
     def _pulled(self, known: Known, start: str, a: Coefficients, owner: Tensor) -> Tensor:
         rows = Rows(known, owner, 0 if known.count == 1 else None, self.slopes.of(start))
-        inside, bias = pulled(start, a, rows)
+        inside, bias, work = pulled(start, a, rows)
+        spent = torch.full_like(owner, work * GRADIENT, dtype=torch.float64)
+        self.cost.index_add_(0, self.number[owner], spent)
         return least(self.region, inside, rows) + bias
 
 

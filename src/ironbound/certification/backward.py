@@ -8,12 +8,14 @@ for Scalable Certified Robustness and Beyond" (arXiv 2002.12920), algorithm 1.
 
 from __future__ import annotations
 
-from typing import Any
+from math import prod
+from typing import Any, NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from ironbound.certification.coefficients import Coefficients, Dense, Patches, plus
+from ironbound.certification.coefficients import Coefficients, Dense, Patches, Spots, plus
 from ironbound.certification.functionals import Back, Known, Rows, varying
 from ironbound.certification.graph import Node
 from ironbound.certification.intervals import Interval
@@ -23,19 +25,30 @@ from ironbound.certification.transposes import SPARSE
 from ironbound.core.errors import UnsupportedOperation
 
 
-def pulled(start: str, a: Coefficients, rows: Rows) -> tuple[Coefficients | None, Tensor]:
-    """Coefficients of the input and a constant (R,), the sum of which is below a . (value of `start`) on the whole set.
+class Pulled(NamedTuple):
+    """What a backward pass comes to."""
 
-    None: the value does not depend on the input. Raises UnsupportedOperation for nodes without a linear rule.
+    inside: Coefficients | None
+    """Of the input; None where the value does not depend on it."""
+    bias: Float[Tensor, " R"]
+    work: float
+    """Multiplications a row, about."""
+
+
+def pulled(start: str, a: Coefficients, rows: Rows) -> Pulled:
+    """Coefficients of the input and a constant, the sum of which is below a . (value of `start`) on the whole set.
+
+    Raises UnsupportedOperation for nodes without a linear rule.
     """
     known = rows.known
     waiting: dict[str, Any] = {start: a}
-    bias = torch.zeros(len(rows), dtype=known.dtype, device=known.device)
+    bias, work = torch.zeros(len(rows), dtype=known.dtype, device=known.device), 0.0
     for node in known.graph.upto(start):
         mine = waiting.pop(node.name, None)
         if mine is None:
             continue
         back = _through(node, mine, rows)
+        work += known.work(node) * _share(mine, node)
         if back.bias is not None:
             bias = bias + back.bias
         for ref, part in back.parts:
@@ -45,7 +58,14 @@ def pulled(start: str, a: Coefficients, rows: Rows) -> tuple[Coefficients | None
                 outputs[node.args[1]] = plus(outputs.get(node.args[1]), part)
             else:
                 waiting[ref.name] = plus(waiting.get(ref.name), part)
-    return waiting.get(known.graph.input), bias
+    return Pulled(waiting.get(known.graph.input), bias, work)
+
+
+def _share(a: Any, node: Node) -> float:
+    """The part of a value that coefficients are of."""
+    if isinstance(a, Patches) and node.shape is not None:
+        return a.values[0].numel() / prod(node.shape) if len(a.values) else 0.0
+    return 0.0 if isinstance(a, Spots) else 1.0
 
 
 def _through(node: Node, a: Any, rows: Rows) -> Back:
@@ -76,7 +96,7 @@ def _between_lines(node: Node, operation: Operation, a: Coefficients, rows: Rows
         other = rows.dot(above, lift)
         bias = other if bias is None else bias + other
     if isinstance(a, Patches):
-        return Back([(ref, Patches(inside, a.base, a.stride, a.offset, a.plane))], bias)
+        return Back([(ref, Patches(inside, a.window))], bias)
     return Back([(ref, inside)], bias)
 
 
@@ -100,7 +120,12 @@ def _apart(lines: Lines) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:
     low, low_bias, high, high_bias = lines
     offset = None if isinstance(high_bias, float) else high_bias
     lift = None if isinstance(low_bias, float) and offset is None else low_bias - high_bias
-    return high, offset, low - high, torch.as_tensor(lift) if lift is not None else None
+    return _last(high), _last(offset), _last(low - high), None if lift is None else _last(torch.as_tensor(lift))
+
+
+def _last(plane: Any) -> Any:
+    """With the channels last, as transposed convolutions leave coefficients."""
+    return plane.contiguous(memory_format=torch.channels_last) if plane is not None and plane.ndim == 4 else plane
 
 
 def supported_by(known: Known) -> None:

@@ -27,7 +27,7 @@ from ironbound.certification.intervals import Interval
 from ironbound.certification.operations import OPERATIONS
 from ironbound.core.memory import Chunks, free_bytes
 
-WORK = 32 << 20
+WORK = 64 << 20
 """Bytes of coefficients beyond which a CPU gains nothing from more rows a pass."""
 SHARE = 0.25
 """Of an accelerator's free memory, likewise."""
@@ -65,6 +65,18 @@ class Bounder:
     depth: dict[str, int] = field(default_factory=dict)
     """How many layers that mix values lie between the input and a value; intervals of a box are exact up to one."""
     chunks: Chunks | None = None
+    cost: Tensor = field(init=False)
+    """Multiplications of the backward passes of each input so far, float64 (n,)."""
+
+    def __post_init__(self) -> None:
+        lo = self.region.lo
+        self.cost = torch.zeros(len(lo), dtype=torch.float64, device=lo.device)
+
+    @property
+    def rows(self) -> Tensor:
+        """What was spent on each input, in forward passes of one: two of them for the intervals."""
+        assert self.known is not None
+        return 2 + self.cost / max(self.known.forward, 1.0)
 
     # ---------------------------------------------------------------------------------------------- layers in between
     def see(self, node: Node, box: dict[str, Any]) -> None:
@@ -136,7 +148,8 @@ class Bounder:
 
         def bound(at: slice, single: int | None = None) -> Tensor:
             rows = Rows(known, owner[at], single, free)
-            inside, bias = pulled(start, taken(a, at, len(owner)), rows)
+            inside, bias, work = pulled(start, taken(a, at, len(owner)), rows)
+            self.cost.index_add_(0, owner[at], torch.full_like(owner[at], work, dtype=torch.float64))
             return least(self.region, inside, rows) + bias
 
         parts: list[Tensor] = []

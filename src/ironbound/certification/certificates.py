@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -11,18 +10,16 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ironbound.certification.graph import Graph, trace
-from ironbound.certification.margins import Margins
+from ironbound.certification.margins import Margins, must_have_classes
+from ironbound.certification.prover import Prover
 from ironbound.core.errors import InputError, ModelError, UsageError
-from ironbound.core.judge import TAU
+from ironbound.core.memory import Chunks
+from ironbound.core.progress import Event, Listener, silent
 from ironbound.core.protocols import PerturbationSet
-from ironbound.core.rows import flat, of_rows
+from ironbound.core.rows import of_rows
 from ironbound.models.model import Model
 
-SLACK = 1e-2
-"""Rows whose float32 margin is within this share of zero go to float64 too, so that the screen loses no certificate."""
 ROWS = 256
-STEPS = 12
-"""Halvings in the search for a radius: to 1/4096 of the set's own; twice as many where that is infinite."""
 
 
 class Method(Protocol):
@@ -39,15 +36,6 @@ class Method(Protocol):
         `learned` is what an earlier call for the same rows found out (`Margins.learned`), to be used as it is.
         """
         ...
-
-
-@runtime_checkable
-class Boxed(Protocol):
-    """A region that lies in a box of inputs: what bounds start from. Also needed: take, scaled."""
-
-    lo: Tensor
-    hi: Tensor
-    radius: Tensor
 
 
 @runtime_checkable
@@ -77,6 +65,9 @@ class Certificates:
     """By what it is proved; "" where it is not."""
     margin: Float[Tensor, " n"]
     """The least lower bound of z_y - z_j over the set, float64 for all rows that were near to being certified."""
+    cost: Float[Tensor, " n"] | None = None
+    """Forward passes of one input that the proof was worth, counted from its multiplications, without the search for a
+    radius; None where nobody counted."""
 
     def __len__(self) -> int:
         return len(self.certified)
@@ -88,13 +79,14 @@ class Certificates:
     def take(self, index: Int[Tensor, " r"]) -> Certificates:
         """The certificates of some rows."""
         method = [self.method[i] for i in index.tolist()]
-        return Certificates(self.certified[index], self.radius[index], method, self.margin[index])
+        cost = None if self.cost is None else self.cost[index]
+        return Certificates(self.certified[index], self.radius[index], method, self.margin[index], cost)
 
     def to(self, device: torch.device | str) -> Certificates:
         """The same on another device."""
-        return Certificates(
-            self.certified.to(device), self.radius.to(device), list(self.method), self.margin.to(device)
-        )
+        cost = None if self.cost is None else self.cost.to(device)
+        certified, radius, margin = (table.to(device) for table in (self.certified, self.radius, self.margin))
+        return Certificates(certified, radius, list(self.method), margin, cost)
 
 
 @torch.no_grad()
@@ -108,6 +100,8 @@ def prove(
     rows: int | None = None,
     radii: bool = True,
     graph: Graph | None = None,
+    progress: Listener = silent,
+    stage: str = "certify",
 ) -> Certificates:
     """Try to prove, for each input, that no point of the set around it changes the prediction from its label.
 
@@ -133,7 +127,11 @@ def prove(
         )
     parts = getattr(set_, "parts", ())
     if parts:
-        proofs = [prove(method, model, x, y, part, rows=rows, radii=radii, graph=graph) for part in parts]
+        given: dict[str, Any] = {"rows": rows, "radii": radii, "graph": graph, "stage": stage}
+        proofs = [
+            prove(method, model, x, y, part, progress=_further(progress, i, len(parts)), **given)
+            for i, part in enumerate(parts)
+        ]
         return _of_all(proofs, [getattr(part.at(x, model.box), "radius", torch.ones(len(x))) for part in parts])
     if not len(x):
         nothing = torch.zeros(0, dtype=torch.float64, device=x.device)
@@ -147,13 +145,22 @@ def prove(
         return method.decide(model, x.to(model.device), y.to(model.device), set_, rows).to(x.device)
     graph = graph or trace(model.module, x[:1].to(model.device, model.dtype))
     _labelled(graph, x, y)
-    exact, size = graph.fixed(torch.float64, model.device), rows or ROWS
-    chunks = []
-    for at in torch.arange(len(x)).split(size):
-        prover = _Prover(method, model, of_rows(set_, at), graph, exact)
-        chunks.append(prover.chunk(x[int(at[0]) : int(at[-1]) + 1], y[int(at[0]) : int(at[-1]) + 1], radii))
-    joined = {name: torch.cat([getattr(part, name) for part in chunks]) for name in ("certified", "radius", "margin")}
-    return Certificates(method=[name for part in chunks for name in part.method], **joined).to(x.device)
+    prover = Prover(method, model, graph, graph.fixed(torch.float64, model.device))
+
+    def chunk(at: slice) -> dict[str, Tensor]:
+        found = prover.chunk(x[at], y[at], of_rows(set_, torch.arange(at.start, at.stop)), radii)
+        progress(Event(stage, at.stop, len(x)))
+        return found
+
+    chunks = Chunks(rows or getattr(method, "rows", ROWS), model.device).run(len(x), chunk)
+    joined = {name: torch.cat([part[name] for part in chunks]) for name in chunks[0]}
+    named = [method.name if yes else "" for yes in joined["certified"].tolist()]
+    return Certificates(method=named, **joined).to(x.device)
+
+
+def _further(progress: Listener, part: int, parts: int) -> Listener:
+    """The events of one part of a union as those of all of it."""
+    return lambda event: progress(replace(event, done=part * event.total + event.done, total=parts * event.total))
 
 
 def _of_all(proofs: list[Certificates], radii: list[Tensor]) -> Certificates:
@@ -165,92 +172,9 @@ def _of_all(proofs: list[Certificates], radii: list[Tensor]) -> Certificates:
     ]
     named = [proofs[0].method[i] if yes else "" for i, yes in enumerate(certified.tolist())]
     margin = torch.stack([proof.margin for proof in proofs]).amin(0)
-    return Certificates(certified, torch.stack(shares).amin(0), named, margin)
-
-
-@dataclass(frozen=True, eq=False)
-class _Prover:
-    """What all chunks share; `exact` is the graph with float64 weights."""
-
-    method: Method
-    model: Model
-    set_: PerturbationSet
-    graph: Graph
-    exact: Graph
-
-    def chunk(self, x: Tensor, y: Tensor, radii: bool) -> Certificates:
-        x, y = x.to(self.model.device), y.to(self.model.device)
-        margin, scale, learned = self._screened(x, y)
-        near = (~(margin < -SLACK * scale)).nonzero()[:, 0]  # NaN is near: float64 may know
-        region = self._region(x.double())
-        if len(near):
-            mine = None if learned is None else learned.take(near)
-            found, wide, _ = self._bounded(self.exact, region.take(near), y[near], torch.float64, mine)
-            margin, scale = margin.index_copy(0, near, found), scale.index_copy(0, near, wide)
-        certified = torch.zeros_like(margin, dtype=torch.bool)
-        certified[near] = (margin > TAU * scale)[near]
-        radius = torch.where(certified, region.radius, 0.0)
-        rest = (~certified).nonzero()[:, 0]
-        if radii and len(rest):
-            some = region.take(rest)
-            radius[rest] = some.scaled(self._largest(some, y[rest])).radius  # of L0 a whole number
-        return Certificates(certified, radius, [self.method.name if yes else "" for yes in certified.tolist()], margin)
-
-    def _screened(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Any]:
-        """Margins and scales by a float32 pass; none, which screens nothing, for models of higher precision."""
-        if self.model.dtype == torch.float64:
-            unknown = torch.full((len(x),), math.nan, dtype=torch.float64, device=x.device)
-            return unknown, unknown.clone(), None
-        return self._bounded(self.graph, self._region(x.float()), y, torch.float32)
-
-    def _bounded(
-        self, graph: Graph, region: Any, y: Tensor, dtype: torch.dtype, learned: Any = None
-    ) -> tuple[Tensor, Tensor, Any]:
-        """The least margin and the logits' scale a row, as float64, and what was learned; -inf where the region is empty."""
-        answer = self.method.margins(graph, region, y, dtype, learned)
-        empty = flat(region.lo > region.hi).any(1)
-        return answer.least.amin(1).double().masked_fill(empty, -math.inf), answer.scale.double(), answer.learned
-
-    def _largest(self, region: Any, y: Tensor) -> Tensor:
-        """The largest radius, below that of the region, that float64 proves; 0 where the clean prediction is not y."""
-        most = self._ceiling(region)
-        least = torch.zeros_like(most)
-        open_ = self._holds(region.scaled(least), y).nonzero()[:, 0]
-        for _ in range(STEPS if bool(region.radius.isfinite().all()) else 2 * STEPS):
-            if not len(open_):
-                break
-            middle = (least[open_] + most[open_]) / 2
-            holds = self._holds(region.take(open_).scaled(middle), y[open_])
-            least[open_], most[open_] = (
-                torch.where(holds, middle, least[open_]),
-                torch.where(holds, most[open_], middle),
-            )
-        return least
-
-    def _holds(self, region: Any, y: Tensor) -> Tensor:
-        margin, scale, _ = self._bounded(self.exact, region, y, torch.float64)
-        return margin > TAU * scale
-
-    def _ceiling(self, region: Any) -> Tensor:
-        """The radius, or where that is infinite one beyond which the set does not grow."""
-        if bool(region.radius.isfinite().all()):
-            return region.radius.clone()
-        if self.model.box is None:
-            raise UsageError(
-                "the set and the model's range are both infinite, and bounds need an end. Give the set an eps."
-            )
-        low, high = self.model.box
-        diagonal = (high - low) * math.sqrt(flat(region.lo).shape[1])
-        return region.radius.clamp_max(getattr(region, "widest", diagonal))
-
-    def _region(self, x: Tensor) -> Any:
-        region = self.set_.at(x, self.model.box)
-        if not isinstance(region, Boxed):
-            raise UsageError(
-                f"{type(self.set_).__name__} has no box around its points, which bounds need; Linf, L2, L1 and "
-                'L0 have. Finite sets are decided by method="exhaustive".'
-            )
-        return region
+    costs = [proof.cost for proof in proofs if proof.cost is not None]
+    cost = torch.stack(costs).sum(0) if len(costs) == len(proofs) else None
+    return Certificates(certified, torch.stack(shares).amin(0), named, margin, cost)
 
 
 def _checked(model: Model, x: Any, y: Any, rows: int | None) -> None:
@@ -275,5 +199,6 @@ def _checked(model: Model, x: Any, y: Any, rows: int | None) -> None:
 
 def _labelled(graph: Graph, x: Tensor, y: Tensor) -> None:
     graph.checked(x, "x")
-    if len(graph.out_shape) == 1 and bool(((y < 0) | (y >= graph.out_shape[0])).any()):
+    must_have_classes(graph)
+    if bool(((y < 0) | (y >= graph.out_shape[0])).any()):
         raise InputError(f"labels must be classes 0 to {graph.out_shape[0] - 1}; got {int(y.min())} to {int(y.max())}.")

@@ -7,10 +7,11 @@ the plane only, and stays a window through further ones; so most rows of a convo
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import prod
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -39,76 +40,121 @@ class Spots:
 
 
 @dataclass(frozen=True, eq=False)
-class Patches:
-    """A window of a plane (channels, height, width) in each row, all of one size; coefficients beyond the plane are 0.
+class Window:
+    """Where the windows of all rows lie in a plane: their upper left corners are base * stride + offset.
 
-    The window's upper left corner is base * stride + offset: where two paths meet again, windows of one origin can be
-    laid over each other without looking at where they are.
+    Where two paths meet again, windows of one origin can be laid over each other without looking at where they are.
     """
 
-    values: Float[Tensor, "R channels h w"]
     base: Int[Tensor, "R 2"]
-    """Where in its own plane the row began: row and column."""
+    """Where in its own plane, of size `grid`, each row began: row and column."""
+    grid: Pair
     stride: Pair
     offset: Pair
+    size: Pair
     plane: tuple[int, int, int]
+    """Channels, height and width of the plane that they are windows of."""
 
-    def dense(self) -> Tensor:
-        """(R, channels, height, width)."""
-        rows, (channels, height, width) = len(self.values), self.plane
-        places, inside = self.places
-        places = torch.where(inside, places, height * width)  # a place more, which is cut off
-        spread = self.values.new_zeros(rows, height * width + 1, channels)
-        columns = self.values.permute(0, 2, 3, 1).flatten(1, 2)
-        spread = spread.scatter(1, places[:, :, None].expand_as(columns), columns)
-        return spread[:, :-1].reshape(rows, height, width, channels).permute(0, 3, 1, 2)
-
-    @property
-    def places(self) -> tuple[Tensor, Tensor]:
-        """Where in the flattened plane each pixel of the window lies, clamped to it, and whether it does; (R, h w)."""
+    @cached_property
+    def _found(self) -> tuple[Tensor, Tensor]:
         (_, height, width), at, ok = self.plane, [], []
         for axis, size in ((0, height), (1, width)):
-            steps = torch.arange(self.values.shape[2 + axis], device=self.base.device)
+            steps = torch.arange(self.size[axis], device=self.base.device)
             place = (self.base[:, axis] * self.stride[axis] + self.offset[axis])[:, None] + steps
             at.append(place.clamp(0, size - 1))
             ok.append((place >= 0) & (place < size))
         inside = ok[0][:, :, None] & ok[1][:, None, :]
         return (at[0][:, :, None] * width + at[1][:, None, :]).flatten(1), inside.flatten(1)
 
-    def gathered(self, plane: Float[Tensor, "n channels height width"], owner: Int[Tensor, " R"]) -> Tensor:
-        """The part of its owner's plane that lies under each window, (R, channels, h, w); beyond the plane its edge."""
-        n, channels, height, width = plane.shape
-        places, _ = self.places
-        pixels = plane.permute(0, 2, 3, 1).reshape(n * height * width, channels)
-        found = pixels.index_select(0, (owner[:, None] * (height * width) + places).flatten())
-        return found.view(len(places), *self.values.shape[2:], channels).permute(0, 3, 1, 2)
+    @property
+    def places(self) -> Int[Tensor, "R pixels"]:
+        """Where in the flattened plane each pixel lies, clamped to it."""
+        return self._found[0]
 
-    def masked(self) -> Patches:
+    @property
+    def inside(self) -> Bool[Tensor, "R pixels"]:
+        """Which pixels lie in the plane."""
+        return self._found[1]
+
+    @property
+    def small(self) -> bool:
+        """Whether it is smaller than the plane, so that it is worth being one."""
+        return self.size[0] * self.size[1] < self.plane[1] * self.plane[2]
+
+    @property
+    def within(self) -> bool:
+        """Whether every window lies in the plane, wherever it began."""
+        last = [(self.grid[axis] - 1) * self.stride[axis] + self.offset[axis] + self.size[axis] for axis in (0, 1)]
+        return min(self.offset) >= 0 and last[0] <= self.plane[1] and last[1] <= self.plane[2]
+
+    def meets(self, other: Window) -> bool:
+        """Whether both have one origin, so that windows can be added as such."""
+        return self.base is other.base and self.stride == other.stride and self.plane == other.plane
+
+    def around(self, other: Window) -> Window:
+        """The smallest window around both."""
+        low = (min(self.offset[0], other.offset[0]), min(self.offset[1], other.offset[1]))
+        high = [max(one.offset[axis] + one.size[axis] for one in (self, other)) for axis in (0, 1)]
+        return replace(self, offset=low, size=(high[0] - low[0], high[1] - low[1]))
+
+    def edges(self, outer: Window) -> tuple[int, int, int, int]:
+        """What to pad to fill a larger window: left, right, top, bottom."""
+        top, left = (mine - theirs for mine, theirs in zip(self.offset, outer.offset, strict=True))
+        return left, outer.size[1] - self.size[1] - left, top, outer.size[0] - self.size[0] - top
+
+
+@dataclass(frozen=True, eq=False)
+class Patches:
+    """A window of a plane (channels, height, width) in each row, all of one size; coefficients beyond the plane are 0."""
+
+    values: Float[Tensor, "R channels h w"]
+    window: Window
+
+    @staticmethod
+    def cut(values: Tensor, window: Window) -> Patches:
         """Without what lies beyond the plane: padding, which is constant zero."""
-        _, inside = self.places
-        return replace(self, values=self.values * inside.view(len(inside), 1, *self.values.shape[2:]))
+        if not window.within:
+            values = values * window.inside.view(len(values), 1, *window.size)
+        return Patches(values, window)
+
+    def dense(self) -> Tensor:
+        """(R, channels, height, width)."""
+        rows, (channels, height, width) = len(self.values), self.window.plane
+        columns = self.values.permute(0, 2, 3, 1).flatten(1, 2)
+        places = self.window.places[:, :, None].expand_as(columns)
+        spread = self.values.new_zeros(rows, height * width, channels).scatter_add(1, places, columns)
+        return spread.view(rows, height, width, channels).permute(0, 3, 1, 2)
+
+    def gathered(self, plane: Float[Tensor, "n channels height width"], owner: Int[Tensor, " R"] | None) -> Tensor:
+        """The part of its owner's plane that lies under each window, (R, channels, h, w); beyond the plane 0.
+
+        owner: None where all have the one plane that is given. All windows that there are of a plane are cut out first,
+        and those that are wanted copied whole: a tenth of the time of picking pixels.
+        """
+        (top, left), (rows, columns), window = self.window.offset, self.window.grid, self.window
+        below, right = (
+            (window.grid[axis] - 1) * window.stride[axis]
+            + window.offset[axis]
+            + window.size[axis]
+            - plane.shape[2 + axis]
+            for axis in (0, 1)
+        )
+        padded = pad(plane, (-left, right, -top, below))
+        cut = padded.unfold(2, window.size[0], window.stride[0]).unfold(3, window.size[1], window.stride[1])
+        table = cut.permute(0, 2, 3, 1, 4, 5).reshape(len(plane) * rows * columns, -1)
+        place = window.base[:, 0] * columns + window.base[:, 1]
+        place = place if owner is None else place + owner * (rows * columns)
+        return table.index_select(0, place).view(len(place), plane.shape[1], *window.size)
 
     def times(self, factor: float) -> Patches:
         """All coefficients by a number."""
-        return replace(self, values=self.values * factor)
-
-    def meets(self, other: Patches) -> bool:
-        """Whether both are windows of one origin, so that they can be added as such."""
-        return self.base is other.base and self.stride == other.stride and self.plane == other.plane
+        return Patches(self.values * factor, self.window)
 
     def over(self, other: Patches) -> Patches:
         """The sum of two windows that meet, in the smallest window around both."""
-        low = (min(self.offset[0], other.offset[0]), min(self.offset[1], other.offset[1]))
-        high = [
-            max(one.offset[axis] + one.values.shape[2 + axis] for one in (self, other)) for axis in (0, 1)
-        ]  # exclusive
-
-        def laid(one: Patches) -> Tensor:
-            (top, left), (height, width) = one.offset, one.values.shape[2:]
-            edges = (left - low[1], high[1] - left - width, top - low[0], high[0] - top - height)
-            return pad(one.values, edges) if any(edges) else one.values
-
-        return replace(self, values=laid(self) + laid(other), offset=low)
+        window = self.window.around(other.window)
+        laid = [pad(one.values, one.window.edges(window)) for one in (self, other)]
+        return Patches(laid[0] + laid[1], window)
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,6 +179,6 @@ def plus(a: Coefficients | None, b: Coefficients) -> Coefficients:
     """The sum; windows and places stay what they are where they can."""
     if a is None:
         return b
-    if isinstance(a, Patches) and isinstance(b, Patches) and a.meets(b):
+    if isinstance(a, Patches) and isinstance(b, Patches) and a.window.meets(b.window):
         return a.over(b)
     return Dense(a.dense() + b.dense())

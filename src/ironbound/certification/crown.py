@@ -15,6 +15,10 @@ from ironbound.certification.functionals import Free
 from ironbound.certification.graph import Graph
 from ironbound.certification.interval import Propagation
 from ironbound.certification.margins import Margins, before_softmax, margins_of, scale_of
+from ironbound.core.judge import TAU
+
+ENOUGH = 2 * TAU
+"""Of the logits' scale: a margin that is proved, with room for the tolerance that certificates ask for."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +56,11 @@ def bounded_margins(passed: Propagation, bounder: Bounder, y: Tensor, free: Free
     """Margins by intervals, and where these prove nothing by the backward pass as well."""
     found = margins_of(passed, y)
     scale = scale_of(passed)
-    owner, other = (~(found > 0)).nonzero().unbind(1)
+    owner, other = (~(found > ENOUGH * scale[:, None])).nonzero().unbind(1)
     if len(owner):
         classes = torch.arange(found.shape[1], device=found.device)
         a = ((classes == y[owner, None]).int() - (classes == other[:, None]).int()).to(bounder.dtype)
         linear = bounder.lower(before_softmax(passed.graph), Dense(a), owner, free)
         better = torch.maximum(found[owner, other], linear)
         found = found.index_put((owner, other), better)
-    return Margins(found, scale)
+    return Margins(found, scale, bounder.rows)

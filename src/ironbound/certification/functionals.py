@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any, NamedTuple
 
 import torch
@@ -16,6 +17,9 @@ from ironbound.certification.intervals import Interval
 
 Free = Callable[[Node, Interval, int], Tensor | None]
 """The free parameters of a node's lines, in the form of the interval given but with so many rows; None: default lines."""
+
+LAYERS = {"convolution.default": 1, "addmm.default": 2, "mm.default": 1}
+"""Operations with a matrix of weights, and which argument that is."""
 
 
 class Back(NamedTuple):
@@ -36,8 +40,24 @@ class Known:
     count: int
     lines: dict[str, Any] = field(default_factory=dict)
     """Of nodes whose lines have been asked for; whoever narrows an interval makes these anew."""
+    matrices: dict[Any, Tensor] = field(default_factory=dict)
+    """Matrices of layers that were asked for; they depend on weights alone."""
     constants: dict[int, dict[str, Any]] = field(default_factory=dict)
     """By number of rows: constants that have the shape of a batch."""
+
+    def work(self, node: Node) -> float:
+        """Multiplications that a node needs for one input, about: of layers those with weights, else one a value."""
+        if node.shape is None:
+            return 0.0
+        if node.op not in LAYERS or node.args[LAYERS[node.op]].varies:
+            return float(prod(node.shape))
+        weight = self.values[node.args[LAYERS[node.op]].name]
+        return float(prod(node.shape) * weight.numel() / weight.shape[0 if node.op == "convolution.default" else 1])
+
+    @property
+    def forward(self) -> float:
+        """Multiplications of a forward pass of one input."""
+        return sum(self.work(node) for node in self.graph.nodes if node.varies)
 
     def batched(self, rows: int) -> dict[str, Any]:
         """The constants that are made for a batch (a token expanded over it), made for this many rows."""
@@ -97,16 +117,18 @@ class Rows:
 
     def like(self, a: Coefficients, value: Tensor) -> Tensor:
         """A tensor (k n, ...) in the form of coefficients: what lies under each window, or all of it."""
+        if isinstance(a, Patches) and self.single is not None:
+            return a.gathered(value[self.single : self.single + 1], None)
         if isinstance(a, Patches):
             return a.gathered(value, self.owner)
         return self.gathered(value, rows=False)
 
     def dot(self, a: Tensor, b: Tensor) -> Float[Tensor, " R"]:
         """a . b row by row, with b in the form of `like`."""
+        if a.ndim == 4 and not a.is_contiguous():  # channels last, as of windows: a reshape would copy them
+            a, b = a.permute(0, 2, 3, 1), b.permute(0, 2, 3, 1)
         if len(b) == 1:
             return a.reshape(len(self), -1) @ b.reshape(-1)
-        if a.ndim == 4 and not a.is_contiguous():  # windows have their channels last: a reshape would copy them
-            a, b = a.permute(0, 2, 3, 1), b.permute(0, 2, 3, 1)
         return torch.linalg.vecdot(a.reshape(len(self), -1), b.reshape(len(self), -1))
 
     def summed(self, a: Tensor) -> Float[Tensor, " R"]:

@@ -30,6 +30,8 @@ class Margins:
     """A lower bound of z_y - z_j for each class j, +inf for j = y."""
     scale: Float[Tensor, " n"]
     """The largest absolute value that a bound of any logit has: what tolerances are relative to."""
+    cost: Float[Tensor, " n"] | float = 2.0
+    """Forward rows that each row was worth."""
     learned: Any = None
     """What the method found out about its parameters in one row a problem, with `take`: for the pass in float64."""
 
@@ -157,12 +159,18 @@ def _constant(arg: Any, inner: str, values: dict[str, Any]) -> Any:
     return None if arg.name == inner else values[arg.name]
 
 
-def _checked(passed: Propagation, y: Tensor) -> None:
-    shape, n = passed.graph.out_shape, len(passed.output.lower)
+def must_have_classes(graph: Graph) -> None:
+    """Raise ModelError where the graph's output is not one logit a class, of two or more."""
+    shape = graph.out_shape
     if len(shape) != 1 or shape[0] < 2:
         raise ModelError(
             f"margins are between logits of two or more classes; the model answers (n, {', '.join(map(str, shape))}). "
             'For one logit a row say Model(..., outputs="logit").'
         )
+
+
+def _checked(passed: Propagation, y: Tensor) -> None:
+    must_have_classes(passed.graph)
+    n = len(passed.output.lower)
     if y.dtype != torch.int64 or tuple(y.shape) != (n,):
         raise InputError(f"y must be int64 labels of shape ({n},), one a row; got {y.dtype} {tuple(y.shape)}.")

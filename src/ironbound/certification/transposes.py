@@ -13,11 +13,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import conv_transpose2d
+from torch.nn.functional import conv2d, conv_transpose2d, pad
 
-from ironbound.certification.coefficients import Coefficients, Dense, Patches, Spots
+from ironbound.certification.coefficients import Coefficients, Dense, Patches, Spots, Window
 from ironbound.certification.functionals import Back, Rows, varying
 from ironbound.certification.graph import Node, Ref
+
+MATRIX = 1 << 18
+"""Entries of a matrix that stands for a transposed convolution of small windows."""
+FEW = 8
+"""Channels for which oneDNN's transposed convolution wastes its vectors."""
 
 
 def transposed(node: Node, a: Any, rows: Rows) -> Back:
@@ -107,15 +112,15 @@ def _narrowed(a: Coefficients, ref: Ref, node: Node, rows: Rows) -> Coefficients
 
 def _against(a: Coefficients, constant: Tensor, node: Node, rows: Rows) -> Tensor:
     """a . constant, which broadcasts with the value."""
-    if isinstance(a, Dense):
-        return rows.summed(a.values * constant)
     assert node.shape is not None
     whole = constant.expand(max(1, len(constant) if constant.ndim == len(node.shape) else 1), *node.shape[1:])
-    if len(whole) > 1:
+    if len(whole) > 1 or node.shape[0] > 1:
         return rows.summed(a.dense() * constant)
+    if isinstance(a, Dense):
+        return rows.dot(a.values, whole)
     if isinstance(a, Spots):
-        return a.scale * whole.flatten()[a.place % whole.numel()]  # of k rows an input all have this one
-    return rows.summed(a.masked().values * a.gathered(whole, torch.zeros_like(rows.owner)))
+        return a.scale * whole.flatten()[a.place]
+    return rows.dot(a.values, a.gathered(whole, None))
 
 
 def scaled(node: Node, a: Coefficients, rows: Rows) -> Back:
@@ -137,9 +142,9 @@ def _times(a: Coefficients, constant: Any, node: Node, rows: Rows) -> Coefficien
         return Dense(a.dense() * constant)
     whole = constant.expand(1, *node.shape[1:])
     if isinstance(a, Spots):
-        return Spots(a.place, a.scale * whole.flatten()[a.place % whole.numel()], a.shape)
-    under = a.gathered(whole, torch.zeros_like(rows.owner))
-    return Patches(a.values * under, a.base, a.stride, a.offset, a.plane)
+        return Spots(a.place, a.scale * whole.flatten()[a.place % whole.numel()], a.shape)  # the k rows share it
+    even = constant.ndim >= 2 and constant.shape[-2:] == (1, 1)  # one number a channel, whatever the place
+    return Patches(a.values * (whole[:, :, :1, :1] if even else a.gathered(whole, None)), a.window)
 
 
 def normalised(node: Node, a: Any, rows: Rows) -> Back:
@@ -174,20 +179,47 @@ def convolved(node: Node, a: Coefficients, rows: Rows) -> Back:
     kernel, constant = rows.value(weight), rows.value(offset) if offset is not None else None
     bias = None if constant is None else _per_channel(a, constant, node, rows)
     if not across and len(ref.shape) == 4 and ref.shape[0] == 1 and not isinstance(a, Dense):
-        seen = _seen(a, kernel, node)
-        found = seen if isinstance(seen, Dense) or _small(seen) else Dense(seen.dense())
-        return Back([(ref, found)], bias)
+        seen = _seen(a, kernel, node, rows)
+        return Back([(ref, seen if seen.window.small else Dense(seen.dense()))], bias)
     if across or len(ref.shape) != 4:
         plain = replace(node, args=(ref, weight, None, *node.args[3:]))
         return Back(transposed(plain, a.dense(), rows).parts, bias)
+    sizes = zip(ref.shape[2:], node.shape[2:], stride, padding, dilation, kernel.shape[2:], strict=True)
     missing = [
-        size - ((seen - 1) * step - 2 * edge + wide * (taps - 1) + 1)
-        for size, seen, step, edge, wide, taps in zip(
-            ref.shape[2:], node.shape[2:], stride, padding, dilation, kernel.shape[2:], strict=True
-        )
+        size - ((seen - 1) * step - 2 * edge + wide * (taps - 1) + 1) for size, seen, step, edge, wide, taps in sizes
     ]
-    inside = conv_transpose2d(a.dense(), kernel, None, stride, padding, missing, groups, dilation)
-    return Back([(ref, inside)], bias)
+    values = a.dense()
+    if values.device.type == "cpu":  # where transposed convolutions are fastest with the channels last
+        if (
+            groups == 1
+            and kernel.shape[1] < FEW
+            and min(stride) > 1
+            and max(dilation) == 1
+            and values.dtype == torch.float32
+        ):
+            return Back([(ref, _by_phases(values, kernel, stride, padding, ref.shape[2:]))], bias)
+        values = values.contiguous(memory_format=torch.channels_last)
+    return Back([(ref, conv_transpose2d(values, kernel, None, stride, padding, missing, groups, dilation))], bias)
+
+
+def _by_phases(a: Tensor, kernel: Tensor, stride: list[int], padding: list[int], size: tuple[int, ...]) -> Tensor:
+    """A strided transposed convolution into few channels as a plain one into one channel for each phase of the stride.
+
+    oneDNN computes the former channel by channel: a third of its time. Output (q s + f) is of phase f, from inputs q - t
+    and taps f + s t.
+    """
+    (down, across), channels = stride, kernel.shape[1]
+    taps = [-(-length // step) for length, step in zip(kernel.shape[2:], stride, strict=True)]
+    whole = pad(kernel, (0, taps[1] * across - kernel.shape[3], 0, taps[0] * down - kernel.shape[2]))
+    phases = whole.view(-1, channels, taps[0], down, taps[1], across).permute(3, 5, 1, 0, 2, 4).flip(-1, -2)
+    last = a.contiguous(memory_format=torch.channels_last)
+    found = conv2d(last, phases.reshape(-1, len(kernel), *taps), padding=(taps[0] - 1, taps[1] - 1))
+    rows, _, high, wide = found.shape
+    found = found.view(rows, down, across, channels, high, wide).permute(0, 3, 4, 1, 5, 2)
+    found = found.reshape(rows, channels, high * down, wide * across)
+    short = [max(0, size[0] + padding[0] - high * down), max(0, size[1] + padding[1] - wide * across)]
+    found = pad(found, (0, short[1], 0, short[0]))
+    return found[:, :, padding[0] : padding[0] + size[0], padding[1] : padding[1] + size[1]]
 
 
 def _per_channel(a: Coefficients, constant: Tensor, node: Node, rows: Rows) -> Tensor:
@@ -198,34 +230,48 @@ def _per_channel(a: Coefficients, constant: Tensor, node: Node, rows: Rows) -> T
     return rows.summed((values.flatten(2).sum(2) @ constant)[:, None])
 
 
-def _seen(a: Spots | Patches, kernel: Tensor, node: Node) -> Patches:
+def _seen(a: Spots | Patches, kernel: Tensor, node: Node, rows: Rows) -> Patches:
     """The window of the input that a place or a window of the output is made from."""
     ref, _, _, stride, padding, dilation, _, _, groups = node.args
     assert node.shape is not None
-    plane = ref.shape[1:]
     if isinstance(a, Spots):
-        height, width = node.shape[2:]
+        _, channels, height, width = node.shape
         base = torch.stack([a.place // width % height, a.place % width], 1)
         channel = a.place // (height * width)
+        start = Window(base, (height, width), (1, 1), (0, 0), (1, 1), (channels, height, width))
         if groups == 1 and all(size == 1 for size in dilation):
-            taps = kernel.permute(0, 2, 3, 1).contiguous().index_select(0, channel).permute(0, 3, 1, 2)
-            return Patches(
-                taps * a.scale[:, None, None, None], base, tuple(stride), (-padding[0], -padding[1]), plane
-            ).masked()
-        values = torch.zeros(len(base), len(kernel), 1, 1, dtype=kernel.dtype, device=kernel.device)
-        values = values.scatter(1, channel[:, None, None, None], a.scale[:, None, None, None])
-        _, channels, height, width = node.shape
-        a = Patches(values, base, (1, 1), (0, 0), (channels, height, width))
-    values = conv_transpose2d(a.values, kernel, None, stride, 0, 0, groups, dilation)
-    steps = (a.stride[0] * stride[0], a.stride[1] * stride[1])
-    offset = (a.offset[0] * stride[0] - padding[0], a.offset[1] * stride[1] - padding[1])
-    return Patches(values, a.base, steps, offset, plane).masked()
+            taps = kernel.index_select(0, channel)
+            values = taps * a.scale[:, None, None, None]
+            return Patches.cut(values, _outer(start, values, stride, padding, ref.shape[1:]))
+        values = torch.zeros(len(base), channels, 1, 1, dtype=kernel.dtype, device=kernel.device)
+        a = Patches(values.scatter(1, channel[:, None, None, None], a.scale[:, None, None, None]), start)
+    values = _windows(a.values, kernel, node, rows)
+    return Patches.cut(values, _outer(a.window, values, stride, padding, ref.shape[1:]))
 
 
-def _small(a: Patches) -> bool:
-    """Whether the window is smaller than the plane, so that it is worth being one."""
-    (_, height, width), (_, _, high, wide) = a.plane, a.values.shape
-    return high * wide < height * width
+def _windows(values: Tensor, kernel: Tensor, node: Node, rows: Rows) -> Tensor:
+    """The transposed convolution of small windows: a product with its matrix where that is small, a fourth of the time."""
+    stride, _, dilation, _, _, groups = node.args[3:]
+    many, channels, height, width = values.shape
+    sizes = zip((height, width), stride, dilation, kernel.shape[2:], strict=True)
+    outer = [(size - 1) * step + wide * (taps - 1) + 1 for size, step, wide, taps in sizes]
+    inside, outside = channels * height * width, kernel.shape[1] * groups * prod(outer)
+    if inside * outside > MATRIX or many < inside:
+        return conv_transpose2d(values, kernel, None, stride, 0, 0, groups, dilation)
+    key = (node.name, height, width)
+    if key not in rows.known.matrices:
+        ones = torch.eye(inside, dtype=values.dtype, device=values.device).view(inside, channels, height, width)
+        rows.known.matrices[key] = conv_transpose2d(ones, kernel, None, stride, 0, 0, groups, dilation).flatten(1)
+    return (values.reshape(many, inside) @ rows.known.matrices[key]).view(many, -1, *outer)
+
+
+def _outer(
+    window: Window, values: Tensor, stride: list[int], padding: list[int], plane: tuple[int, int, int]
+) -> Window:
+    """Where the windows lie in the plane before a convolution."""
+    steps = (window.stride[0] * stride[0], window.stride[1] * stride[1])
+    offset = (window.offset[0] * stride[0] - padding[0], window.offset[1] * stride[1] - padding[1])
+    return Window(window.base, window.grid, steps, offset, (values.shape[2], values.shape[3]), plane)
 
 
 SPARSE = frozenset({reshaped, passed, negated, piece, added, scaled, normalised, layer, convolved})

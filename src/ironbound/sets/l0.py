@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -66,6 +66,8 @@ class L0Region(BallRegion):
 
     channels: int = 1
     """Values a pixel."""
+    step: ClassVar[float] = 1.0
+    """Radii are multiples of it."""
 
     def scaled(self, radius: Float[Tensor, " n"]) -> Self:
         """The same with other counts, rounded down."""
@@ -91,7 +93,7 @@ class L0Region(BallRegion):
             return near
         moved = near.double() - self.x.double()
         gain = moved * (2 * (p.double() - self.x.double()) - moved)  # |p - x|^2 - |p - near|^2
-        kept = self._best(self.by_pixel(gain).sum(1))
+        kept = _best(self.by_pixel(gain).sum(1), self.radius)
         return choose(inside, near, torch.where(self.by_value(kept), near, self.x))
 
     def sample(self, rng: Rng) -> Tensor:
@@ -103,7 +105,7 @@ class L0Region(BallRegion):
             order = torch.where(self.by_pixel(self.mask).any(1), order, -1.0)
         low, high = self._ends
         values = rng.fold("values").uniform(shape, kind, low, high).clamp(low, high)
-        return torch.where(self.by_value(self._best(order + 1)), self._free(values), self.x)
+        return torch.where(self.by_value(_best(order + 1, self.radius)), self._free(values), self.x)
 
     def support(self, g: Tensor) -> tuple[Tensor, Float[Tensor, " m"]]:
         """The pixels with the most to gain go to the ends of the box that their gradients point to."""
@@ -111,9 +113,19 @@ class L0Region(BallRegion):
         end = torch.where(g > 0, self.hi, torch.where(g < 0, self.lo, self.x))
         gain = torch.where(g != 0, slope * (end.double() - self.x.double()), 0.0)
         by_pixel = self.by_pixel(gain).sum(1)
-        kept = self._best(by_pixel)
+        kept = _best(by_pixel, self.radius)
         value = flat(slope * self.x.double()).sum(1) + torch.where(kept, by_pixel, 0.0).sum(1)
         return torch.where(self.by_value(kept), end, self.x), value
+
+    def moves(self, slope: Tensor, room: Tensor, radius: Float[Tensor, " m"]) -> Tensor:
+        """How far each value goes to maximise a linear function: as far as it can, in the pixels that gain most.
+
+        The slopes may be those of a window of the picture, (m, channels, ...) where a pixel has channels.
+        """
+        wide = (len(slope), self.channels, slope[0].numel() // self.channels) if len(slope) else (0, self.channels, 0)
+        gain = torch.where(slope > 0, slope * room, 0.0).reshape(wide).sum(1)
+        kept = _best(gain, radius)[:, None].expand(wide).reshape(slope.shape)
+        return torch.where(kept & (slope > 0), room, 0.0)
 
     def by_pixel(self, values: Tensor) -> Tensor:
         """Values in the shape of x as (n, channels, pixels)."""
@@ -125,16 +137,17 @@ class L0Region(BallRegion):
         """What is said of pixels, said of each value, in the shape of x."""
         return pixels[:, None].expand(-1, self.channels, -1).reshape(self.x.shape)
 
-    def _best(self, gain: Float[Tensor, "n pixels"]) -> Bool[Tensor, "n pixels"]:
-        """The pixels with the largest gains above 0, at most as many as each row's radius; of equals the first."""
-        count = self.radius.clamp_max(gain.shape[1]).long()
-        most = int(count.max()) if len(count) else 0
-        if most == 0:
-            return torch.zeros_like(gain, dtype=torch.bool)
-        least = gain.topk(most, dim=1).values.gather(1, (count - 1).clamp_min(0)[:, None])
-        above, equal = gain > least, gain == least
-        ties = equal & (equal.cumsum(1) <= count[:, None] - above.sum(1, keepdim=True))
-        return (above | ties) & (gain > 0) & (count > 0)[:, None]
+
+def _best(gain: Float[Tensor, "n pixels"], radius: Float[Tensor, " n"]) -> Bool[Tensor, "n pixels"]:
+    """The pixels with the largest gains above 0, at most as many as each row's radius; of equals the first."""
+    count = radius.clamp_max(gain.shape[1]).long()
+    most = int(count.max()) if len(count) else 0
+    if most == 0:
+        return torch.zeros_like(gain, dtype=torch.bool)
+    least = gain.topk(most, dim=1).values.gather(1, (count - 1).clamp_min(0)[:, None])
+    above, equal = gain > least, gain == least
+    ties = equal & (equal.cumsum(1) <= count[:, None] - above.sum(1, keepdim=True))
+    return (above | ties) & (gain > 0) & (count > 0)[:, None]
 
 
 def _edges(x: Tensor, count: Int[Tensor, " n"], box: Box, mask: Any) -> tuple[Tensor, Tensor]:

@@ -102,6 +102,10 @@ class L1Region(BallRegion):
         value = (slope * flat(self.x).double()).sum(1) + gain.sum(1)
         return self._inside(g.sign(), size.view(g.shape)), value
 
+    def moves(self, slope: Tensor, room: Tensor, radius: Float[Tensor, " m"]) -> Tensor:
+        """How far each value goes to maximise a linear function: the steepest first, each as far as it can."""
+        return _greedy(flat(slope), flat(torch.where(slope > 0, room, 0.0)), radius).view(slope.shape)
+
     def _inside(self, sign: Tensor, size: Tensor) -> Tensor:
         """x + sign * size, shrunk by rounding errors until float64 finds it inside."""
         shrink = 2 * torch.finfo(self.x.dtype).eps
@@ -171,7 +175,7 @@ def _greedy(
         rooms = torch.where(steep > 0, room[at].gather(1, place), 0.0)
         before = torch.nn.functional.pad(rooms.cumsum(1)[:, :-1], (1, 0))
         size[at] = size[at].scatter(
-            1, place, (radius[at, None] - before).nan_to_num(nan=torch.inf).clamp_min(0).minimum(rooms)
+            1, place, (radius[at, None] - before).nan_to_num(nan=torch.inf).clamp_min(0).to(rooms.dtype).minimum(rooms)
         )
         short = (before[:, -1] + rooms[:, -1] < radius[at]) & (steep[:, -1] > 0)
         if few == slope.shape[1]:

@@ -78,6 +78,11 @@ class L2Region(BallRegion):
         value = flat(g.double() * self.x.double()).sum(1) + gain.nan_to_num(nan=0.0, posinf=math.inf).sum(1)
         return self._inside(g, t, end), value
 
+    def moves(self, slope: Tensor, room: Tensor, radius: Float[Tensor, " m"]) -> Tensor:
+        """How far each value goes to maximise a linear function: in proportion to its slope, to no more than its room."""
+        t, _ = _fill(flat(slope), flat(room), radius)
+        return torch.minimum(slope * column(t, slope), room)
+
     def _inside(self, step: Tensor, t: Tensor, end: Tensor) -> Tensor:
         """clamp(x + t step), with t shrunk by rounding errors (at its end none are made) until float64 finds it inside."""
         shrink = 2 * torch.finfo(step.dtype).eps
