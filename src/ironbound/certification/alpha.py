@@ -328,6 +328,8 @@ class Joint:
 
     def _narrowed(self, known: Known, end: Ends) -> Interval:
         x, shape = known.values[end.ref.name], end.ref.shape
+        if not len(end.place):
+            return x
         assert shape is not None
         sign = torch.where(end.lower, 1.0, -1.0).to(self.margins.dtype)
         found = self._pulled(known, end.ref.name, Spots(end.place, sign, shape), end.owner) * sign
