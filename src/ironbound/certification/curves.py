@@ -141,14 +141,20 @@ def _line(curve: Curve, sign: int, family: Family, free: Tensor | None) -> Line:
     if len(family) == 2:
         return family[0], family[1]
     low, middle, high, fixed, slope, bias, shift, *edges = family
-    t = middle
-    if free is not None:
-        t = torch.where(free < 0.5, torch.lerp(low, middle, 2 * free), torch.lerp(middle, high, 2 * free - 1))
+    t = middle if free is None else _moved(low, middle, high, free)
     tangent = curve.slope(t) * sign
     for point, edge in zip((low, high), edges, strict=False):
         tangent = torch.where(t == point, edge, tangent)
     value = curve.value(t) * sign
     return torch.where(fixed, slope, tangent), torch.where(fixed, bias, value - tangent * t + shift)
+
+
+def _moved(low: Tensor, middle: Tensor, high: Tensor, free: Tensor) -> Tensor:
+    """From low by the middle to high. Where one half of the way is empty its gradient is that of the other half."""
+    down = ((free < 0.5) & (middle > low)) | (middle >= high)
+    ahead = torch.where(down, 2 * free, 2 * free - 1)
+    ahead = ahead + (ahead.clamp(0, 1) - ahead).detach()
+    return torch.lerp(torch.where(down, low, middle), torch.where(down, middle, high), ahead)
 
 
 @dataclass(frozen=True, eq=False)
