@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import pytest
@@ -36,6 +36,17 @@ class Of(nn.Module):
         return self.function(x, *self.parts).flatten(1)
 
 
+class Joined(nn.Module):
+    """The outputs of several modules side by side: one trace for all of them."""
+
+    def __init__(self, *parts: nn.Module) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(parts)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([part(x).flatten(1) for part in self.parts], 1)
+
+
 class Tokens(nn.Module):
     """A class token in front of the patches, positions, one layer of a transformer."""
 
@@ -48,51 +59,47 @@ class Tokens(nn.Module):
         return self.layer(torch.cat([self.token.expand(x.shape[0], -1, -1), x], 1) + self.places)[:, 0]
 
 
-def attended(x: Tensor, layer: nn.Module, **how: Any) -> Tensor:
-    return layer(x, x, x, **how)[0]
-
-
 torch.manual_seed(0)
 MASK = torch.ones(3, 3, dtype=torch.bool).tril()
 HEADS = nn.MultiheadAttention(4, 2, batch_first=True)
 CASES: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
-    "attention": (Of(lambda x: F.scaled_dot_product_attention(3 * x, 2 * x, x - 1)), (2, 3, 4)),
-    "attention, causal": (Of(lambda x: F.scaled_dot_product_attention(x, 4 * x, x - 1, is_causal=True)), (3, 4)),
-    "attention, masked": (Of(lambda x: F.scaled_dot_product_attention(x, 4 * x, x, attn_mask=MASK)), (3, 4)),
-    "attention by hand": (
-        Of(lambda x, f: (lambda q, k, v: (q @ k.transpose(1, 2) / 2).softmax(-1) @ v)(*f(x).chunk(3, -1)), nn.Linear(4, 12)),
-        (3, 4),
-    ),
-    "scores by einsum": (Of(lambda x: torch.einsum("bid,bjd->bij", x, x - 0.5).softmax(1)), (3, 4)),
-    "heads": (Of(attended, HEADS), (3, 4)),
-    "heads, masked": (Of(lambda x, f: attended(x, f, attn_mask=~MASK), HEADS), (3, 4)),
-    "shares of heads": (Of(lambda x, f: f(x, x, x)[1], HEADS), (3, 4)),
+    "attention": (Joined(
+        Of(lambda x: F.scaled_dot_product_attention(3 * x[:, None], 2 * x[:, None], x[:, None] - 1)),
+        Of(lambda x: F.scaled_dot_product_attention(x, 4 * x, x - 1, is_causal=True)),
+        Of(lambda x: F.scaled_dot_product_attention(x, 4 * x, x, attn_mask=MASK)),
+        Of(lambda x, f: (lambda q, k, v: (q @ k.mT / 2).softmax(-1) @ v)(*f(x).chunk(3, -1)), nn.Linear(4, 12)),
+        Of(lambda x: torch.einsum("bid,bjd->bij", x, x - 0.5).softmax(1)),
+    ), (3, 4)),
+    "heads": (Joined(
+        Of(lambda x, f: f(x, x, x, need_weights=False)[0], HEADS),
+        Of(lambda x, f: torch.cat([part.flatten(1) for part in f(x, x, x, attn_mask=~MASK)], 1), HEADS),
+    ), (3, 4)),
     "layer of a transformer": (Tokens(nn.TransformerEncoderLayer(4, 2, 6, batch_first=True)), (3, 4)),
     "layer normalised first": (
-        Tokens(nn.TransformerEncoderLayer(4, 2, 6, batch_first=True, activation="gelu", norm_first=True)),
-        (3, 4),
+        Tokens(nn.TransformerEncoderLayer(4, 2, 6, batch_first=True, activation="gelu", norm_first=True)), (3, 4),
     ),
-    "layer norm": (Of(lambda x, f: f(x), nn.LayerNorm(5)), (3, 5)),
-    "layer norm over two": (nn.Sequential(nn.LayerNorm((3, 4), elementwise_affine=False), nn.Flatten()), (3, 4)),
-    "group norm": (nn.Sequential(nn.GroupNorm(2, 4), nn.Flatten()), (4, 2, 2)),
-    "instance norm": (nn.Sequential(nn.InstanceNorm1d(3, affine=True), nn.Flatten()), (3, 4)),
-    "rms norm": (nn.Sequential(nn.RMSNorm(4, eps=1e-6), nn.Flatten()), (2, 4)),
-    "product": (Of(lambda x: x[:, :3] * (1 - x[:, 3:]) - x[:, 1:4] * x[:, 2:3]), (6,)),
-    "quotient": (Of(lambda x: (x[:, :3] - 0.5) / (1 + x[:, 3:] * x[:, 3:])), (6,)),
-    "variance": (Of(lambda x: x.var(2) - x.std(1, keepdim=True, correction=0)[:, 0, :3] + x.norm(dim=2)), (3, 4)),
-    "larger of two": (Of(lambda x: torch.maximum(x[:, :3], x[:, 3:]) - 2 * torch.minimum(x[:, :1], x[:, 3:])), (6,)),
-    "larger than constants": (Of(lambda x: torch.maximum(torch.tensor(0.5), x) - torch.minimum(x, 1 - x)), (4,)),
-    "chosen": (Of(lambda x: torch.where(MASK, x @ x, -torch.inf).log_softmax(-1).masked_fill(~MASK, 2.0)), (3, 3)),
-    "largest": (Of(lambda x: x.amax((1, 2)) - 2 * x.amin(2, keepdim=True).sum((1, 3)) + x.max(2).values.sum(1)), (2, 3, 3)),
-    "max pooling": (Of(lambda x: F.max_pool2d(x, (3, 2), (2, 1), padding=1, dilation=(1, 2), ceil_mode=True)), (2, 5, 4)),
-    "max pooling of rows": (Of(lambda x: F.max_pool1d(x, 3, 2, padding=1) - F.adaptive_max_pool1d(x, 4)), (2, 7)),
-    "max pooling of volumes": (Of(lambda x: F.max_pool3d(x, 2, ceil_mode=True)), (1, 3, 2, 3)),
-    "adaptive max pooling": (Of(lambda x: F.adaptive_max_pool2d(x, (2, 3))), (2, 5, 4)),
-    "moved": (
-        Of(lambda x: (x.roll(1, 1) - x.cumsum(2))[:, None] + F.interpolate(x, scale_factor=2.0, mode="linear")[:, None, :, :4]),
-        (3, 4),
-    ),
-    "wrapped round": (Of(lambda x, f: f(x), nn.Conv1d(2, 2, 3, padding=1, padding_mode="circular")), (2, 4)),
+    "normalisations": (Joined(
+        nn.LayerNorm(4), nn.LayerNorm((3, 4), elementwise_affine=False), nn.InstanceNorm1d(3, affine=True),
+        nn.RMSNorm(4, eps=1e-6), nn.Sequential(nn.Unflatten(1, (3, 1)), nn.GroupNorm(3, 3), nn.GroupNorm(1, 3)),
+        Of(lambda x: x.var(2) - x.std(1, keepdim=True, correction=0)[:, 0, :3] + x.norm(dim=2)),
+    ), (3, 4)),
+    "products and the larger of two": (Joined(
+        Of(lambda x: x[:, :3] * (1 - x[:, 3:]) - x[:, 1:4] * x[:, 2:3]),
+        Of(lambda x: (x[:, :3] - 0.5) / (1 + x[:, 3:] * x[:, 3:])),
+        Of(lambda x: torch.maximum(x[:, :3], x[:, 3:]) - 2 * torch.minimum(x[:, :1], x[:, 3:])),
+        Of(lambda x: torch.maximum(torch.tensor(0.5), x) - torch.minimum(x, 1 - x)),
+    ), (6,)),
+    "maxima": (Joined(
+        Of(lambda x: x.amax((1, 2)) - 2 * x.amin(2, keepdim=True).sum((1, 3), keepdim=True)[:, 0, 0] + x.max(2).values.sum(1)),
+        Of(lambda x: F.max_pool2d(x, (3, 2), (2, 1), padding=1, dilation=(1, 2), ceil_mode=True)),
+        Of(lambda x: F.adaptive_max_pool2d(x, (2, 3))), Of(lambda x: F.max_pool3d(x[:, None], (2, 2, 3), ceil_mode=True)),
+        Of(lambda x: F.max_pool1d(x[:, 0], 3, 2, padding=1) - F.adaptive_max_pool1d(x[:, 1], 2)),
+    ), (2, 5, 4)),
+    "chosen and moved": (Joined(
+        Of(lambda x: torch.where(MASK, x[:, :, :3] @ x[:, :, :3], -torch.inf).log_softmax(-1).masked_fill(~MASK, 2.0)),
+        Of(lambda x: (x.roll(1, 1) - x.cumsum(2)) + F.interpolate(x, scale_factor=2.0, mode="linear")[:, :, :4]),
+        nn.Conv1d(3, 2, 3, padding=1, padding_mode="circular"),
+    ), (3, 4)),
 }  # fmt: skip
 
 
@@ -103,7 +110,8 @@ class Found:
         self.net, self.x, self.radius = net, x, radius
         random = torch.Generator().manual_seed(1)
         units = torch.eye(graph.out_shape[0], dtype=x.dtype)
-        self.rows = torch.cat([units, -units, torch.randn(6, len(units), generator=random, dtype=x.dtype)])
+        units = torch.cat([units, -units]) if len(units) < 20 else units * (-1) ** torch.arange(len(units))[:, None]
+        self.rows = torch.cat([units, torch.randn(6, units.shape[1], generator=random, dtype=x.dtype)])
         with torch.no_grad():
             low, high = bounds(graph, x - radius, x + radius)
             self.interval = low @ self.rows.clamp(min=0).T + high @ self.rows.clamp(max=0).T
@@ -116,11 +124,11 @@ class Found:
     def _least(self, random: torch.Generator) -> Tensor:
         """The least values found by samples, corners and descent, (n, rows)."""
         least = self.value(self.x)
-        for trial in range(20):
+        for trial in range(14):
             noise = torch.rand(self.x.shape, generator=random, dtype=self.x.dtype) * 2 - 1
             p = self.x + self.radius * (noise if trial % 2 else noise.sign())
             least = torch.minimum(least, self.value(p))
-            for _ in range(3 if trial > 10 else 0):
+            for _ in range(3 if trial > 7 else 0):
                 p = p.requires_grad_()
                 (g,) = torch.autograd.grad((self.net(p) @ self.rows[-trial % len(self.rows)]).sum(), p)
                 p = (p.detach() - self.radius * g.sign()).clamp(self.x - self.radius, self.x + self.radius)
@@ -142,17 +150,19 @@ def drawn(*shape: int) -> Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
 
 
-def case(name: str) -> tuple[nn.Module, tuple[int, ...]]:
-    """A fresh module in float64, and the shape of its inputs."""
+@cache
+def case(name: str) -> tuple[nn.Module, Graph, tuple[int, ...]]:
+    """The module in float64, its graph, the shape of its inputs."""
     net, shape = CASES[name]
-    return copy.deepcopy(net).eval().double(), shape
+    net = net.eval().double()
+    return net, trace(net, drawn(1, *shape)), shape
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_no_point_crosses_the_bounds_of(name: str) -> None:
-    net, shape = case(name)
-    graph, x = trace(net, drawn(1, *shape)), drawn(2, *shape)
-    for radius in (0.0, 0.03, 0.4):
+    net, graph, shape = case(name)
+    x = drawn(2, *shape)
+    for radius in (0.04, 0.4) if "layer" in name else (0.0, 0.04, 0.4):
         found = Found(net, graph, x, radius)
         assert found.crossed() <= TOLERANCE, f"radius {radius}"
         assert bool(found.interval.isfinite().all())
@@ -161,15 +171,12 @@ def test_no_point_crosses_the_bounds_of(name: str) -> None:
 
 
 # --------------------------------------------------------------------------------------------------------- tightness
-@pytest.mark.parametrize(
-    "name", ["attention by hand", "layer of a transformer", "layer norm", "variance", "max pooling"]
-)
+@pytest.mark.parametrize("name", ["attention", "heads", "layer of a transformer", "layer normalised first"])
 def test_linear_bounds_are_tighter_than_intervals_of(name: str) -> None:
-    net, shape = case(name)
-    found = Found(net, trace(net, drawn(1, *shape)), drawn(2, *shape), 0.02)
+    net, graph, shape = case(name)
+    found = Found(net, graph, drawn(2, *shape), 0.02)
     own = found.value(found.x)
-    assert float((own - found.linear).mean()) < 0.9 * float((own - found.interval).mean())
-    assert float((own - found.linear).mean()) < 2 * float((own - found.least).mean())
+    assert float((own - found.linear).mean()) < 0.6 * float((own - found.interval).mean())
 
 
 def test_one_product_is_exact_where_the_factors_keep_their_signs() -> None:
@@ -182,11 +189,11 @@ def test_one_product_is_exact_where_the_factors_keep_their_signs() -> None:
 
 
 def test_linear_bounds_of_a_normalisation_are_never_far_behind_its_intervals() -> None:
-    net, shape = case("layer norm")
-    x = torch.full((1, *shape), 0.5, dtype=torch.float64)  # all equal: the scale goes to infinity
+    net = nn.Sequential(nn.LayerNorm(5), nn.Flatten()).double()
+    x = torch.full((1, 2, 5), 0.5, dtype=torch.float64)  # all equal: the scale goes to infinity
     found = Found(net, trace(net, x), x, 0.5)
     assert bool((found.linear >= found.interval - 1e-6).all())
-    assert float(found.interval[:, :30].min()) > -2 - 1e-6  # sqrt(5 - 1)
+    assert float(found.interval[:, :20].min()) > -2 - 1e-6  # sqrt(5 - 1)
 
 
 def test_what_is_equal_for_all_shares_has_no_slack() -> None:
@@ -291,7 +298,14 @@ def tilted(part: str, by: float) -> Callable[..., Any]:
     return wrong
 
 
+@cache
+def graph_of(net: nn.Module) -> Graph:
+    """The graph, made once."""
+    return trace(net, drawn(1, 4))
+
+
 SQUARES = Of(lambda x: x.view(-1, 2, 2) @ (x.view(-1, 2, 2) - 0.3))
+SHARES = Of(lambda x: (4 * x).softmax(1))
 TIMES = Of(lambda x: x[:, :2] * (x[:, 2:] - 1))
 BUGS: dict[str, tuple[nn.Module, str, Any]] = {
     "factors swapped": (TIMES, "product", {"backward": swapped(products.multiplied)}),
@@ -310,7 +324,7 @@ def caught(net: nn.Module, graph: Graph) -> float:
 @pytest.mark.parametrize("name", BUGS)
 def test_planted_bugs_are_caught(name: str) -> None:
     net, op, rules = BUGS[name]
-    graph = trace(net, drawn(1, 4))
+    graph = graph_of(net)
     assert caught(net, graph) <= TOLERANCE
     with planted(op, **rules):
         assert caught(net, graph) > 1e-4
@@ -318,10 +332,8 @@ def test_planted_bugs_are_caught(name: str) -> None:
 
 @pytest.mark.parametrize(("part", "by"), [("below", 0.01), ("above", -0.01), ("low", -0.05), ("high", 0.05)])
 def test_a_plane_of_shares_that_is_off_is_caught(part: str, by: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    net = Of(lambda x: (4 * x).softmax(1))
-    graph = trace(net, drawn(1, 4))
     monkeypatch.setattr(attention, "_shares", tilted(part, by))
-    assert caught(net, graph) > 1e-4
+    assert caught(SHARES, graph_of(SHARES)) > 1e-4
 
 
 def test_a_pooling_plane_that_is_too_low_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
