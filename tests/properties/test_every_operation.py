@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bound_samples import functionals_crossed, points, values_of
-from ironbound.certification import milp
+from ironbound.certification import expansions, milp
 from ironbound.certification.encoding import encoded
 from ironbound.certification.graph import Graph, Node, Ref
 from ironbound.certification.interval import propagate
@@ -120,6 +120,20 @@ def normalised(b: Builder) -> Ref:
     return b("getitem", b("_native_batch_norm_legit_no_training.default", b.x, *statistics, 0.1, 1e-3), 0)
 
 
+def of_two(b: Builder, op: str, target: Callable[..., Tensor]) -> Ref:
+    """max(a, c) with relu(c - a), min(a, c) with relu(a - c)."""
+    a, c = b.x, b("mul.Tensor", b.x, b.constant(12))
+    rest = b("relu.default", b("sub.Tensor", *((c, a) if op == "larger" else (a, c))))
+    return b(op, a, rest, c, target=target)
+
+
+def layer_normalised(b: Builder) -> Ref:
+    c = b("centred", b.x, [2], target=expansions.centred)
+    square = b("mean.dim", b("pow.Tensor_Scalar", c, 2), [2], True)
+    inverse = b("rsqrt.default", b("add.Tensor", square, 0.1))
+    return b("scaled_by_rms", c, inverse, [2], 0.1, True, target=expansions.scaled_by_rms)
+
+
 def turned(b: Builder) -> Ref:
     return b("permute.default", b.x, [0, 2, 1])
 
@@ -143,8 +157,10 @@ CASES: dict[str, list[Callable[[], Graph]]] = {
     "mul.Tensor": [built(PLANE, lambda b: b("mul.Tensor", b.constant(2, 1, 4), b.x)), plain("mul.Tensor", -2)],
     "div.Tensor": [built(PLANE, lambda b: b("div.Tensor", b.x, b.constant(2, 1, 1, low=0.2))), plain("div.Tensor", -2)],
     "product": [built(FLAT, lambda b: b("product", b.x, b("mul.Tensor", b.x, b.constant(12)), target=ATEN.mul.Tensor))],
-    "maximum.default": [two("maximum.default")],
-    "minimum.default": [two("minimum.default")],
+    "larger": [built(FLAT, lambda b: of_two(b, "larger", expansions.larger))],
+    "smaller": [built(FLAT, lambda b: of_two(b, "smaller", expansions.smaller))],
+    "centred": [plain("centred", [1, 2], shape=LINE, target=expansions.centred)],
+    "scaled_by_rms": [built(LINE, layer_normalised)],
     "pow.Tensor_Scalar": [plain("pow.Tensor_Scalar", 2), plain("pow.Tensor_Scalar", 3), positive("pow.Tensor_Scalar", 0.5)],
     "prelu.default": [built(PLANE, lambda b: b("prelu.default", b.x, b.constant(2)))],
     "clamp.default": [plain("clamp.default", -0.2, 0.3), plain("clamp.default", None, 0.3)],
@@ -226,6 +242,7 @@ def test_no_point_crosses_the_bounds_of(op):
     for case in CASES[op]:
         graph = case()
         assert any(node.op == op for node in graph.nodes)
+        assert not any(OPERATIONS[node.op].refuses(node) for node in graph.nodes)
         x = torch.randn(3, *graph.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
         for ball in (Linf(0.0), Linf(0.1), Linf(1.0), L2(1.0)):
             region = ball.at(x, None)
