@@ -182,7 +182,9 @@ def crossing(graph: Graph, region: Any, y: Tensor, names: tuple[str, ...], seed:
 
 
 @torch.no_grad()
-def functionals_crossed(graph: Graph, region: Any, seed: int = 0, refine: bool = True) -> float:
+def functionals_crossed(
+    graph: Graph, region: Any, seed: int = 0, refine: bool = True, dtype: torch.dtype = torch.float64
+) -> float:
     """By how much points cross linear bounds: intervals of all values, and of random functionals of each of them.
 
     Functionals are of two kinds, as the engine has them: all of a value, and single places. Of sets with one point bounds
@@ -190,7 +192,7 @@ def functionals_crossed(graph: Graph, region: Any, seed: int = 0, refine: bool =
     """
     random = torch.Generator().manual_seed(seed)
     try:
-        passed, bounder = swept(graph, region, torch.float64, refine)
+        passed, bounder = swept(graph, region, dtype, refine)
     except UnsupportedOperation:
         if graph.module in [_traced(name).module for name in LINEAR]:
             raise
@@ -213,10 +215,11 @@ def _crossed(bounder: Bounder, node: Any, z: Tensor, random: torch.Generator, al
     """Of one value z (points, n, size)."""
     _, n, size = z.shape
     owner = torch.arange(n).repeat_interleave(4)
-    a = torch.randn(4 * n, size, generator=random, dtype=torch.float64)
+    kind = bounder.dtype
+    a = torch.randn(4 * n, size, generator=random, dtype=torch.float64).to(kind)
     a[1::2] = -a[::2]
     place = torch.randint(size, (4 * n,), generator=random)
-    sign = torch.tensor([1.0, -1.0], dtype=torch.float64).repeat(2 * n)
+    sign = torch.tensor([1.0, -1.0], dtype=kind).repeat(2 * n)
     shape = (4 * n * node.shape[0], *node.shape[1:])
     starts = (
         (Dense(a.reshape(shape)), (a * z[:, owner]).sum(2)),
@@ -225,8 +228,8 @@ def _crossed(bounder: Bounder, node: Any, z: Tensor, random: torch.Generator, al
     found = []
     for start, at in starts:
         try:
-            bound = bounder.lower(node.name, start, owner)
-        except UnsupportedOperation:
+            bound = bounder.lower(node.name, start, owner).double()
+        except (UnsupportedOperation, ValueError):
             return 0.0
         found.append(bound - at.amin(0))
         if alone:

@@ -340,6 +340,8 @@ class Joint:
         return Interval(*new)
 
     def _pulled(self, known: Known, start: str, a: Coefficients, owner: Tensor) -> Tensor:
+        if not len(owner):  # a layer without an undecided value
+            return owner.to(self.margins.dtype)
         rows = Rows(known, owner, 0 if known.count == 1 else None, self.slopes.of(start))
         inside, bias, work = pulled(start, a, rows)
         spent = torch.full_like(owner, work * GRADIENT, dtype=torch.float64)

@@ -18,12 +18,12 @@ LARGEST = 1 << 24
 """Entries of the largest affine map between two values of the graph that is written down."""
 
 _LAYERS = (
-    "alias cat clone constant_pad_nd convolution detach expand flip mm addmm neg permute repeat split_with_sizes _to_copy "
+    "alias cat clone constant_pad_nd convolution cumsum detach expand flip mm addmm neg permute repeat split_with_sizes _to_copy "
     "_adaptive_avg_pool2d _adaptive_avg_pool3d _native_batch_norm_legit_no_training avg_pool1d avg_pool2d avg_pool3d"
 )
 _OTHERS = (
     "add.Tensor add.Scalar sub.Tensor sub.Scalar div.Tensor div.Scalar select.int slice.Tensor index.Tensor "
-    "sum.dim_IntList mean.dim upsample_nearest2d.vec getitem"
+    "sum.dim_IntList mean.dim upsample_nearest2d.vec getitem where.self index_select.default centred"
 )
 _AFFINE = RESHAPES | {f"{name}.default" for name in _LAYERS.split()} | set(_OTHERS.split())
 _PRODUCTS = frozenset({"mul.Tensor", "mul.Scalar"})
@@ -197,6 +197,16 @@ def _hardtanh(program: Program, call: _Call) -> Values:
     return program.clamp(call.args[0], call.get(1, "min_val", -1.0), call.get(2, "max_val", 1.0))
 
 
+def _prelu(program: Program, call: _Call) -> Values:
+    slope = call.args[1].reshape(-1, *[1] * (len(call.shapes[0]) - 2)).broadcast_to(call.shapes[0])
+    return program.sum((numbers(slope), call.args[0]), (1 - numbers(slope), program.relu(call.args[0])))
+
+
+def _hardsigmoid(program: Program, call: _Call) -> Values:
+    x = call.args[0]
+    return program.clamp(program.sum((1 / 6, x), (1, program.constants(np.full(len(x), 0.5)))), 0.0, 1.0)
+
+
 def _clamp_max(program: Program, call: _Call) -> Values:
     return program.clamp(call.args[0], None, call.get(1, "max"))
 
@@ -223,6 +233,11 @@ def _minimum(program: Program, call: _Call) -> Values:
     return _maximum(program, call, -1)
 
 
+def _of_parts(program: Program, call: _Call, sign: float = 1) -> Values:
+    """max(a, b), which comes with relu(b - a), or min(a, b) with relu(a - b)."""
+    return program.sum((1, call.args[0]), (sign, call.args[1]))
+
+
 def _largest(program: Program, call: _Call, sign: float = 1) -> Values:
     """The largest of each window. Which value is in which is asked of the operation: by one value at a time that is not 0."""
     shape, size = call.shapes[0], len(call.args[0])
@@ -240,7 +255,9 @@ def _least(program: Program, call: _Call) -> Values:
 _BENT: dict[str, Callable[[Program, _Call], Values]] = {
     "relu.default": _relu,
     "leaky_relu.default": _leaky,
+    "prelu.default": _prelu,
     "hardtanh.default": _hardtanh,
+    "hardsigmoid.default": _hardsigmoid,
     "clamp.default": _clamp,
     "clamp.Tensor": _clamp,
     "clamp_min.default": _clamp,
@@ -248,7 +265,12 @@ _BENT: dict[str, Callable[[Program, _Call], Values]] = {
     "abs.default": _abs,
     "maximum.default": _maximum,
     "minimum.default": _minimum,
+    "larger": _of_parts,
+    "smaller": lambda program, call: _of_parts(program, call, -1),
     "amax.default": _largest,
+    "max.dim": _largest,
+    "min.dim": _least,
+    "adaptive_max_pool3d.default": _largest,
     "amin.default": _least,
     "max_pool2d_with_indices.default": _largest,
     "max_pool3d_with_indices.default": _largest,

@@ -151,7 +151,7 @@ class _Row:
         if bool((own.lo > own.hi).any() | ~(own.hi - own.lo).isfinite().all()):
             return least, attained, points, least.new_tensor(math.inf)
         program = Program()
-        entry = _ball(program, own) if own.norm == "l1" else _box(program, own)
+        entry = within_ball(program, own) if own.norm == "l1" else boxed(program, own)
         logits = self.encoding.values(program, entry, self._known())
         self._affordable(program)
         task, size = _Task(program, self.method), float(np.maximum(np.abs(logits.low), np.abs(logits.high)).max())
@@ -203,13 +203,13 @@ class _Row:
         return z[label] - z[j]
 
 
-def _box(program: Program, region: Any) -> Values:
+def boxed(program: Program, region: Any) -> Values:
     """The input in a box: its centre, and its radius times variables in [-1, 1]."""
     centre, radius = numbers(region.lo + region.hi) / 2, numbers(region.hi - region.lo) / 2
     return _moved(program, centre, [(radius, -1.0)])
 
 
-def _ball(program: Program, region: Any) -> Values:
+def within_ball(program: Program, region: Any) -> Values:
     """The input in an L1 ball: ways up and down, the sum of which is at most the radius, as shares of the room there is."""
     x = numbers(region.x)
     rooms = [np.maximum(numbers(region.hi) - x, 0.0), -np.maximum(x - numbers(region.lo), 0.0)]

@@ -166,7 +166,9 @@ def _plain(*names: str) -> Check:
 
 
 def _step(node: Node) -> str:
-    alpha = node.kwargs.get("alpha", 1)
+    alpha = argument(node, 2, node.kwargs.get("alpha", 1))
+    if len(node.args) > 2 and alpha != 1:  # add.Scalar takes it by place, which no rule reads
+        return f"alpha = {alpha} is given by place"
     return "" if isinstance(alpha, (int, float)) and alpha >= 0 else f"alpha = {alpha} is not a number >= 0"
 
 
