@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -56,6 +56,8 @@ class AlphaCrown:
     decay: float = 0.98
 
     name = "alpha-crown"
+    rows: ClassVar[int] = 32
+    """As of Crown."""
 
     def __post_init__(self) -> None:
         if self.layers not in ("all", "last"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Int
@@ -39,6 +39,9 @@ class Crown:
     """
 
     intermediate: str = "crown"
+
+    rows: ClassVar[int] = 32
+    """Inputs a pass on a CPU, which gains nothing by more; so one hears of it often."""
 
     @property
     def name(self) -> str:
