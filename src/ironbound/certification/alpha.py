@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ironbound.certification.backward import pulled
-from ironbound.certification.bounder import Bounder, has_width, swept
+from ironbound.certification.bounder import Bounder, has_width, swept, trusted
 from ironbound.certification.coefficients import Coefficients, Dense, Spots
 from ironbound.certification.crown import ENOUGH, bounded_margins
 from ironbound.certification.estimates import STEP, TWICE, cost_of
@@ -337,8 +337,9 @@ class Joint:
         found = self._pulled(known, end.ref.name, Spots(end.place, sign, shape), end.owner) * sign
         new = []
         for old, mine in ((x.lower, end.lower), (x.upper, ~end.lower)):
-            table = old.reshape(known.count, -1)
-            new.append(table.index_put((end.owner[mine], end.place[mine]), found[mine]).view_as(old))
+            table, at = old.reshape(known.count, -1), (end.owner[mine], end.place[mine])
+            bound = torch.where(found[mine].isfinite(), found[mine], table[at])
+            new.append(table.index_put(at, bound).view_as(old))
         return Interval(*new)
 
     def _pulled(self, known: Known, start: str, a: Coefficients, owner: Tensor) -> Tensor:
@@ -348,7 +349,7 @@ class Joint:
         inside, bias, work = pulled(start, a, rows)
         spent = torch.full_like(owner, work * GRADIENT, dtype=torch.float64)
         self.cost.index_add_(0, self.number[owner], spent)
-        return least(self.region, inside, rows) + bias
+        return trusted(least(self.region, inside, rows) + bias)
 
 
 def _rows_of(value: Any, rows: Tensor, n: int) -> Any:

@@ -156,7 +156,7 @@ class Bounder:
         for block, single in self._blocks(owner):
             job = partial(_shifted, bound, block.start, single)
             parts += self._chunks(start).run(block.stop - block.start, job)
-        return torch.cat(parts)
+        return trusted(torch.cat(parts))
 
     def _blocks(self, owner: Tensor) -> Iterator[tuple[slice, int | None]]:
         """Rows of many inputs together; on a CPU those of one that has many by themselves."""
@@ -187,6 +187,11 @@ class Bounder:
         wide = max([prod(self.graph.shape), *sizes]) * torch.empty((), dtype=self.dtype).element_size() * TABLES
         device = self.region.lo.device
         return max(1, (WORK if device.type == "cpu" else int(SHARE * free_bytes(device))) // wide)
+
+
+def trusted(bound: Tensor) -> Tensor:
+    """Lower bounds without NaN and infinities, which overflowing coefficients leave: they bound nothing."""
+    return torch.where(bound.isfinite(), bound, -torch.inf)
 
 
 def read_by(node: Node) -> list[Ref]:

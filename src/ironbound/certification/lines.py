@@ -33,8 +33,9 @@ def relu(node: Node, x: Interval, *, free: Tensor | None = None) -> Lines:
     """
     low, high = x.lower.clamp(max=0), x.upper.clamp(min=0)
     chord = high / (high - low).clamp_min(torch.finfo(high.dtype).tiny)  # of [0, 0] none: 0
-    open_ = (low < 0) & (high > 0)
-    chord = torch.where(open_, chord, (x.lower >= 0).to(chord.dtype))
+    active = x.lower >= 0
+    open_ = ~(active | (x.upper <= 0))  # so is NaN, whose lines are then NaN, and prove nothing
+    chord = torch.where(open_, chord, active.to(chord.dtype))
     slope = adaptive(node, x) if free is None else free
     return Lines(torch.where(open_, slope, chord), 0.0, chord, torch.where(open_, -low * chord, 0.0))
 

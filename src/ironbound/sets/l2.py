@@ -81,7 +81,7 @@ class L2Region(BallRegion):
     def moves(self, slope: Tensor, room: Tensor, radius: Float[Tensor, " m"]) -> Tensor:
         """How far each value goes to maximise a linear function: in proportion to its slope, to no more than its room."""
         t, _ = _fill(flat(slope), flat(room), radius)
-        return torch.minimum(slope * column(t, slope), room)
+        return torch.where(slope > 0, torch.minimum(slope * column(t, slope), room), 0.0)
 
     def _inside(self, step: Tensor, t: Tensor, end: Tensor) -> Tensor:
         """clamp(x + t step), with t shrunk by rounding errors (at its end none are made) until float64 finds it inside."""
