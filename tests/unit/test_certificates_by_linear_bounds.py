@@ -361,3 +361,22 @@ def test_passes_make_nothing_on_another_device(method: Any, set_: Any) -> None:
         with torch.device("meta"):
             found = method.margins(graph, region, y[:4], torch.float32)
     torch.testing.assert_close(found.least, plain.least)
+
+
+def test_the_tolerance_is_of_logits_as_linear_bounds_see_them() -> None:
+    """Of a deep net intervals allow logits of any size, and a share of that would be more than any margin."""
+    torch.manual_seed(0)
+    hidden = [layer for _ in range(12) for layer in (nn.Linear(24, 24), nn.ReLU())]
+    net = nn.Sequential(*hidden, nn.Linear(24, 4))
+    for layer in net[::2]:
+        nn.init.kaiming_normal_(layer.weight)
+    x = torch.rand(6, 24)
+    model, y = Model(net, outputs="logits"), net(x).argmax(1)
+    graph, region = trace(model.module, x[:1]), ib.Linf(1e-3).at(x, (0.0, 1.0))
+    with torch.no_grad():
+        loose, found = (m.margins(graph, region, y, torch.float32) for m in (Ibp(), Crown()))
+    sure = found.least.amin(1) > 0.01
+    assert bool(sure.any())
+    assert bool((loose.scale > 20 * found.scale)[sure].all())
+    assert bool((found.scale >= net(x).abs().amax(1) - 1e-4).all())
+    assert bool(prove(Crown(), model, x, y, ib.Linf(1e-3), graph=graph, radii=False).certified[sure].all())
