@@ -22,6 +22,7 @@ class Smooth:
     """The bounds of a function that is a curve, as the registry wants them."""
 
     describe: Callable[..., Curve]
+    pace = 0.2  # a tangent point is wrong on both sides of the best one, where slopes of ReLUs end at 0 or 1 mostly
 
     def interval(self, node: Node, x: Interval, *constants: Any, **named: Any) -> Interval:
         """The least and greatest value."""

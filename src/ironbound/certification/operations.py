@@ -47,6 +47,8 @@ class Operation:
     start: Callable[[Node, Any], Any] | None = None
     """start(node, interval) -> the free parameters in [0, 1] that alpha-CROWN begins with; None: lines have none."""
 
+    pace: float = 1.0
+    """How long alpha-CROWN's steps of these parameters are, in those for the slope of a ReLU."""
     family: Callable[..., Any] | None = None
     """family(node, interval, constants): tensors in the form of the interval's ends, all that `relax` makes of it."""
     choose: Callable[..., Any] | None = None
@@ -250,7 +252,8 @@ def _table() -> dict[str, Operation]:
     ):
         table |= dict.fromkeys(names.split(), operation)
     for name, function in FUNCTIONS.items():
-        known = {part: getattr(function, part, None) for part in ("relax", "undecided", "start", "family", "choose")}
+        parts = ("relax", "undecided", "start", "pace", "family", "choose")
+        known = {part: getattr(function, part) for part in parts if hasattr(function, part)}
         table[name] = Operation(function.interval, (_only(0), *_CHECKS.get(name, ())), **known)
     return table
 

@@ -25,6 +25,8 @@ class Slopes:
     tables: dict[Key, Tensor] = field(default_factory=dict)
     moments: dict[Key, tuple[Tensor, Tensor]] = field(default_factory=dict)
     count: int = 0
+    paces: dict[Key, float] = field(default_factory=dict)
+    """How long the steps of a table are, where that is not 1 (`Operation.pace`)."""
 
     def of(self, start: str) -> Free:
         """What a pass that begins at this value asks for."""
@@ -35,6 +37,7 @@ class Slopes:
                 begin = OPERATIONS[node.op].start
                 assert begin is not None
                 first = begin(node, x).detach()
+                self.paces[key] = OPERATIONS[node.op].pace
                 self.tables[key] = first.expand(rows, *first.shape[1:]).clone().requires_grad_()
             return self.tables[key]
 
@@ -57,13 +60,13 @@ class Slopes:
                 mean.lerp_(g, 1 - FIRST)
                 square.mul_(SECOND).addcmul_(g, g, value=1 - SECOND)
                 length = (square / (1 - SECOND**self.count)).sqrt_().add_(TINY)
-                table.addcdiv_(mean, length, value=rate).clamp_(0, 1)
+                table.addcdiv_(mean, length, value=rate * self.paces.get(key, 1.0)).clamp_(0, 1)
 
     def take(self, rows: dict[str, Tensor]) -> Slopes:
         """Some rows, by the value that they begin at."""
         tables = {key: table.detach()[rows[key[0]]].requires_grad_() for key, table in self.tables.items()}
         moments = {key: (m[rows[key[0]]], v[rows[key[0]]]) for key, (m, v) in self.moments.items()}
-        return Slopes(tables, moments, self.count)
+        return Slopes(tables, moments, self.count, self.paces)
 
     def to(self, dtype: torch.dtype) -> Slopes:
         """The tables in another type, for a pass that only evaluates them."""
