@@ -94,7 +94,7 @@ def _audited(name: str, net: nn.Module, x: Tensor, y: Tensor, eps: float, chosen
     shutil.rmtree(out, ignore_errors=True)
     before, alarm, start = peer.row_costs(net, x, y), False, time.process_time()
     try:
-        found = ib.audit(net, (x, y), threat=ib.Linf(eps), method=chosen.plan, out=out)
+        found = ib.audit(net, (x, y), threat=ib.Linf(eps), method=chosen.plan, out=out, curve=chosen.curve)
     except SoundnessAlarm:
         found, alarm = Audit.load(out), True
     total = time.process_time() - start

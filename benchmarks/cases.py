@@ -44,6 +44,8 @@ class Chosen:
     """Whether to show what is kept and run nothing."""
     page: Path | None = None
     """A page to write the audit's tables into."""
+    curve: bool | None = None
+    """Whether an audit has its curve; None: as the plan says."""
 
     def keeps(self, name: str) -> bool:
         return self.only.lower() in name.lower()

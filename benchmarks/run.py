@@ -16,6 +16,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: waiting thr
 import aa
 import ask
 import audits
+import cascade
+import certification
 import collective
 import harden
 import helped
@@ -29,6 +31,8 @@ from timing import machine
 SECTIONS = {
     "pgd": pgd.run, "ask": ask.run, "autoattack": aa.run, "audit": audits.run, "minimum": minimum.run,
     "collective": collective.run, "training": training.run, "harden": harden.run, "helped": helped.run,
+    "certification": certification.run,
+    "cascade": cascade.run,
 }  # fmt: skip
 
 
@@ -50,7 +54,7 @@ def main() -> None:
     parser.add_argument(
         "--page",
         type=Path,
-        help="audit, minimum, collective, training, harden, helped: a page to write the tables into, as docs/numbers.md",
+        help="audit, minimum, collective, training, harden, helped, certification: a page to write the tables into",
     )
     parser.add_argument("--json", type=Path, default=Path("benchmarks.json"), help="where the numbers are written")
     given = parser.parse_args()

@@ -55,3 +55,40 @@ def test_a_search_and_a_comparison(zoo, tmp_path, monkeypatch, capsys):
     assert run(["verify", "runs/h"]) == 0
     assert run(["compare", "runs", "--method", "nosie"]) == 2
     assert "Did you mean" in capsys.readouterr().err
+
+
+def test_certify_by_linear_bounds_goes_on_where_it_was_killed(zoo, tmp_path, monkeypatch, capsys):
+    """Each method on what those before it left; the summary names them, and verify repeats them."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("ironbound.auditing.audit.run_checks", lambda *_: [])
+    asked = [*model_of(zoo), "--data", "digits", "--samples", "40", "--threat", "linf:0.02", "--quiet"]
+    methods = ["--method", "ibp,crown,alpha-crown", "--out", "whole", "--pool", "20"]
+    assert run(["certify", *asked, *methods]) == 0
+    said = capsys.readouterr().out
+    facts = json.loads(Path("whole/audit.json").read_text())
+    found = {stage["name"]: stage for stage in facts["stages"]}
+    assert list(found) == ["clean", "ibp", "crown", "alpha-crown"]
+    assert found["crown"]["entered"] == found["ibp"]["entered"] - found["ibp"]["decided"]
+    assert found["crown"]["decided"] > 0
+    assert f"{found['crown']['decided']} by crown" in said
+    assert "bounds worth" in said
+    killed = Path("whole/results/part-00001.parquet")
+    first = killed.read_bytes()
+    for gone in (killed, Path("whole/audit.json"), Path("whole/digests.json")):
+        gone.unlink()
+    assert run(["certify", *asked, *methods, "--resume"]) == 0
+    assert json.loads(Path("whole/audit.json").read_text())["verdicts"] == facts["verdicts"]
+    assert killed.exists()
+    assert first
+    assert run(["verify", "whole"]) == 0
+    capsys.readouterr()
+
+
+def test_certify_says_before_any_work_that_a_set_does_not_fit(zoo, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    asked = [*model_of(zoo), "--data", "digits", "--samples", "20", "--quiet", "--out", "x"]
+    assert run(["certify", *asked, "--threat", "linf:0.02", "--method", "exhaustive"]) == 2
+    assert "Linf has no end of points" in capsys.readouterr().err
+    assert run(["certify", *asked, "--threat", "rotation:10", "--method", "ibp"]) == 2
+    assert "nothing could be certified by ibp" in capsys.readouterr().err
+    assert not Path("x").exists()

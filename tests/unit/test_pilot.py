@@ -258,7 +258,7 @@ def test_optional_stages_that_do_not_fit_the_threat_are_left_out() -> None:
 
 def test_standard_keeps_what_it_cannot_do_without() -> None:
     for threat, climbs in {
-        Linf(0.1): ["pma", "pma_corners", "margin_corners", "apgd_narrowed"], L0(3): ["greedy_l0", "sigma_zero"]
+        Linf(0.1): ["pma", "pma_corners", "margin_vertices", "apgd_narrowed"], L0(3): ["greedy_l0", "sigma_zero"]
     }.items():  # fmt: skip
         made = standard().against(threat)
         assert [stage.name for stage in made.stages if not stage.optional] == [*climbs, "fgsm", "noise"]

@@ -108,7 +108,10 @@ def test_a_file_in_use(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ),
         ("stages:\n- attack: pgd\n  witness: perhaps", "line 3: witness: input should be a valid boolean"),
         ("stages:\n- attack: pgd\n- name: x", "line 3: the key 'attack' is missing (or: bound)"),
-        ("stages:\n- bound: ibp\n  with: {}", "line 3: there is no key 'with'. There are: bound, radii, optional."),
+        (
+            "stages:\n- bound: ibp\n  after: x",
+            "line 3: there is no key 'after'. There are: bound, name, radii, optional, most,",
+        ),
         ("stages:\n- bound: ibp\n- bound: ipb", "line 3: certify knows no method 'ipb'. Did you mean 'ibp'?"),
         ("stages:\n- attack: apdg", "line 2: attack knows no method 'apdg'. Did you mean 'apgd'?"),
         (

@@ -222,7 +222,7 @@ def facts_of(
         "pending": waiting,
         "notes": [*_below_chance(verdicts, len(named)), *manifest.get("notes", []), *manifest["plan"].get("notes", [])],
         "cost": {
-            **{key: sum(stage[key] for stage in stages) for key in ("forward", "backward", "seconds", "cpu")},
+            **{key: sum(stage[key] for stage in stages) for key in ("forward", "backward", "bounding", "seconds", "cpu")},
             "checks": cost_of(checks),
         },
         "pilot": _pilot(manifest),
@@ -246,9 +246,10 @@ def _below_chance(verdicts: Verdicts, named: int) -> list[str]:
 def _pilot(manifest: dict[str, Any]) -> dict[str, Any] | None:
     """What the pilot of an adaptive plan was and took; None where there was none."""
     facts = manifest["plan"].get("pilot")
-    if not facts:
+    if "samples" not in (facts or {}):
         return None
-    return {**{key: facts[key] for key in ("samples", "forward", "backward")}, **manifest.get("pilot", {})}
+    counts = {"samples": facts["samples"], "forward": facts["forward"], "backward": facts["backward"]}
+    return {**counts, "bounding": round(facts["bounding"]), **manifest.get("pilot", {})}
 
 
 def _unchecked(folder: RunFolder, waiting: Sequence[str]) -> dict[str, str]:
@@ -270,7 +271,7 @@ def _unchecked(folder: RunFolder, waiting: Sequence[str]) -> dict[str, str]:
 
 def _stage(folder: RunFolder, verdicts: Verdicts, name: str) -> dict[str, Any]:
     costs, kind = verdicts.stage_costs(name), folder.manifest["kinds"][name]
-    whole = {key: int(costs[key]) for key in ("entered", "decided", "forward", "backward")}
+    whole = {key: round(costs[key]) for key in ("entered", "decided", "forward", "backward", "bounding")}
     return {"name": name, "kind": kind, **whole, "seconds": costs["seconds"], "cpu": costs["cpu"]}
 
 

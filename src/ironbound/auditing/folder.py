@@ -43,7 +43,7 @@ UNSEALED = ("lock", "report.html", "found.html", SEAL)
 
 
 NEEDED = {"schema", "fingerprints", "pool", "plan", "kinds", "threat", "model", "data", "seed", "probes", "environment"}
-FINGERPRINTED = ("plan", "kinds", "bounds", "seed", "threat")
+FINGERPRINTED = ("plan", "kinds", "bounds", "settings", "seed", "threat")
 """What follows from the fingerprinted things, so that it cannot differ where these are equal."""
 
 

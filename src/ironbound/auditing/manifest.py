@@ -17,6 +17,7 @@ import torch
 
 from ironbound.auditing.passing import Survey, surveyed
 from ironbound.auditing.plan import Bounds, Plan
+from ironbound.certification.catalogue import repeated, settings_of
 from ironbound.core.describe import fingerprint, parts_of, state_digest
 from ironbound.core.predict import predict
 from ironbound.core.protocols import PerturbationSet
@@ -66,6 +67,7 @@ def manifest_of(
         },
         "kinds": {"clean": "clean", **{stage.name: stage.kind for stage in plan.stages}},
         "bounds": {stage.name: stage.method.name for stage in plan.stages if isinstance(stage, Bounds)},
+        "settings": {stage.name: settings_of(stage.method) for stage in plan.stages if isinstance(stage, Bounds)},
         "seed": seed,
         "pool": pool,
         "origin": origin,
@@ -73,6 +75,12 @@ def manifest_of(
         "probes": probe_logits(model, data, survey),
         "environment": environment(),
     }  # fmt: skip
+
+
+def bound_of(manifest: dict[str, Any], stage: str) -> Any:
+    """The method of certification that a stage of a run was; None where it cannot be made again from its name."""
+    name = manifest.get("bounds", {}).get(stage, stage)
+    return repeated(name, manifest.get("settings", {}).get(stage, {}))
 
 
 def fingerprints(

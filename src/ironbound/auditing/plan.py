@@ -25,10 +25,24 @@ class Bounds:
     radii: bool = False
     """Whether to look for the largest radius of samples that are not certified: a dozen bounds instead of one."""
     optional: bool = False
-    """Whether an adaptive plan may leave it out, where the pilot says that it does not pay."""
+    """Whether it is left out where it does not fit model or threat, or where the pilot says that it does not pay."""
+    near: float | None = None
+    """Only samples of which the stage `of` proved that their margin is above minus so many times the clean one."""
+    of: str = ""
+    most: float | None = None
+    """Forward rows a sample: it is left out where its estimate on the first samples is higher."""
 
     kind = "bound"
     witness = last = False
+
+    def __post_init__(self) -> None:
+        if (self.near is None) == bool(self.of):
+            raise UsageError(f"stage {self.name!r}: near= and of= belong together; got {self.near} and {self.of!r}.")
+        for name, value in (("near", self.near), ("most", self.most)):
+            if value is not None and not value > 0:
+                raise UsageError(f"stage {self.name!r}: {name} is a number above 0; got {value}.")
+        if self.most is not None and not self.optional:
+            raise UsageError(f"stage {self.name!r}: what has a most may be left out, so it is optional=True.")
 
 
 @dataclass(frozen=True)
@@ -109,6 +123,10 @@ class Plan:
             wanted = getattr(stage, "after", "")
             if wanted and not any(belongs(name, wanted) for name in names[:i]):
                 raise UsageError(f"stage {stage.name!r} runs after {wanted!r}, which is no stage before it.")
+            if (of := getattr(stage, "of", "")) and not any(
+                one.name == of and one.kind == "bound" for one in self.stages
+            ):
+                raise UsageError(f"stage {stage.name!r} goes by the margins of {of!r}, which is no bound of the plan.")
 
     @property
     def pooled(self) -> tuple[Stage, ...]:
@@ -126,10 +144,13 @@ class Plan:
 
     def notes(self, classes: int | None) -> list[str]:
         """What stages do otherwise than their names say, at this number of classes."""
-        attacks = [stage for stage in self.stages if isinstance(stage, Attacking)] if classes else []
-        return [
-            f"{stage.name}: {note}" for stage in attacks for note in (*_near(stage), *stage.single.notes(classes or 0))
+        if not classes:
+            return []
+        noted = [
+            (stage, _far(stage) if isinstance(stage, Bounds) else [*_near(stage), *stage.single.notes(classes)])
+            for stage in self.stages
         ]
+        return [f"{stage.name}: {note}" for stage, notes in noted for note in notes]
 
     def against(self, threat: PerturbationSet) -> Plan:
         """The plan with this set in every attack, without the optional ones that do not fit it.
@@ -184,6 +205,12 @@ def _near(stage: Attacking) -> list[str]:
     if stage.near is None:
         return []
     return [f"only for samples that attacks before it brought {stage.near:.0%} of the way to another answer."]
+
+
+def _far(stage: Bounds) -> list[str]:
+    if stage.near is None:
+        return []
+    return [f"only for samples that {stage.of} left at most {stage.near:g} times their clean margin below zero."]
 
 
 def _has(stages: Sequence[Stage], name: str) -> bool:

@@ -5,6 +5,13 @@ adaptive: true          # a pilot orders the stages, and leaves out optional one
 stages:
   - bound: ibp
     optional: true
+  - bound: crown
+    optional: true
+    most: 5000          # left out where its estimate is above so many forward rows a sample
+  - bound: alpha-crown
+    near: 0.5           # only for samples that crown left at most half of their clean margin below zero
+    of: crown
+    with: {layers: last}
   - attack: apgd
     with: {steps: 50, restarts: 2}
   - attack: square
@@ -48,8 +55,13 @@ class _Keys(BaseModel):
 
 class _Bound(_Keys):
     bound: str
+    name: str | None = Field(None, min_length=1)
     radii: bool = False
     optional: bool = False
+    most: float | None = Field(None, gt=0)
+    near: float | None = Field(None, gt=0)
+    of: str = ""
+    arguments: dict[str, Any] = Field({}, alias="with")
 
 
 class _Attack(_Keys):
@@ -65,7 +77,7 @@ class _Attack(_Keys):
 
 _KEYS = {
     "": ["name", "adaptive", "stages"],
-    "bound": ["bound", "radii", "optional"],
+    "bound": ["bound", "name", "radii", "optional", "most", "near", "of", "with"],
     "attack": ["attack", "name", "witness", "optional", "most", "after", "near", "with"],
 }
 """The keys of a file and of both kinds of stages."""
@@ -99,17 +111,19 @@ def read_plan(path: str | Path) -> Plan:
 
 def _stage(source: _Source, i: int, said: _Bound | _Attack) -> Stage:
     if isinstance(said, _Bound):
-        bound = _found(source, ("stages", i, "bound"), BOUNDS, "certify", said.bound)
-        return Bounds(bound.name, bound.make(), radii=said.radii, optional=said.optional)
-    entry = _found(source, ("stages", i, "attack"), recipes.ENTRIES, "attack", said.attack)
+        entry = _found(source, ("stages", i, "bound"), BOUNDS, "certify", said.bound)
+        kind: Any = Bounds
+        kept = {"radii", "optional", "most", "near", "of"}
+    else:
+        entry = _found(source, ("stages", i, "attack"), recipes.ENTRIES, "attack", said.attack)
+        kind, kept = Attacking, {"witness", "optional", "most", "after", "near"}
     try:
         arguments = _arguments(entry).model_validate(said.arguments)
     except ValidationError as error:
         raise source.wrong(error, ("stages", i, "with"), list(_arguments(entry).model_fields)) from None
     given = {name: getattr(arguments, name) for name in arguments.model_fields_set}
     try:
-        own = said.model_dump(include={"witness", "optional", "most", "after", "near"})
-        return Attacking(said.name or entry.name, entry.make(**given), **own)
+        return kind(said.name or entry.name, entry.make(**given), **said.model_dump(include=kept))
     except IronboundError as error:
         raise source.error(("stages", i, "with"), str(error)) from None
 

@@ -13,7 +13,7 @@ import torch
 from ironbound.auditing.folder import RunFolder, locked, usable
 from ironbound.auditing.manifest import manifest_of
 from ironbound.auditing.passing import Survey, surveyed
-from ironbound.auditing.pilot import PILOT, WORTH, settled
+from ironbound.auditing.pilot import PILOT, WORTH, guarded, settled
 from ironbound.auditing.plan import Attacking, Bounds, Plan
 from ironbound.auditing.pools import Evaluation, Pool, audit_pool, audit_survivors
 from ironbound.auditing.shards import Shard, places_of, pools_of, samples_of, size_of
@@ -21,7 +21,9 @@ from ironbound.auditing.sizes import usual_size
 from ironbound.auditing.survivors import facts_of_last, portions
 from ironbound.auditing.table import table_of
 from ironbound.certification.certificates import Whole, prove
+from ironbound.certification.estimates import estimate
 from ironbound.certification.graph import Graph, trace
+from ironbound.certification.ibp import Ibp
 from ironbound.core import rows as rows_
 from ironbound.core.describe import fingerprint
 from ironbound.core.errors import CompositionError, InputError, ModelError, UnsupportedOperation, UsageError
@@ -65,7 +67,10 @@ def run(
     if pool is not None and pool < 1:
         raise UsageError(f"pool is the number of samples of a part, at least 1; got {pool}.")
     size = size_of(shard, len(data), pool, usual_size(data, model.device, alone=shard is None))
-    graph, note = traced(model, data, threat, plan)
+    graph, unbounded = traced(model, data, threat, plan)
+    note = _without_bounds(plan, unbounded)
+    plan = plan if note else plan.without(set(unbounded))
+    refused += [] if note else [f"{name} was left out: {reason}" for name, reason in unbounded.items()]
     path = Path(out or tempfile.mkdtemp(prefix="ironbound-"))
     usable(path, resume)
     with locked(path):
@@ -87,15 +92,19 @@ def run(
 def _decided(path: Path, evaluation: Evaluation, data: Data, survey: Survey) -> tuple[Evaluation, dict[str, Any]]:
     """With a plan that leaves nothing to decide: as the run that is in the folder has it, or by a pilot."""
     plan = evaluation.plan
-    if not plan.adaptive:
+    if not plan.adaptive and not any(getattr(stage, "most", None) and stage.kind == "bound" for stage in plan.stages):
         return evaluation, {}
     if (path / "manifest.json").exists():
         recorded = RunFolder.open(path).manifest["plan"]
-        return replace(evaluation, plan=plan.following(recorded["stages"])), recorded.get("pilot", {})
-    if len(data) < WORTH * PILOT:
-        return replace(evaluation, plan=plan.following([stage.name for stage in plan.stages])), {}
+        facts = recorded.get("pilot") or {name: recorded[name] for name in ("left_out",) if name in recorded}
+        return replace(evaluation, plan=plan.following(recorded["stages"])), facts
+    few = survey.smallest(PILOT)
+    if not plan.adaptive or len(data) < WORTH * PILOT:
+        left_out = guarded(evaluation, data, few)
+        kept = plan.without(set(left_out)).following([stage.name for stage in plan.stages])
+        return replace(evaluation, plan=kept), {"left_out": left_out} if left_out else {}
     clock, work = time.perf_counter(), time.process_time()
-    plan, facts = settled(evaluation, data, survey.smallest(PILOT))
+    plan, facts = settled(evaluation, data, few)
     facts["took"] = {"seconds": time.perf_counter() - clock, "cpu": time.process_time() - work}
     return replace(evaluation, plan=plan), facts
 
@@ -103,9 +112,11 @@ def _decided(path: Path, evaluation: Evaluation, data: Data, survey: Survey) -> 
 def _note_pilot(manifest: dict[str, Any], pilot: dict[str, Any], refused: list[str]) -> None:
     """What the plan does otherwise than its name says; times stand apart, for shards have times of their own."""
     pilot = dict(pilot)
-    if pilot:
+    if "samples" in pilot:
         manifest["pilot"] = pilot.pop("took", {})
         manifest["plan"]["pilot"] = pilot
+    elif pilot:
+        manifest["plan"] |= pilot
     notes = [*manifest["plan"].get("notes", []), *refused, *pilot.get("left_out", {}).values()]
     if notes:
         manifest["plan"]["notes"] = notes
@@ -190,22 +201,41 @@ def tried(model: Model, data: Data, threat: PerturbationSet, plan: Plan) -> tupl
     return plan.without(set(refused)), list(refused.values())
 
 
-def traced(model: Model, data: Data, threat: PerturbationSet, plan: Plan) -> tuple[Graph | None, str]:
-    """The model's graph where a stage wants one, and "" or the reason why no bound can be had: attacks then go on alone."""
+def traced(model: Model, data: Data, threat: PerturbationSet, plan: Plan) -> tuple[Graph | None, dict[str, str]]:
+    """The model's graph where a stage wants one, and of stages whose bounds cannot be had, by name, why.
+
+    Raises what is the matter where the plan has nothing but bounds: there would be nothing left to run.
+    """
     stages = [stage for stage in plan.stages if isinstance(stage, Bounds)]
     if not stages:
-        return None, ""
-    if model.random or not isinstance(data.first, torch.Tensor) or model.outputs == "decisions":
-        return None, "Bounds were left out: they are for models that answer tensors with logits and do not draw."
+        return None, {}
+    graph: Graph | None = None
+    why: dict[str, str] = {}
     x, y = model.admit(data.take([0]).x, data.y[:1])
     first = rows_.of_rows(threat, torch.zeros(1, dtype=torch.long))
-    try:
-        graph = None if all(isinstance(stage.method, Whole) for stage in stages) else trace(model.module, x)
-        for stage in stages:
-            prove(stage.method, model, x, y, first, radii=False, graph=graph)
-    except (UnsupportedOperation, ModelError, UsageError) as error:
-        return None, f"Bounds were left out: {str(error).split(' Supported: ')[0]}"
-    return graph, ""
+    for stage in stages:
+        try:
+            if model.random or not isinstance(data.first, torch.Tensor) or model.outputs == "decisions":
+                raise UsageError("bounds are for models that answer tensors with logits and do not draw.")
+            if graph is None and not isinstance(stage.method, Whole):
+                graph = trace(model.module, x)
+            dear = hasattr(stage.method, "estimate")
+            prove(Ibp() if dear else stage.method, model, x, y, first, radii=False, graph=graph)
+            if dear and graph is not None:  # which tells what does not fit, and is no work
+                estimate(stage.method, graph, model, x, first)
+        except (UnsupportedOperation, ModelError, UsageError) as error:
+            if len(stages) == len(plan.stages):
+                words = f"nothing could be certified by {stage.name}. {error} Attacks need no bounds: ironbound attack."
+                raise type(error)(words) from error
+            why[stage.name] = str(error).split(" Supported: ")[0]
+    return graph, why
+
+
+def _without_bounds(plan: Plan, unbounded: dict[str, str]) -> str:
+    """A sentence where no bound at all can be had, else ""; then single ones are taken out of the plan."""
+    if not unbounded or any(stage.kind == "bound" and stage.name not in unbounded for stage in plan.stages):
+        return ""
+    return f"Bounds were left out: {next(iter(unbounded.values()))}"
 
 
 def storable(data: Data) -> Data:

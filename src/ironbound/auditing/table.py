@@ -28,6 +28,7 @@ COLUMNS: dict[str, str] = {
     "forward": "int64",
     "backward": "int64",
     "refused": "int64",  # claims that the judge turned down
+    "bounding": "float64",  # what bounds cost, in forward rows
 }
 
 

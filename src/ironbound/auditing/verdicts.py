@@ -115,7 +115,7 @@ class Verdicts:
 
     def stage_costs(self, name: str) -> dict[str, float]:
         """What a stage entered, decided, ran and took (seconds by the wall's clock and of CPU), over all pools."""
-        keys = ("entered", "decided", "forward", "backward", "seconds", "cpu")
+        keys = ("entered", "decided", "forward", "backward", "bounding", "seconds", "cpu")
         return {key: float(sum(costs.get(name, {}).get(key, 0) for costs in self.costs)) for key in keys}
 
     def stage_rows(self, name: str) -> StageRows:

@@ -14,6 +14,7 @@ from ironbound.auditing.curve.recheck import Recheck
 from ironbound.auditing.folder import RunFolder
 from ironbound.auditing.inside import points_of
 from ironbound.auditing.manifest import (
+    bound_of,
     code_digest,
     model_fingerprint,
     probe_logits,
@@ -29,7 +30,6 @@ from ironbound.auditing.shards import Shard, places_of, pools_of, samples_of
 from ironbound.auditing.stages import contradictions
 from ironbound.auditing.survivors import facts_of_last, misplaced, pending
 from ironbound.auditing.verdicts import Places, Verdicts
-from ironbound.certification.catalogue import ENTRIES
 from ironbound.certification.certificates import prove
 from ironbound.core import rows as rows_
 from ironbound.core.describe import fingerprint
@@ -42,7 +42,6 @@ from ironbound.data.dataset import Data
 from ironbound.models.model import Model
 from ironbound.sets.threat import parse_threat
 
-METHODS = {entry.name: entry for entry in ENTRIES}
 PORTION = 256
 RECOUNT = 100
 """Fresh draws of a random model: a claim is refuted where they speak against it beyond chance."""
@@ -207,7 +206,8 @@ def _check_plan(folder: RunFolder, threat: Any, found: Verification) -> None:
     if entry is None or was.get("code") != code_digest():
         return
     whole: Plan = entry.make().against(threat)
-    plan = whole.following(recorded["stages"]) if whole.adaptive else whole
+    gone = {stage.name for stage in whole.stages if stage.optional} - set(recorded["stages"])
+    plan = whole.following(recorded["stages"]) if whole.adaptive else whole.without(gone)
     must = {stage.name for stage in whole.stages if not stage.optional}
     if fingerprint(plan) != was["plan"] or not must <= set(recorded["stages"]):
         found.warnings.append(f"The run's plan is called {plan.name!r}, and is not the plan of that name.")
@@ -260,15 +260,13 @@ def _check_certificates(
     mine = [i for i, row in enumerate(at.tolist()) if verdicts.verdict[row] == "certified"]
     for name in sorted({str(verdicts.stage[int(at[i])]) for i in mine}):
         some = torch.tensor([i for i in mine if verdicts.stage[int(at[i])] == name], device=y.device)
-        method = folder.manifest.get("bounds", {}).get(name, name)
-        if method not in METHODS:
+        method = bound_of(folder.manifest, name)
+        if method is None:
             found.failures.append(
                 f"{len(some)} samples are certified by {name!r}, which there is not among the bounds that can be repeated"
             )
             continue
-        proof = prove(
-            METHODS[method].make(), model, rows_.take(x, some), y[some], rows_.of_rows(threat, some), radii=False
-        )
+        proof = prove(method, model, rows_.take(x, some), y[some], rows_.of_rows(threat, some), radii=False)
         found.certificates += len(some)
         for i, holds in zip(some.tolist(), proof.certified.tolist(), strict=True):
             if not holds:

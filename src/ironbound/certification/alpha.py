@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -14,6 +14,7 @@ from ironbound.certification.backward import pulled
 from ironbound.certification.bounder import Bounder, has_width, swept
 from ironbound.certification.coefficients import Coefficients, Dense, Spots
 from ironbound.certification.crown import ENOUGH, bounded_margins
+from ironbound.certification.estimates import STEP, TWICE, cost_of
 from ironbound.certification.extremes import least
 from ironbound.certification.functionals import Known, Rows
 from ironbound.certification.graph import Graph, Ref
@@ -55,6 +56,8 @@ class AlphaCrown:
     decay: float = 0.98
 
     name = "alpha-crown"
+    rows: ClassVar[int] = 32
+    """As of Crown."""
 
     def __post_init__(self) -> None:
         if self.layers not in ("all", "last"):
@@ -86,6 +89,11 @@ class AlphaCrown:
                 if solution.proved:
                     solved[i].append(solution)
         return replace(found, cost=bounder.rows, learned=Learned(solved))
+
+    def estimate(self, graph: Graph, region: Any) -> Tensor:
+        """At most so many forward rows the margins over the region are worth, (n,) float64: of one interval pass."""
+        climbed = TWICE + 1 + STEP * self.steps  # CROWN, its float64, that of what was learned, and the steps
+        return cost_of(graph, region, climbed if self.layers == "all" else TWICE, climbed)
 
     def _climb(self, ascent: Joint) -> None:
         rate = self.rate
@@ -322,6 +330,8 @@ class Joint:
 
     def _narrowed(self, known: Known, end: Ends) -> Interval:
         x, shape = known.values[end.ref.name], end.ref.shape
+        if not len(end.place):
+            return x
         assert shape is not None
         sign = torch.where(end.lower, 1.0, -1.0).to(self.margins.dtype)
         found = self._pulled(known, end.ref.name, Spots(end.place, sign, shape), end.owner) * sign
@@ -332,6 +342,8 @@ class Joint:
         return Interval(*new)
 
     def _pulled(self, known: Known, start: str, a: Coefficients, owner: Tensor) -> Tensor:
+        if not len(owner):  # a layer without an undecided value
+            return owner.to(self.margins.dtype)
         rows = Rows(known, owner, 0 if known.count == 1 else None, self.slopes.of(start))
         inside, bias, work = pulled(start, a, rows)
         spent = torch.full_like(owner, work * GRADIENT, dtype=torch.float64)

@@ -8,6 +8,7 @@ for Scalable Certified Robustness and Beyond" (arXiv 2002.12920), algorithm 1.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 from typing import Any, NamedTuple
 
@@ -86,22 +87,19 @@ def _between_lines(node: Node, operation: Operation, a: Coefficients, rows: Rows
     """An element-wise function: positive coefficients take the lower line, negative ones the upper line."""
     (ref,) = varying(node)
     a = a if isinstance(a, Patches) else Dense(a.dense())
-    slope, offset, rise, lift = _lines(node, operation, a, rows)
-    above = a.values.clamp(min=0)
-    inside = torch.addcmul(a.values * slope, above, rise)
+    low, low_bias, high, high_bias = _lines(node, operation, a, rows)
+    above, below = a.values.clamp(min=0), a.values.clamp(max=0)
+    inside = torch.addcmul(below * high, above, low)
     bias = None
-    if offset is not None:
-        bias = rows.dot(a.values, offset)
-    if lift is not None:
-        other = rows.dot(above, lift)
-        bias = other if bias is None else bias + other
-    if isinstance(a, Patches):
-        return Back([(ref, Patches(inside, a.window))], bias)
-    return Back([(ref, inside)], bias)
+    for part, constant in ((above, low_bias), (below, high_bias)):
+        if constant is not None:
+            mine = rows.dot(part, constant)
+            bias = mine if bias is None else bias + mine
+    return Back([(ref, replace(a, values=inside))], bias)
 
 
 def _lines(node: Node, operation: Operation, a: Patches | Dense, rows: Rows) -> Any:
-    """Slope and offset of the upper line, and how much more those of the lower one are, in the form of a."""
+    """Slopes and constants of the lower and the upper line, in the form of a; None for a constant of zero."""
     assert operation.relax is not None
     (ref,) = varying(node)
     rest = [rows.value(argument) for argument in node.args if argument is not ref]
@@ -110,22 +108,25 @@ def _lines(node: Node, operation: Operation, a: Patches | Dense, rows: Rows) -> 
         x = rows.known.values[ref.name]
         under = Interval(rows.like(a, x.lower), rows.like(a, x.upper))
         free = rows.free(node, under, len(a.values))
-        return _apart(operation.relax(node, under, *rest, free=free, **kwargs))
+        if operation.family is None or operation.choose is None:
+            return _tensors(operation.relax(node, under, *rest, free=free, **kwargs))
+        if node.name not in rows.known.families:  # once for all rows and passes over these intervals
+            rows.known.families[node.name] = operation.family(node, x, *rest, **kwargs)
+        family = tuple(rows.like(a, part) for part in rows.known.families[node.name])
+        return _tensors(operation.choose(node, family, free))
     if node.name not in rows.known.lines:
-        rows.known.lines[node.name] = _apart(operation.relax(node, rows.known.values[ref.name], *rest, **kwargs))
+        lines = _tensors(operation.relax(node, rows.known.values[ref.name], *rest, **kwargs))
+        rows.known.lines[node.name] = [None if part is None else _last(part) for part in lines]
     return [None if part is None else rows.like(a, part) for part in rows.known.lines[node.name]]
 
 
-def _apart(lines: Lines) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:
-    low, low_bias, high, high_bias = lines
-    offset = None if isinstance(high_bias, float) else high_bias
-    lift = None if isinstance(low_bias, float) and offset is None else low_bias - high_bias
-    return _last(high), _last(offset), _last(low - high), None if lift is None else _last(torch.as_tensor(lift))
+def _tensors(lines: Lines) -> list[Tensor | None]:
+    return [None if isinstance(part, float) else part for part in lines]
 
 
-def _last(plane: Any) -> Any:
+def _last(plane: Tensor) -> Tensor:
     """With the channels last, as transposed convolutions leave coefficients."""
-    return plane.contiguous(memory_format=torch.channels_last) if plane is not None and plane.ndim == 4 else plane
+    return plane.contiguous(memory_format=torch.channels_last) if plane.ndim == 4 else plane
 
 
 def supported_by(known: Known) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
+
 from ironbound.certification.alpha import AlphaCrown
 from ironbound.certification.crown import Crown
 from ironbound.certification.exhaustive import Exhaustive
 from ironbound.certification.ibp import Ibp
+from ironbound.certification.milp import Milp
 from ironbound.core.catalogue import Entry, Paper
+from ironbound.core.errors import UsageError
 
 
 def ibp() -> Ibp:
@@ -34,6 +39,11 @@ def exhaustive() -> Exhaustive:
     return Exhaustive()
 
 
+def milp(binaries: int = 300, nodes: int = 10_000) -> Milp:
+    """The exact minimum of every margin by mixed-integer programs (HiGHS): tiny piecewise-linear models, Linf and L1."""
+    return Milp(binaries, nodes)
+
+
 GOWAL = Paper(
     ("Gowal, Sven", "Dvijotham, Krishnamurthy", "Stanforth, Robert", "Bunel, Rudy", "Qin, Chongli", "Uesato, Jonathan",
      "Arandjelovic, Relja", "Mann, Timothy", "Kohli, Pushmeet"),
@@ -42,6 +52,10 @@ GOWAL = Paper(
 ENGSTROM = Paper(
     ("Engstrom, Logan", "Tran, Brandon", "Tsipras, Dimitris", "Schmidt, Ludwig", "Madry, Aleksander"),
     2019, "Exploring the Landscape of Spatial Robustness", "1712.02779", "ICML 2019",
+)  # fmt: skip
+TJENG = Paper(
+    ("Tjeng, Vincent", "Xiao, Kai", "Tedrake, Russ"),
+    2019, "Evaluating Robustness of Neural Networks with Mixed Integer Programming", "1711.07356", "ICLR 2019",
 )  # fmt: skip
 
 ZHANG = Paper(
@@ -66,5 +80,27 @@ ENTRIES = (
     Entry("certify", "crown-ibp", crown_ibp, CROWN_IBP),
     Entry("certify", "crown", crown, ZHANG),
     Entry("certify", "alpha-crown", alpha_crown, XU),
+    Entry("certify", "milp", milp, TJENG),
     Entry("certify", "exhaustive", exhaustive, ENGSTROM),
 )
+
+
+def settings_of(method: Any) -> dict[str, bool | int | float | str]:
+    """What a method of certification is set to, as plain data."""
+    if not is_dataclass(method):
+        return {}
+    values = {field.name: getattr(method, field.name) for field in fields(method) if field.init}
+    return {name: value for name, value in values.items() if isinstance(value, (bool, int, float, str))}
+
+
+def repeated(name: str, settings: dict[str, Any]) -> Any:
+    """The method of this name with these settings; None where there is none that could be made."""
+    entry = next((entry for entry in ENTRIES if entry.name == name), None)
+    if entry is None:
+        return None
+    made = entry.make()
+    try:
+        method = replace(made, **settings) if settings else made
+    except (TypeError, ValueError, UsageError):
+        return None
+    return method if method.name == name else None

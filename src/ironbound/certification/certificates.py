@@ -20,6 +20,7 @@ from ironbound.core.rows import of_rows
 from ironbound.models.model import Model
 
 ROWS = 256
+"""Inputs a pass, where neither the caller nor the method says."""
 
 
 class Method(Protocol):
@@ -60,11 +61,13 @@ class Certificates:
     """Whether the prediction at every point of the set around x, within the model's box, is y."""
     radius: Float[Tensor, " n"]
     """Up to what radius that is proved, float64, in the set's unit: the set's own where certified, else the largest found
-    by bisection; 0 where there is none, or with radii=False."""
+    to 1/4096 of it (of an infinite set to 2^-24 of what its range allows); 0 where there is none, where the set cannot be
+    scaled, or with radii=False."""
     method: list[str]
     """By what it is proved; "" where it is not."""
     margin: Float[Tensor, " n"]
-    """The least lower bound of z_y - z_j over the set, float64 for all rows that were near to being certified."""
+    """The least lower bound of z_y - z_j over the set, by a float64 pass for all rows that were near to being certified; of
+    inputs that are wrong already the margin of the clean answer; -inf for those not finite or out of the model's range."""
     cost: Float[Tensor, " n"] | None = None
     """Forward passes of one input that the proof was worth, counted from its multiplications, without the search for a
     radius; None where nobody counted."""
@@ -107,17 +110,23 @@ def prove(
 
     Parameters
     ----------
-    rows: inputs a pass, 256 by default; it changes no verdict.
-    radii: for rows that are not certified, find by bisection the largest radius below the set's that is.
+    rows: inputs a pass, 256 by default (linear bounds on a CPU 32); where memory does not suffice, half as many, and so
+        on. It changes no verdict.
+    radii: for rows that are not certified, find the largest radius below the set's that is.
     graph: the trace of `model.module`, where the caller has one; weights are read from the model in any case.
+    progress, stage: hears of every chunk of inputs, as an event of that name.
 
     A row is certified if its margin in float64, over the region around x in float64, exceeds TAU times the largest
     absolute logit bound. A pass in float32 merely screens. NaN, and inputs outside of the model's box, never certify.
-    What is proved is about the model in exact arithmetic, with that tolerance for rounding; see docs/architecture.md.
+    What is proved is about the model in exact arithmetic, with that tolerance for rounding; see docs/architecture.md. The
+    region is that around x in the model's own type, its radius widened by 1e-12 of itself: it holds every input of that
+    type that `contains`, which judges attacks, accepts. Radii are found by float32 passes and each confirmed in float64.
 
-    Of a union every part must be proved; radii are in units of the parts' own, up to 1.
+    Of a set of one's own the region needs `support`, and gets its box by it, or `lo` and `hi`; with `radius` and `scaled`
+    it has radii. Of a union every part must be proved; radii are in units of the parts' own, up to 1.
 
-    Raises UsageError for sets that have no box, InputError, UnsupportedOperation.
+    Raises UsageError for sets that have neither box nor support, or whose points are no inputs (angles, patches);
+    InputError, ModelError, UnsupportedOperation, OutOfMemory.
     """
     _checked(model, x, y, rows)
     if getattr(set_, "collective", False):  # whose region may well have a box: that of the change, not of the inputs
@@ -152,7 +161,8 @@ def prove(
         progress(Event(stage, at.stop, len(x)))
         return found
 
-    chunks = Chunks(rows or getattr(method, "rows", ROWS), model.device).run(len(x), chunk)
+    size = getattr(method, "rows", ROWS) if model.device.type == "cpu" else ROWS
+    chunks = Chunks(rows or size, model.device).run(len(x), chunk)
     joined = {name: torch.cat([part[name] for part in chunks]) for name in chunks[0]}
     named = [method.name if yes else "" for yes in joined["certified"].tolist()]
     return Certificates(method=named, **joined).to(x.device)

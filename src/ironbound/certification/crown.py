@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Int
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ironbound.certification.bounder import Bounder, swept
 from ironbound.certification.coefficients import Dense
+from ironbound.certification.estimates import TWICE, cost_of
 from ironbound.certification.functionals import Free
 from ironbound.certification.graph import Graph
 from ironbound.certification.interval import Propagation
@@ -39,6 +40,9 @@ class Crown:
 
     intermediate: str = "crown"
 
+    rows: ClassVar[int] = 32
+    """Inputs a pass on a CPU, which gains nothing by more; so one hears of it often."""
+
     @property
     def name(self) -> str:
         """What certificates name as their proof."""
@@ -50,6 +54,10 @@ class Crown:
         """Lower bounds of z_y - z_j over the region, each the better of the interval's and the linear bound."""
         passed, bounder = swept(graph, region, dtype, self.intermediate == "crown")
         return bounded_margins(passed, bounder, y)
+
+    def estimate(self, graph: Graph, region: Any) -> Tensor:
+        """At most so many forward rows the margins over the region are worth, (n,) float64: of one interval pass."""
+        return cost_of(graph, region, TWICE if self.intermediate == "crown" else 0.0, TWICE)
 
 
 def bounded_margins(passed: Propagation, bounder: Bounder, y: Tensor, free: Free | None = None) -> Margins:

@@ -8,11 +8,13 @@ Why these lines are sound whatever the search for tangent points has found: let 
 
 - On a concave part h is least at an end of that part; on a convex part it is least where f' = s, or at an end of the part.
 - For a tangent, s = f'(t) with t inside the convex part: h is least at t there, and at the outer ends of the concave
-  neighbours. So min(h(l), h(t), h(u)) is the exact minimum for *any* t of the part, and the search only decides which
-  of these sound lines is taken. Of two convex parts (the upper side of GELU) the slopes must lie apart, as they do for
-  every curve here: then h rises or falls throughout the other part, and is least at l or at u.
-- The chord is taken where there is no convex part, or where the search has seen every tangent fail: `gap` is monotone
-  along a convex part, so that one point which fails for l lets all nearer ones fail, and likewise for u.
+  neighbours. So the tangent at *any* t of the part is a lower line but for what it passes above f(l) or f(u), its `gap`, by
+  which it is shifted down. Of two convex parts (the upper side of GELU) the slopes must lie apart, as they do for every
+  curve here: then h rises or falls throughout the other part, and is least at l or at u.
+- The gap to l only grows while t moves away from l, and that to u while it moves away from u. So within a range of
+  tangent points none needs a greater shift than those at its two ends do; these are computed.
+- The chord is taken where there is no convex part, or where the search has seen every tangent fail: one point that
+  fails for l lets all nearer ones fail, and likewise for u.
 
 Papers: Zhang et al. 2018, "Efficient Neural Network Robustness Certification with General Activation Functions" (CROWN, arXiv
 1811.00866), section 3.2 and appendix; Singh et al. 2019, "An Abstract Domain for Certifying Neural Networks" (DeepPoly, POPL);
@@ -74,10 +76,6 @@ class Curve:
     drop: tuple[float, float] | None = None
     """(place, height): beyond the place the operation may be lower than `value`, by at most this height."""
 
-    def dropped(self, bound: Tensor, upper: Tensor) -> Tensor:
-        """A lower bound on an interval up to `upper`, of the operation in place of `value`."""
-        return bound if self.drop is None else torch.where(upper > self.drop[0], bound - self.drop[1], bound)
-
 
 def image(curve: Curve, x: Interval) -> Interval:
     """The least and greatest value on [x.lower, x.upper]: at the ends, or where the function turns.
@@ -96,11 +94,30 @@ def image(curve: Curve, x: Interval) -> Interval:
     if curve.start > -math.inf:
         outside = x.lower < curve.start
         low, high = torch.where(outside, math.nan, low), torch.where(outside, math.nan, high)
-    return Interval(curve.dropped(low, x.upper), high)
+    if curve.drop is not None:
+        low = low - curve.drop[1] * (x.upper > curve.drop[0])
+    return Interval(low, high)
 
 
-def relaxed(curve: Curve, x: Interval, free: Tensor | None = None) -> Lines:
-    """Lines below and above the curve on [x.lower, x.upper], in shapes that broadcast with these.
+Family = tuple[Tensor, ...]
+"""All that lines depend on but for `free`, in tensors that may be taken row by row."""
+
+
+def family(curve: Curve, x: Interval) -> Family:
+    """The lines below and above the curve on [x.lower, x.upper] among which `chosen` chooses."""
+    with torch.no_grad():  # an infinite value has no gradient
+        values = image(curve, x)
+    usable = values.lower.isfinite() & values.upper.isfinite()
+    lower, upper = torch.where(usable, x.lower, 1), torch.where(usable, x.upper, 1)
+    below = _Side(curve, 1, lower, upper).family(usable, values.lower)
+    above = _Side(curve, -1, lower, upper).family(usable, -values.upper)
+    if curve.drop is not None:
+        below = (*below[:6], below[6] - curve.drop[1] * (x.upper > curve.drop[0]))
+    return (*below, *above)
+
+
+def chosen(curve: Curve, family: Family, free: Tensor | None = None) -> Lines:
+    """Lines of a family, in shapes that broadcast with it.
 
     Where values are infinite the lines are flat, through the bounds of `image` (NaN where that is).
 
@@ -109,17 +126,35 @@ def relaxed(curve: Curve, x: Interval, free: Tensor | None = None) -> Lines:
 
     Differentiable in `free` and in the ends. What is lost to rounding is of the order of the values' own.
     """
-    with torch.no_grad():  # an infinite value has no gradient
-        values = image(curve, x)
-    usable = values.lower.isfinite() & values.upper.isfinite()
-    lower, upper = torch.where(usable, x.lower, 1), torch.where(usable, x.upper, 1)
-    sides = []
-    for sign, bound in ((1, values.lower), (-1, -values.upper)):
-        slope, bias = _Side(curve, sign, lower, upper).line(free)
-        usable_line = usable & slope.isfinite() & bias.isfinite()
-        sides.append((torch.where(usable_line, slope, 0), torch.where(usable_line, bias, bound)))
-    (lower_slope, lower_bias), (upper_slope, upper_bias) = sides
-    return Lines(lower_slope, curve.dropped(lower_bias, x.upper), -upper_slope, -upper_bias)
+    below = 2 if _Side.bare(curve, 1) else 9 if curve.kinked else 7
+    lower_slope, lower_bias = _line(curve, 1, family[:below], free)
+    upper_slope, upper_bias = _line(curve, -1, family[below:], free)
+    return Lines(lower_slope, lower_bias, -upper_slope, -upper_bias)
+
+
+def relaxed(curve: Curve, x: Interval, free: Tensor | None = None) -> Lines:
+    """`chosen` from the `family`."""
+    return chosen(curve, family(curve, x), free)
+
+
+def _line(curve: Curve, sign: int, family: Family, free: Tensor | None) -> Line:
+    if len(family) == 2:
+        return family[0], family[1]
+    low, middle, high, fixed, slope, bias, shift, *edges = family
+    t = middle if free is None else _moved(low, middle, high, free)
+    tangent = curve.slope(t) * sign
+    for point, edge in zip((low, high), edges, strict=False):
+        tangent = torch.where(t == point, edge, tangent)
+    value = curve.value(t) * sign
+    return torch.where(fixed, slope, tangent), torch.where(fixed, bias, value - tangent * t + shift)
+
+
+def _moved(low: Tensor, middle: Tensor, high: Tensor, free: Tensor) -> Tensor:
+    """From low by the middle to high. Where one half of the way is empty its gradient is that of the other half."""
+    down = ((free < 0.5) & (middle > low)) | (middle >= high)
+    ahead = torch.where(down, 2 * free, 2 * free - 1)
+    ahead = ahead + (ahead.clamp(0, 1) - ahead).detach()
+    return torch.lerp(torch.where(down, low, middle), torch.where(down, middle, high), ahead)
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,16 +172,42 @@ class _Side:
     def slope(self, z: Tensor) -> Tensor:
         return self.curve.slope(z) * self.sign
 
-    def line(self, free: Tensor | None) -> Line:
-        """(slope, bias)."""
+    @staticmethod
+    def bare(curve: Curve, sign: int) -> bool:
+        """Whether there is nothing to choose."""
+        return not curve.bends and curve.convex != (sign > 0)
+
+    def family(self, usable: Tensor, bound: Tensor) -> Family:
+        """The range of tangent points (low, middle, high); where the line is fixed, and which it is; a shift of tangents.
+
+        Where not usable the line is flat, through the bound. Kinked curves have the slopes at low and high besides.
+        """
         chord = self._chord()
+        chord, bias = self._flat(usable, bound, chord, self._least(chord))
+        if self.bare(self.curve, self.sign):
+            return chord, bias
+        low, high, straight = self.l, self.u, ~usable
+        edges: list[Tensor] = []
+        if self.curve.bends:
+            low, high, bare, edges = self._tangents()
+            straight = straight | bare
+        middle = self.l / 2 + self.u / 2
+        middle = middle if math.isinf(self.curve.reach) else torch.minimum(middle, self.l + self.curve.reach)
+        middle = torch.clamp(middle, low, high)
+        with torch.no_grad():
+            straight = straight | ~((self.slope(low) * low).isfinite() & (self.slope(high) * high).isfinite())
+            shift = torch.zeros_like(low)
+            if self.curve.bends:  # no tangent of the range passes further above an end than those at its own ends
+                shift = self._gap(self.l, low).clamp(max=0) + self._gap(self.u, high).clamp(max=0)
+        return low, middle, high, straight, chord, bias, shift, *edges
+
+    def _flat(self, usable: Tensor, bound: Tensor, slope: Tensor, bias: Tensor) -> Line:
+        usable = usable & slope.isfinite() & bias.isfinite()
+        return torch.where(usable, slope, 0), torch.where(usable, bias, bound)
+
+    def _tangents(self) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
+        """Between which points of the convex part tangents are lower lines, where none is, and the slopes at the points."""
         convex_first = self.curve.convex == (self.sign > 0)
-        if not self.curve.bends and not convex_first:
-            return chord, self._least(chord)
-        if not self.curve.bends:
-            t = self._moved(self.l, self.u, free)
-            slope = self.slope(t)
-            return slope, self._least(slope, t)
         if len(self.curve.bends) == 2 and not convex_first:
             first, last = self._clamped(*self.curve.bends)
             low, failed_low = self._touching(self.l, first, last)
@@ -159,11 +220,10 @@ class _Side:
             end, near, far = (torch.where(left, *pair) for pair in ((self.u, self.l), (last, first), (first, last)))
             point, failed = self._touching(end, near, far)
             low, high, straight = torch.where(left, self.l, point), torch.where(left, point, self.u), failed.isinf()
-        straight = straight | (first >= last)
-        t = self._moved(low, high, free)
-        slope = self._at_kink(self.l, first, t, self._at_kink(self.u, last, t, self.slope(t)))
-        slope, t = torch.where(straight, chord, slope), torch.where(straight, self.l, t)
-        return slope, self._least(slope, t)
+        apart = low > high  # between what fails for l and what fails for u
+        low, high = torch.where(apart, (low + high) / 2, low), torch.where(apart, (low + high) / 2, high)
+        edges = [self._edge(self.l, low, first), self._edge(self.u, high, last)] if self.curve.kinked else []
+        return low, high, straight | (first >= last), edges
 
     def _least(self, slope: Tensor, *t: Tensor) -> Tensor:
         """The least value of g(z) - slope z, which is attained at an end or at t."""
@@ -219,7 +279,8 @@ class _Side:
             ahead = onward * self._guess((near - end).abs())
             t = near + 0.9 * ahead
             before = torch.zeros_like(near, dtype=torch.bool)  # whether the last step found a good one
-            for step in range(STEPS + 3 * self.curve.kinked):  # behind a kink the first guess is a poor one
+            steps = STEPS + 5 * self.curve.kinked  # behind a kink the first guess is a poor one
+            for step in range(steps):
                 t = torch.where((t - bad) * (t - good) < 0, t, (bad + good) / 2)
                 gap = self._gap(end, t)
                 fine = gap >= 0
@@ -243,23 +304,12 @@ class _Side:
         most = abs(curve.turns[0][0] - curve.bends[0])  # from far away the values are nearly those of an asymptote
         return -most * torch.expm1(-distance / (2 * most))
 
-    def _moved(self, low: Tensor, high: Tensor, free: Tensor | None) -> Tensor:
-        """Where the tangent touches: in the middle of [l, u] as far as [low, high] allows, or where `free` says."""
-        middle = self.l / 2 + self.u / 2
-        middle = middle if math.isinf(self.curve.reach) else torch.minimum(middle, self.l + self.curve.reach)
-        middle = torch.clamp(middle, low, high)
-        if free is None:
-            return middle
-        return torch.where(free < 0.5, torch.lerp(low, middle, 2 * free), torch.lerp(middle, high, 2 * free - 1))
-
-    def _at_kink(self, end: Tensor, near: Tensor, t: Tensor, slope: Tensor) -> Tensor:
+    def _edge(self, end: Tensor, t: Tensor, kink: Tensor) -> Tensor:
         """The slope at t; at a kink that of the line through the end, which lies nearer to the function there."""
-        if not self.curve.kinked:
-            return slope
-        both = (t == near) & ((t - end).abs() > 1e-3 * (self.u - self.l))
+        slope = self.slope(t)
+        both = (t == kink) & ((t - end).abs() > 1e-3 * (self.u - self.l))
         line = (self.value(t.detach()) - self.value(end)) / torch.where(both, t.detach() - end, 1)
-        line = torch.minimum(line, slope) if end is self.l else torch.maximum(line, slope)
-        return torch.where(both, line, slope)
+        return torch.where(both, torch.minimum(line, slope) if end is self.l else torch.maximum(line, slope), slope)
 
     def _following(self, end: Tensor, t: Tensor) -> Tensor:
         """t, with the gradient that it has as the point whose tangent passes through the end.

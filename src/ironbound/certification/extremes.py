@@ -23,8 +23,7 @@ def least(region: Any, a: Coefficients | None, rows: Rows) -> Float[Tensor, " R"
         return torch.zeros(len(rows), dtype=rows.known.dtype, device=rows.known.device)
     a = Dense(a.dense()) if isinstance(a, Spots) else a
     if is_box(region):
-        box = rows.known.values[rows.known.graph.input]
-        centre, radius = rows.like(a, box.centre), rows.like(a, box.radius)
+        centre, radius = (rows.like(a, part) for part in rows.known.ball)
         return rows.dot(a.values, centre) - rows.dot(a.values.abs(), radius)
     if hasattr(region, "moves"):
         return _moved(region, a, rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import prod
 from typing import Any, NamedTuple
 
@@ -42,6 +43,8 @@ class Known:
     """Of nodes whose lines have been asked for; whoever narrows an interval makes these anew."""
     matrices: dict[Any, Tensor] = field(default_factory=dict)
     """Matrices of layers that were asked for; they depend on weights alone."""
+    families: dict[str, Any] = field(default_factory=dict)
+    """The same of nodes whose lines are chosen row by row (`Operation.family`)."""
     constants: dict[int, dict[str, Any]] = field(default_factory=dict)
     """By number of rows: constants that have the shape of a batch."""
 
@@ -58,6 +61,12 @@ class Known:
     def forward(self) -> float:
         """Multiplications of a forward pass of one input."""
         return sum(self.work(node) for node in self.graph.nodes if node.varies)
+
+    @cached_property
+    def ball(self) -> tuple[Tensor, Tensor]:
+        """Centre and radius of the box of inputs."""
+        box = self.values[self.graph.input]
+        return box.centre, box.radius
 
     def batched(self, rows: int) -> dict[str, Any]:
         """The constants that are made for a batch (a token expanded over it), made for this many rows."""

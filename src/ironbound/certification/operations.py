@@ -47,6 +47,11 @@ class Operation:
     start: Callable[[Node, Any], Any] | None = None
     """start(node, interval) -> the free parameters in [0, 1] that alpha-CROWN begins with; None: lines have none."""
 
+    family: Callable[..., Any] | None = None
+    """family(node, interval, constants): tensors in the form of the interval's ends, all that `relax` makes of it."""
+    choose: Callable[..., Any] | None = None
+    """choose(node, rows of the family, free) -> `Lines`: the rest of `relax`, where it is in two parts."""
+
     @property
     def linear(self) -> bool:
         """Whether there are linear bounds."""
@@ -161,7 +166,9 @@ def _plain(*names: str) -> Check:
 
 
 def _step(node: Node) -> str:
-    alpha = node.kwargs.get("alpha", 1)
+    alpha = argument(node, 2, node.kwargs.get("alpha", 1))
+    if len(node.args) > 2 and alpha != 1:  # add.Scalar takes it by place, which no rule reads
+        return f"alpha = {alpha} is given by place"
     return "" if isinstance(alpha, (int, float)) and alpha >= 0 else f"alpha = {alpha} is not a number >= 0"
 
 
@@ -243,10 +250,8 @@ def _table() -> dict[str, Operation]:
     ):
         table |= dict.fromkeys(names.split(), operation)
     for name, function in FUNCTIONS.items():
-        table[name] = Operation(
-            function.interval, (_only(0), *_CHECKS.get(name, ())), function.relax,
-            undecided=function.undecided, start=function.start,
-        )  # fmt: skip
+        known = {part: getattr(function, part, None) for part in ("relax", "undecided", "start", "family", "choose")}
+        table[name] = Operation(function.interval, (_only(0), *_CHECKS.get(name, ())), **known)
     return table
 
 

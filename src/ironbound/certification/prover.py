@@ -118,8 +118,8 @@ class _Rows:
 
     @property
     def screens(self) -> bool:
-        """Whether float32 is of use: not for models of higher precision."""
-        return self.prover.model.dtype != torch.float64
+        """Whether float32 is of use: not for models of higher precision, nor where the method does not want it."""
+        return self.prover.model.dtype != torch.float64 and getattr(self.prover.method, "screens", True)
 
     def proved(self) -> Pass:
         """In float64 for the rows that may be proved; with a gap > 0 only for those that are."""

@@ -114,13 +114,22 @@ def _against(a: Coefficients, constant: Tensor, node: Node, rows: Rows) -> Tenso
     """a . constant, which broadcasts with the value."""
     assert node.shape is not None
     whole = constant.expand(max(1, len(constant) if constant.ndim == len(node.shape) else 1), *node.shape[1:])
-    if len(whole) > 1 or node.shape[0] > 1:
+    if len(whole) > 1:
         return rows.summed(a.dense() * constant)
-    if isinstance(a, Dense):
-        return rows.dot(a.values, whole)
     if isinstance(a, Spots):
-        return a.scale * whole.flatten()[a.place]
+        return a.scale * whole.flatten()[a.place % whole.numel()]  # of k rows an input all have this one
+    if isinstance(a, Dense) or node.shape[0] > 1:
+        return rows.dot(a.dense(), whole) if node.shape[0] == 1 else rows.summed(a.dense() * constant)
+    channels = _of_channels(constant)
+    if channels is not None:
+        return a.values.sum((2, 3)) @ channels.expand(a.window.plane[0])
     return rows.dot(a.values, a.gathered(whole, None))
+
+
+def _of_channels(constant: Tensor) -> Tensor | None:
+    """A constant that is the same on the whole of each plane, one number a channel or one for all; else None."""
+    wide = constant.reshape((1,) * max(0, 3 - constant.ndim) + tuple(constant.shape))
+    return wide[..., 0, 0].reshape(-1) if wide.shape[-1] == wide.shape[-2] == 1 else None
 
 
 def scaled(node: Node, a: Coefficients, rows: Rows) -> Back:
@@ -142,9 +151,11 @@ def _times(a: Coefficients, constant: Any, node: Node, rows: Rows) -> Coefficien
         return Dense(a.dense() * constant)
     whole = constant.expand(1, *node.shape[1:])
     if isinstance(a, Spots):
-        return Spots(a.place, a.scale * whole.flatten()[a.place % whole.numel()], a.shape)  # the k rows share it
-    even = constant.ndim >= 2 and constant.shape[-2:] == (1, 1)  # one number a channel, whatever the place
-    return Patches(a.values * (whole[:, :, :1, :1] if even else a.gathered(whole, None)), a.window)
+        return Spots(a.place, a.scale * whole.flatten()[a.place % whole.numel()], a.shape)
+    channels = _of_channels(constant)
+    if channels is not None:
+        return replace(a, values=a.values * channels.view(-1, 1, 1))
+    return replace(a, values=a.values * a.gathered(whole, None))
 
 
 def normalised(node: Node, a: Any, rows: Rows) -> Back:

@@ -34,6 +34,8 @@ def summarise(terminal: Terminal, facts: Any, folder: Any) -> None:
     terminal.out.print(bar(terminal, facts))
     terminal.say(bracket(facts))
     terminal.out.print(_verdicts(facts))
+    if proofs := wording.proofs(facts):
+        terminal.say(proofs)
     for line in weakest(facts):
         terminal.say(line)
     _curve(terminal, facts)
@@ -41,8 +43,9 @@ def summarise(terminal: Terminal, facts: Any, folder: Any) -> None:
     for skipped in wording.not_run(facts):
         terminal.say(skipped)
     cost = facts["cost"]
+    bounds = f", bounds worth {wording.count(cost['bounding'])} forward rows" if cost.get("bounding") else ""
     terminal.say(
-        f"Cost: {wording.count(cost['forward'])} forward and {wording.count(cost['backward'])} backward rows, "
+        f"Cost: {wording.count(cost['forward'])} forward and {wording.count(cost['backward'])} backward rows{bounds}, "
         f"{wording.duration(cost['seconds'])}, {wording.duration(cost['cpu'])} of CPU."
     )
     for name, forward, backward, cpu in wording.apart(facts):

@@ -61,7 +61,7 @@ class Run:
         with self.door.opened():
             for restart in range(self.attack.restarts):
                 if self.closed_count < self.n:
-                    self._search(self.rng.fold("restart").fold(restart))
+                    self._search(restart)
 
     def status(self, size: Tensor) -> Tensor:
         """How each problem ended, see Status, with an answer of this size; to be asked when the run has finished."""
@@ -78,8 +78,9 @@ class Run:
         out = self._like
         return self.attack.notes(out.shape[1]) if isinstance(out, Tensor) and out.ndim == 2 else []
 
-    def _search(self, rng: Rng) -> None:
-        task = Task(self, (~self.closed).nonzero()[:, 0], rng)
+    def _search(self, restart: int) -> None:
+        rng = self.rng.fold("restart").fold(restart)
+        task = Task(self, (~self.closed).nonzero()[:, 0], rng, restart)
         asks, answer, idle = self.attack.search.run(task), None, 0
         while self.closed_count < self.n and idle < IDLE:
             try:

@@ -35,7 +35,8 @@ class State:
 class Task:
     """The problems that were open when the search last looked; row numbers in asks are rows of this."""
 
-    def __init__(self, run: Run, problems: Tensor, rng: Rng) -> None:
+    def __init__(self, run: Run, problems: Tensor, rng: Rng, restart: int = 0) -> None:
+        self.restart = restart
         self._run, self._states = run, WeakSet[State]()  # tables go with the search that holds them
         self.seen = run.closed_count
         self.problems = problems

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from ironbound.core.errors import UsageError
 from ironbound.core.protocols import Answer, Ask, Can, Task
 from ironbound.searches.moves.move import Move
-from ironbound.searches.starts import Clean, Corner, Gaussian, Given, Nudged, Sparse, Start, Uniform
+from ironbound.searches.starts import Clean, Corner, Gaussian, Given, Nudged, Sparse, Start, Uniform, Vertices
 
-__all__ = ["Ascent", "Clean", "Corner", "Gaussian", "Given", "Move", "Nudged", "Sparse", "Start", "Uniform"]
+__all__ = ["Ascent", "Clean", "Corner", "Gaussian", "Given", "Move", "Nudged", "Sparse", "Start", "Uniform", "Vertices"]
 
 
 @dataclass(frozen=True)

@@ -95,6 +95,36 @@ class Corner:
         return region.project(torch.addcmul(x, column(region.radius, x), region.steepest(noise)))
 
 
+@dataclass(frozen=True, eq=False)
+class Vertices:
+    """Start where linear bounds of z_y - z_t are least over the set, for one dangerous class t after the other.
+
+    The bound is a linear function below the margin on the whole set; where it is least is a vertex, and a margin that the
+    bound lets go far down is often low there. Restart k begins at the k-th point of each problem, further ones and those of
+    problems without points where Corner does. Points are made by `certification.worst.worst_points`; an audit gives them
+    where the model has linear bounds.
+
+    Paper: Zhang, Wang, Xu, Jana, Hsieh, Kolter 2022, "A Branch and Bound Framework for Stronger Adversarial Attacks of ReLU
+    Networks" (ICML), section 3.2, starts attacks inside the subdomains of a verifier. Differs: of the whole set, no branching.
+    """
+
+    points: Points | None = None
+    """(problems, k, ...): in the order of the problems."""
+    times: float = 1.0
+    """L1: see Sparse."""
+
+    @property
+    def needs(self) -> Can:
+        """What Corner needs, which stands in."""
+        return Corner(self.times).needs
+
+    def __call__(self, task: Any) -> Points:
+        """The nearest point of the set to each, for the problems that are in the task."""
+        if self.points is None or task.restart >= self.points.shape[1]:
+            return Corner(self.times)(task)
+        return task.region.project(take(self.points, task.problems)[:, task.restart])
+
+
 def _blocks(rng: Rng, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """Gaussian noise, the same over squares where the shape is an image's: (channels, height, width)."""
     side = min(shape[1:]) // SQUARES if len(shape) == 3 else 1

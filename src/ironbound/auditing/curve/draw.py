@@ -28,7 +28,8 @@ from ironbound.auditing.plan import Bounds
 from ironbound.auditing.prices import counted, spent
 from ironbound.auditing.shards import places_of, pools_of
 from ironbound.auditing.verdicts import Verdicts
-from ironbound.certification.certificates import Whole, prove
+from ironbound.certification.certificates import prove
+from ironbound.certification.exhaustive import Exhaustive
 from ironbound.certification.graph import trace
 from ironbound.core.errors import SoundnessAlarm
 from ironbound.core.progress import Event, Listener
@@ -48,6 +49,8 @@ FAILURE = counted(STEPS + 1, STEPS)
 """What a search that finds nothing costs."""
 SUCCESSES = 20
 """What all searches of a sample that find something cost together, about: mostly a step or two each."""
+PROOFS = 4
+"""Of a bisection among the radii, about."""
 SHARE = 0.5
 """Of what the verdicts cost, what the curve may cost."""
 LEAST = 64
@@ -122,11 +125,15 @@ def sampled(verdicts: Verdicts, grid: Grid) -> Tensor:
     """The places of the samples that the curve is of: all, or as many as its price allows, those with the smallest keys.
 
     The price is fixed beforehand, from verdicts and counted passes alone: what was broken costs one search that fails and a
-    few steps more, everything else that is right a search at each of the radii beyond the threat's.
+    few steps more, everything else that is right a search at each of the radii beyond the threat's, and both a few proofs.
     """
     beyond = len(grid.factors) - 1 - grid.own
     price = verdicts.count("broken") * (FAILURE + SUCCESSES)
     price += verdicts.count("certified", "undecided") * beyond * FAILURE
+    if name := cheapest(verdicts):
+        costs = verdicts.stage_costs(name)
+        right = verdicts.count("broken", "certified", "undecided")
+        price += right * PROOFS * costs["bounding"] / costs["entered"]
     allowed = SHARE * spent(verdicts.costs)
     most = len(verdicts) if price <= allowed else int(len(verdicts) * allowed / price)
     return verdicts.places("wrong", "broken", "certified", "undecided", most=max(most, LEAST))
@@ -169,7 +176,7 @@ def draw(folder: RunFolder, evidence: Evidence, progress: Listener) -> None:
 
 @dataclass(frozen=True)
 class _Bound:
-    """The plan's first bounds, with the model traced once."""
+    """Bounds of the plan, with the model traced once."""
 
     name: str
     method: Any
@@ -178,12 +185,23 @@ class _Bound:
     @staticmethod
     def of(evidence: Evidence) -> _Bound | None:
         """None where the plan has no bounds over boxes, or the run had to leave them out."""
-        stages = [s for s in evidence.plan.stages if isinstance(s, Bounds) and not isinstance(s.method, Whole)]
-        ran = any(stage.name in costs for stage in stages[:1] for costs in evidence.verdicts.costs)
-        if not ran:
+        name = cheapest(evidence.verdicts)
+        if not name:
             return None
+        (stage,) = (stage for stage in evidence.plan.stages if stage.name == name and isinstance(stage, Bounds))
         x, _ = evidence.samples(torch.zeros(1, dtype=torch.long))
-        return _Bound(stages[0].method.name, stages[0].method, trace(evidence.model.module, x))
+        return _Bound(name, stage.method, trace(evidence.model.module, x))
+
+
+def cheapest(verdicts: Verdicts) -> str:
+    """Of the run's bounds over boxes that certified something the one that costs a sample least; "" where none ran.
+
+    Where none certified anything at the threat's radius, the cheapest of all: it may at smaller ones.
+    """
+    ran = [name for name, method in verdicts.folder.manifest["bounds"].items() if method != Exhaustive.name]
+    costs = {name: found for name in ran if (found := verdicts.stage_costs(name))["entered"]}
+    some = [name for name, found in costs.items() if found["decided"]] or list(costs)
+    return min(some, key=lambda name: costs[name]["bounding"] / costs[name]["entered"], default="")
 
 
 @dataclass

@@ -16,9 +16,9 @@ from ironbound.auditing.curve.draw import REASONS, Grid, of_pool, sampled
 from ironbound.auditing.curve.parts import Reached, curve_facts
 from ironbound.auditing.folder import RunFolder
 from ironbound.auditing.inside import points_of
+from ironbound.auditing.manifest import bound_of
 from ironbound.auditing.shards import pools_of
 from ironbound.auditing.verdicts import Places, Verdicts
-from ironbound.certification.catalogue import ENTRIES
 from ironbound.certification.certificates import prove
 from ironbound.certification.graph import Graph, trace
 from ironbound.core import rows as rows_
@@ -27,7 +27,6 @@ from ironbound.core.store import read_json
 from ironbound.data.dataset import Data
 from ironbound.models.model import Model
 
-METHODS = {entry.name: entry for entry in ENTRIES}
 ROUNDING = 1e-9
 """Sizes measured again in another batch may differ by so much, relatively."""
 
@@ -136,13 +135,14 @@ class Recheck:
         for name in np.unique(rows.method[proved]):
             for radius in np.unique(rows.certified[proved & (rows.method == name)]):
                 some = np.flatnonzero(proved & (rows.method == name) & (rows.certified == radius))
-                if name not in METHODS or radius not in grid.radii:
+                method = bound_of(self.folder.manifest, str(name))
+                if method is None or radius not in grid.radii:
                     found += [f"sample {i}: its certificate on the curve is by {name!r}" for i in rows.index[some]]
                     continue
                 places = self._places(rows.index[some])
                 x, y = self.model.admit(rows_.take(self.data.x, places), self.data.y[places])
                 ball = rows_.of_rows(grid.ball(grid.radii.index(radius)), places)
-                proof = prove(METHODS[name].make(), self.model, x, y, ball, radii=False, graph=self._graph)
+                proof = prove(method, self.model, x, y, ball, radii=False, graph=self._graph)
                 holds = proof.certified.tolist()
                 found += [
                     f"sample {i}: its certificate up to {radius:.6g} cannot be confirmed"

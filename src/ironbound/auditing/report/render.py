@@ -60,6 +60,7 @@ def view_of(prefix: str, name: str, audit: Audit, gallery: Sequence[Picture], ro
     ranked = sorted(rows, key=_weakness)
     return {
         "id": prefix,
+        "proofs": wording.proofs(audit),
         "href": f"#{prefix}",
         "name": name,
         "audit": audit,

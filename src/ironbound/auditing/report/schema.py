@@ -59,6 +59,7 @@ class PilotPlan(TypedDict):
     """How many of them were right when clean, and so went through the stages."""
     forward: int
     backward: int
+    bounding: float
     stages: dict[str, PilotStage]
     left_out: dict[str, str]
 
@@ -116,6 +117,8 @@ class Stage(TypedDict):
     decided: int
     forward: int
     backward: int
+    bounding: NotRequired[int]
+    """What bounds cost beside them, in forward rows."""
     seconds: float
     cpu: float
 
@@ -178,6 +181,7 @@ class Cost(TypedDict):
 
     forward: int
     backward: int
+    bounding: NotRequired[int]
     seconds: float
     cpu: float
     checks: NotRequired[ChecksCost]
@@ -189,6 +193,7 @@ class PilotCost(TypedDict):
     samples: int
     forward: int
     backward: int
+    bounding: NotRequired[int]
     seconds: NotRequired[float]
     cpu: NotRequired[float]
 

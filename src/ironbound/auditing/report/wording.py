@@ -141,6 +141,13 @@ def ordering(audit: Audit) -> str:
     )
 
 
+def proofs(audit: Audit) -> str:
+    """By what how many samples are certified; nothing where none is."""
+    found = [(stage["name"], stage["decided"]) for stage in audit["stages"] if stage["kind"] == "bound"]
+    named = [f"{count(decided)} by {name}" for name, decided in found if decided]
+    return f"Certified: {', '.join(named)}." if named else ""
+
+
 def not_run(audit: Audit) -> list[str]:
     """A sentence for each stage that waited for another one and was not needed."""
     ran = {stage["name"] for stage in audit["stages"]}
