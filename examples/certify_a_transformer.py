@@ -33,7 +33,7 @@ for step in range(100):
     optimiser.step()
 
 net.eval()
-test = load("digits:test", samples=12)
+test = load("digits:test", samples=10)
 right = net(test.x).argmax(1) == test.y
 for radius in (0.005, 0.015):
     proved = {}

@@ -45,7 +45,7 @@ class Slopes:
 
     def climb(self, value: Tensor, rate: float) -> None:
         """One step of Adam up the gradient of a number, each entry clamped to [0, 1]. Kingma, Ba 2015, arXiv 1412.6980."""
-        if not value.requires_grad:  # nothing is undecided, so that nothing is free
+        if not self.tables or not value.requires_grad:  # nothing is undecided, so that nothing is free
             return
         found = torch.autograd.grad(value, list(self.tables.values()), allow_unused=True)
         self.count += 1
