@@ -81,8 +81,6 @@ def _smooth() -> nn.Module:
 
 
 NETS = {"dense": _dense, "conv": _conv, "residual": Residual, "mixed": Mixed, "pooled": _pooled, "smooth": _smooth}
-LINEAR = ("dense", "conv", "residual")
-"""Nets that every method bounds; of others some know no lines."""
 
 
 @cache
@@ -191,12 +189,7 @@ def functionals_crossed(
     are the functionals' own values, on either side.
     """
     random = torch.Generator().manual_seed(seed)
-    try:
-        passed, bounder = swept(graph, region, dtype, refine)
-    except UnsupportedOperation:
-        if graph.module in [_traced(name).module for name in LINEAR]:
-            raise
-        return 0.0
+    passed, bounder = swept(graph, region, dtype, refine)
     some = [values_of(graph, p) for p in points(region, seed)]
     n, worst = len(region.x), [0.0]
     alone = bool((region.lo == region.hi).all())
@@ -227,10 +220,7 @@ def _crossed(bounder: Bounder, node: Any, z: Tensor, random: torch.Generator, al
     )
     found = []
     for start, at in starts:
-        try:
-            bound = bounder.lower(node.name, start, owner).double()
-        except (UnsupportedOperation, ValueError):
-            return 0.0
+        bound = bounder.lower(node.name, start, owner).double()
         found.append(bound - at.amin(0))
         if alone:
             found.append(at.amax(0) - bound)

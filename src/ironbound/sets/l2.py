@@ -111,7 +111,8 @@ def _fill(
     slope2, room2, tiny = slope**2, room**2, 4 * torch.finfo(slope.dtype).eps
     end = torch.where(slope > 0, room / slope, 0.0).amax(1).double()  # where the last value is at its edge
     total = lambda squares: squares.sum(1, dtype=torch.float64)  # which does not feel how many rows there are
-    t = radius / total(slope2).sqrt()
+    length = total(slope2).sqrt()
+    t = torch.where(length > 0, radius / length, math.inf)  # 0 / 0 is no number; nothing moves, whatever t is
     while True:
         full = (slope * t[:, None].to(slope.dtype) >= room) & (slope > 0)
         used, rest = total(torch.where(full, room2, 0.0)), total(torch.where(full, 0.0, slope2))
