@@ -10,6 +10,7 @@ the peer's wrapping of the net.
 
 from __future__ import annotations
 
+import json
 import statistics
 import sys
 import time
@@ -23,7 +24,7 @@ import certification_peer
 import torch
 from cases import Chosen
 from certification_peer import RECORDED, Peer
-from nets import DATA, SDP, sdp
+from nets import DATA, SDP, cache, sdp, slug
 from pages import into
 from timing import machine
 from torch import Tensor, nn
@@ -75,15 +76,18 @@ STAGES = (
 )
 
 
+GIVEN = {"CIFAR cnn_a_adv, 2/255": ("cifar_cnn_a_adv", 2 / 255), "MNIST cnn_a_adv, 0.3": ("mnist_cnn_a_adv", 0.3)}
+SMALL = "mnistfc 256x2, 0.03"
+NAMES = (*GIVEN, SMALL)
+
+
 def nets(chosen: Chosen) -> Iterator[Net]:
     """Those whose files are there."""
-    given = {"CIFAR cnn_a_adv, 2/255": ("cifar_cnn_a_adv", 2 / 255), "MNIST cnn_a_adv, 0.3": ("mnist_cnn_a_adv", 0.3)}
-    for name, (weights, eps) in given.items():
+    for name, (weights, eps) in GIVEN.items():
         if chosen.keeps(name) and (SDP / f"{weights}.json").exists():
             yield Net(name, *sdp(weights), eps)
-    name = "mnistfc 256x2, 0.03"
-    if chosen.keeps(name) and FOLDER.exists():
-        yield Net(name, *_mnistfc(0.03), 0.03)
+    if chosen.keeps(SMALL) and FOLDER.exists():
+        yield Net(SMALL, *_mnistfc(0.03), 0.03)
 
 
 def _mnistfc(eps: float) -> tuple[nn.Module, Tensor, Tensor]:
@@ -98,16 +102,21 @@ def _mnistfc(eps: float) -> tuple[nn.Module, Tensor, Tensor]:
 
 
 def run(chosen: Chosen) -> list[dict[str, Any]]:
-    """One table a net; prints it, and writes all into a page where asked."""
-    lines = []
-    for net in nets(chosen):
-        lines.append(_compare(net, certification_peer.found(net.net, net.x), chosen))
-        print("\n" + _table(lines[-1]))
-    if not lines:
-        print(f"certification: skipped, {DATA / 'verify'} is not there")
-    if chosen.page is not None:
-        into(chosen.page, "certification", page(lines))
+    """One table a net; prints it, keeps it, and writes all that are kept into a page where asked."""
+    for net in () if chosen.shown else nets(chosen):
+        line = _compare(net, certification_peer.found(net.net, net.x), chosen)
+        path_of(net.name).write_text(json.dumps(line, indent=1))
+    lines = [json.loads(path_of(name).read_text()) for name in NAMES if path_of(name).exists()]
+    text = page(lines) if lines else f"certification: nothing is kept, and {DATA / 'verify'} is not there"
+    print("\n" + text)
+    if lines and chosen.page is not None:
+        into(chosen.page, "certification", text)
     return lines
+
+
+def path_of(name: str) -> Path:
+    """Where a net's figures are kept."""
+    return cache() / f"{slug(name)}.certification.json"
 
 
 def _compare(net: Net, peer: Peer | None, chosen: Chosen) -> dict[str, Any]:
@@ -121,10 +130,7 @@ def _compare(net: Net, peer: Peer | None, chosen: Chosen) -> dict[str, Any]:
     proved = torch.zeros_like(right)
     for stage in STAGES:
         index = (right & ~proved & (~broken if stage.attacked else right)).nonzero()[:, 0]
-        try:
-            method = stage.method()
-        except (StopIteration, TypeError):
-            continue  # there is none of that name
+        method = stage.method()
         one = _stage(net, stage.name, lambda i, m=method: _certified(net, model, graph, m, i), index, peer, chosen)
         proved[one.pop("proved")] = True
         if bool((proved & broken).any()):
@@ -133,7 +139,9 @@ def _compare(net: Net, peer: Peer | None, chosen: Chosen) -> dict[str, Any]:
             )
         line["stages"].append(one)
         print(f"{net.name}, {stage.name}: {one}", flush=True)
-    return line | {"proved": int(proved.sum())}
+    facts = machine()
+    words = certification_peer.words()
+    return line | {"proved": int(proved.sum()), "date": facts["date"], "commit": facts["commit"], "words": words}
 
 
 def _stage(
@@ -192,15 +200,14 @@ HEAD = "| method | tried | proved | CPU s | ms an image | auto_LiRPA: tried | pr
 
 def page(lines: list[dict[str, Any]]) -> str:
     """All tables, in Markdown."""
-    facts = machine()
-    peer = certification_peer.words()
-    return f"Measured {facts['date']} at {facts['commit']}. {peer}\n\n" + "\n".join(_table(line) for line in lines)
+    return "\n".join(_table(line) for line in lines)
 
 
 def _table(line: dict[str, Any]) -> str:
     start = (
         f"### {line['case']}\n\n{line['right']} of {line['images']} are right when clean; attacks break {line['broken']} in "
-        f"{line['attacks']:.1f} CPU s; {line['proved']} are proved. Tracing takes {line['trace']:.1f} CPU s.\n"
+        f"{line['attacks']:.1f} CPU s; {line['proved']} are proved. Tracing takes {line['trace']:.1f} CPU s. "
+        f"Measured {line['date']} at {line['commit']}. {line['words']}\n"
     )
     return "\n".join([start, HEAD, "|---" * (HEAD.count("|") - 1) + "|", *(_row(one) for one in line["stages"])]) + "\n"
 
