@@ -13,7 +13,7 @@ from torch import Tensor
 from ironbound.certification.backward import pulled
 from ironbound.certification.bounder import Bounder, has_width, swept, trusted
 from ironbound.certification.coefficients import Coefficients, Dense, Spots
-from ironbound.certification.crown import ENOUGH, bounded_margins
+from ironbound.certification.crown import ENOUGH, bounded_margins, linear_scale
 from ironbound.certification.estimates import STEP, TWICE, cost_of
 from ironbound.certification.extremes import least
 from ironbound.certification.functionals import Known, Rows
@@ -71,6 +71,8 @@ class AlphaCrown:
         """Lower bounds of z_y - z_j, each the best of the interval's, CROWN's and the optimised one."""
         passed, bounder = swept(graph, region, dtype)
         found = bounded_margins(passed, bounder, y)
+        open_ = (found.least.amin(1) <= ENOUGH * found.scale).nonzero()[:, 0]
+        found = replace(found, scale=linear_scale(passed, bounder, found.scale, open_))
         layers = _layers(passed, bounder) if self.layers == "all" else []
         solved: list[list[Solution]] = [[] for _ in y]
         if learned is None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ironbound.certification.bounder import Bounder, swept
@@ -72,15 +72,15 @@ def bounded_margins(passed: Propagation, bounder: Bounder, y: Tensor, free: Free
         better = torch.maximum(found[owner, other], linear)
         found = found.index_put((owner, other), better)
     close = ((found.amin(1) > 0) & (found.amin(1) <= ENOUGH * scale)).nonzero()[:, 0]
-    if len(close) and before_softmax(passed.graph) == passed.graph.output:
-        scale = scale.index_copy(0, close, torch.minimum(scale[close], _linear_scale(passed, bounder, close)))
-    return Margins(found, scale, bounder.rows)
+    return Margins(found, linear_scale(passed, bounder, scale, close), bounder.rows)
 
 
-def _linear_scale(passed: Propagation, bounder: Bounder, rows: Tensor) -> Tensor:
-    """The largest absolute value that linear bounds allow a logit: intervals of deep nets are larger by orders."""
+def linear_scale(passed: Propagation, bounder: Bounder, scale: Tensor, rows: Tensor) -> Float[Tensor, " n"]:
+    """The scale with some rows by linear bounds of the logits: intervals of deep nets are larger by orders."""
+    if not len(rows) or before_softmax(passed.graph) != passed.graph.output:
+        return scale
     classes = passed.graph.out_shape[0]
     both = torch.eye(classes, dtype=bounder.dtype, device=rows.device)
     a = torch.cat([both, -both]).repeat(len(rows), 1)
     low = bounder.lower(passed.graph.output, Dense(a), rows.repeat_interleave(2 * classes))
-    return (-low).view(len(rows), -1).amax(1)
+    return scale.index_copy(0, rows, torch.minimum(scale[rows], (-low).view(len(rows), -1).amax(1)))
