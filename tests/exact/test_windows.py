@@ -46,8 +46,9 @@ def test_what_lies_under_a_window(size, offset):
     plane = torch.randn(4, *PLANE, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     owner = torch.arange(len(a.values)) % 4
     for given_ in (plane, plane.contiguous(memory_format=torch.channels_last)):
-        assert torch.equal(a.gathered(given_, owner), by_hand(a, plane, owner))
-        assert torch.equal(a.gathered(given_[2:3], None), by_hand(a, plane, torch.full_like(owner, 2)))
+        assert torch.equal(a.window.taken(a.window.cuts(given_), owner), by_hand(a, plane, owner))
+        assert torch.equal(a.window.picked(given_, owner), by_hand(a, plane, owner))
+        assert torch.equal(a.under(given_[2:3]), by_hand(a, plane, torch.full_like(owner, 2)))
     torch.testing.assert_close(
         (a.dense() * plane[owner]).sum((1, 2, 3)), (a.values * by_hand(a, plane, owner)).sum((1, 2, 3))
     )
@@ -111,6 +112,4 @@ def test_a_window_that_is_moved_is_caught():
     a = windows(2, 3)
     plane = torch.randn(1, *PLANE, dtype=torch.float64)
     moved = Patches(a.values, replace(a.window, offset=(a.window.offset[0] + 1, a.window.offset[1])))
-    assert not torch.allclose(
-        (moved.dense() * plane).sum((1, 2, 3)), (a.values * a.gathered(plane, None)).sum((1, 2, 3))
-    )
+    assert not torch.allclose((moved.dense() * plane).sum((1, 2, 3)), (a.values * a.under(plane)).sum((1, 2, 3)))

@@ -56,7 +56,13 @@ class Window:
     """Channels, height and width of the plane that they are windows of."""
 
     @cached_property
-    def _found(self) -> tuple[Tensor, Tensor]:
+    def origin(self) -> Int[Tensor, " R"]:
+        """Which place of the grid each row began at."""
+        return self.base[:, 0] * self.grid[1] + self.base[:, 1]
+
+    @property
+    def places(self) -> tuple[Int[Tensor, "R pixels"], Bool[Tensor, "R pixels"]]:
+        """Where in the flattened plane each pixel lies, clamped to it, and whether it lies there."""
         (_, height, width), at, ok = self.plane, [], []
         for axis, size in ((0, height), (1, width)):
             steps = torch.arange(self.size[axis], device=self.base.device)
@@ -66,15 +72,29 @@ class Window:
         inside = ok[0][:, :, None] & ok[1][:, None, :]
         return (at[0][:, :, None] * width + at[1][:, None, :]).flatten(1), inside.flatten(1)
 
-    @property
-    def places(self) -> Int[Tensor, "R pixels"]:
-        """Where in the flattened plane each pixel lies, clamped to it."""
-        return self._found[0]
+    def cuts(self, planes: Float[Tensor, "n channels height width"]) -> Float[Tensor, "n places entries"]:
+        """All windows that there can be of some planes, one after the other; beyond the plane 0."""
+        (top, left), (rows, columns) = self.offset, self.grid
+        ends = [(self.grid[axis] - 1) * self.stride[axis] + self.offset[axis] + self.size[axis] for axis in (0, 1)]
+        padded = pad(planes, (-left, ends[1] - planes.shape[3], -top, ends[0] - planes.shape[2]))
+        cut = padded.unfold(2, self.size[0], self.stride[0]).unfold(3, self.size[1], self.stride[1])
+        return cut.permute(0, 2, 3, 1, 4, 5).reshape(len(planes), rows * columns, -1)
 
-    @property
-    def inside(self) -> Bool[Tensor, "R pixels"]:
-        """Which pixels lie in the plane."""
-        return self._found[1]
+    def picked(self, planes: Float[Tensor, "n channels height width"], owner: Int[Tensor, " R"]) -> Tensor:
+        """The windows of all rows pixel by pixel: for few rows of many planes; beyond the plane 0."""
+        n, channels, height, width = planes.shape
+        places, inside = self.places
+        pixels = planes.transpose(0, 1).reshape(channels, n * height * width)
+        found = pixels.index_select(1, (places + owner[:, None] * (height * width)).flatten())
+        return found.view(channels, len(owner), *self.size).transpose(0, 1) * inside.view(-1, 1, *self.size)
+
+    def taken(self, cuts: Float[Tensor, "n places entries"], owner: Int[Tensor, " R"] | None) -> Tensor:
+        """The windows of all rows, (R, channels, h, w), copied whole: a tenth of the time of picking pixels.
+
+        owner: which of the n planes; None where there is one for all.
+        """
+        place = self.origin if owner is None else self.origin + owner * cuts.shape[1]
+        return cuts.flatten(0, 1).index_select(0, place).view(len(place), -1, *self.size)
 
     @property
     def small(self) -> bool:
@@ -114,37 +134,20 @@ class Patches:
     def cut(values: Tensor, window: Window) -> Patches:
         """Without what lies beyond the plane: padding, which is constant zero."""
         if not window.within:
-            values = values * window.inside.view(len(values), 1, *window.size)
+            values = values * window.taken(window.cuts(values.new_ones(1, 1, *window.plane[1:])), None)
         return Patches(values, window)
 
     def dense(self) -> Tensor:
         """(R, channels, height, width)."""
         rows, (channels, height, width) = len(self.values), self.window.plane
         columns = self.values.permute(0, 2, 3, 1).flatten(1, 2)
-        places = self.window.places[:, :, None].expand_as(columns)
+        places = self.window.places[0][:, :, None].expand_as(columns)
         spread = self.values.new_zeros(rows, height * width, channels).scatter_add(1, places, columns)
         return spread.view(rows, height, width, channels).permute(0, 3, 1, 2)
 
-    def gathered(self, plane: Float[Tensor, "n channels height width"], owner: Int[Tensor, " R"] | None) -> Tensor:
-        """The part of its owner's plane that lies under each window, (R, channels, h, w); beyond the plane 0.
-
-        owner: None where all have the one plane that is given. All windows that there are of a plane are cut out first,
-        and those that are wanted copied whole: a tenth of the time of picking pixels.
-        """
-        (top, left), (rows, columns), window = self.window.offset, self.window.grid, self.window
-        below, right = (
-            (window.grid[axis] - 1) * window.stride[axis]
-            + window.offset[axis]
-            + window.size[axis]
-            - plane.shape[2 + axis]
-            for axis in (0, 1)
-        )
-        padded = pad(plane, (-left, right, -top, below))
-        cut = padded.unfold(2, window.size[0], window.stride[0]).unfold(3, window.size[1], window.stride[1])
-        table = cut.permute(0, 2, 3, 1, 4, 5).reshape(len(plane) * rows * columns, -1)
-        place = window.base[:, 0] * columns + window.base[:, 1]
-        place = place if owner is None else place + owner * (rows * columns)
-        return table.index_select(0, place).view(len(place), plane.shape[1], *window.size)
+    def under(self, plane: Float[Tensor, "1 channels height width"]) -> Tensor:
+        """What lies under each window of one plane for all rows, (R, channels, h, w); beyond the plane 0."""
+        return self.window.taken(self.window.cuts(plane), None)
 
     def times(self, factor: float) -> Patches:
         """All coefficients by a number."""

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ironbound.certification.coefficients import Coefficients, Patches
+from ironbound.certification.coefficients import Coefficients, Patches, Window
 from ironbound.certification.graph import Graph, Node, Ref, arguments, compute, leaves
 from ironbound.certification.intervals import Interval
 
@@ -45,6 +45,8 @@ class Known:
     """Matrices of layers that were asked for; they depend on weights alone."""
     families: dict[str, Any] = field(default_factory=dict)
     """The same of nodes whose lines are chosen row by row (`Operation.family`)."""
+    cuts: dict[Any, Any] = field(default_factory=dict)
+    """Windows of the planes of one input, see `cuts_of`."""
     constants: dict[int, dict[str, Any]] = field(default_factory=dict)
     """By number of rows: constants that have the shape of a batch."""
 
@@ -61,6 +63,18 @@ class Known:
     def forward(self) -> float:
         """Multiplications of a forward pass of one input."""
         return sum(self.work(node) for node in self.graph.nodes if node.varies)
+
+    def cuts_of(self, single: int, value: Tensor, window: Window) -> Tensor:
+        """All windows of one input's plane, made once for its passes: the last input's are kept, and no others."""
+        if value.requires_grad:
+            return window.cuts(value[single : single + 1])
+        if self.cuts.get("of") != single:
+            self.cuts.clear()
+            self.cuts["of"] = single
+        key = (id(value), window.stride, window.offset, window.size)
+        if key not in self.cuts:
+            self.cuts[key] = value, window.cuts(value[single : single + 1])  # value is kept, and so its id is its own
+        return self.cuts[key][1]
 
     @cached_property
     def ball(self) -> tuple[Tensor, Tensor]:
@@ -124,13 +138,22 @@ class Rows:
             return self.known.batched(len(self))[argument.name]
         return self.known.values[argument.name]
 
+    @cached_property
+    def _owners(self) -> tuple[Tensor, Tensor]:
+        """The inputs that have rows, and which of these each row is of."""
+        which, owner = self.owner.unique(return_inverse=True)
+        return which, owner
+
     def like(self, a: Coefficients, value: Tensor) -> Tensor:
         """A tensor (k n, ...) in the form of coefficients: what lies under each window, or all of it."""
-        if isinstance(a, Patches) and self.single is not None:
-            return a.gathered(value[self.single : self.single + 1], None)
-        if isinstance(a, Patches):
-            return a.gathered(value, self.owner)
-        return self.gathered(value, rows=False)
+        if not isinstance(a, Patches):
+            return self.gathered(value, rows=False)
+        if self.single is None:
+            which, owner = self._owners
+            if len(which) * prod(a.window.grid) > len(self):
+                return a.window.picked(value, self.owner)
+            return a.window.taken(a.window.cuts(value[which]), owner)
+        return a.window.taken(self.known.cuts_of(self.single, value, a.window), None)
 
     def dot(self, a: Tensor, b: Tensor) -> Float[Tensor, " R"]:
         """a . b row by row, with b in the form of `like`."""

@@ -123,7 +123,7 @@ def _against(a: Coefficients, constant: Tensor, node: Node, rows: Rows) -> Tenso
     channels = _of_channels(constant)
     if channels is not None:
         return a.values.sum((2, 3)) @ channels.expand(a.window.plane[0])
-    return rows.dot(a.values, a.gathered(whole, None))
+    return rows.dot(a.values, a.under(whole))
 
 
 def _of_channels(constant: Tensor) -> Tensor | None:
@@ -155,7 +155,7 @@ def _times(a: Coefficients, constant: Any, node: Node, rows: Rows) -> Coefficien
     channels = _of_channels(constant)
     if channels is not None:
         return replace(a, values=a.values * channels.view(-1, 1, 1))
-    return replace(a, values=a.values * a.gathered(whole, None))
+    return replace(a, values=a.values * a.under(whole))
 
 
 def normalised(node: Node, a: Any, rows: Rows) -> Back:
