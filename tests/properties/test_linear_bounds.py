@@ -54,7 +54,7 @@ SETS = {
 
 
 # ---------------------------------------------------------------------------------------------------------- soundness
-@settings(max_examples=20, **SETTINGS)
+@settings(max_examples=14, **SETTINGS)
 @given(st.sampled_from(sorted(NETS)), st.sampled_from(sorted(SETS)), st.sampled_from((0.0, 0.02, 0.1, 0.5)), seeds)
 def test_no_point_of_the_set_crosses_a_bound(name, kind, radius, seed):
     graph, own = net(name, seed), region(SETS[kind](radius), seed)
@@ -62,7 +62,7 @@ def test_no_point_of_the_set_crosses_a_bound(name, kind, radius, seed):
     assert crossing(graph, own, LABELS, cheap, seed) <= TOLERANCE
 
 
-@settings(max_examples=20, **SETTINGS)
+@settings(max_examples=14, **SETTINGS)
 @given(st.sampled_from(sorted(NETS)), st.sampled_from(sorted(SETS)), st.sampled_from((0.0, 0.02, 0.1, 0.5)), seeds)
 def test_no_point_of_the_set_crosses_a_functional_of_any_value(name, kind, radius, seed):
     graph, own = net(name, seed), region(SETS[kind](radius), seed)
@@ -77,7 +77,7 @@ def test_float32_has_its_own_ways_to_the_same_bounds(name):
 
 
 # -------------------------------------------------------------------------------------------------------- exact minima
-@settings(max_examples=8, **SETTINGS)
+@settings(max_examples=6, **SETTINGS)
 @given(
     st.sampled_from(("dense", "conv", "residual", "mixed", "pooled")), st.sampled_from(("linf", "masked", "l1")), seeds
 )

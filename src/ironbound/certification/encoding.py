@@ -95,7 +95,8 @@ def _known(node: Node) -> None:
     varying = [leaf for leaf in leaves([*node.args, *node.kwargs.values()]) if leaf.varies]
     if node.op in _AFFINE | _BENT.keys() or (node.op in _PRODUCTS and len(varying) == 1):
         return
-    what = "a product of two values that depend on the input" if node.op in _PRODUCTS else node.op
+    products = _PRODUCTS | {"product"}
+    what = "a product of two values that depend on the input" if node.op in products else node.op
     raise UnsupportedOperation(
         f"milp is for piecewise-linear models, and {what} at {node.module} is not piecewise linear. "
         'Use method="alpha-crown" or "crown" for this model.'
