@@ -163,7 +163,8 @@ def _too_dear(evaluation: Evaluation, pool: Pool, stage: Bounds, trials: Iterabl
     mean = 0.0 if costs is None or not len(costs) else float(costs.mean())
     if mean <= limit:
         return ""
-    return f"{stage.name} was left out: it would cost up to the rows of {mean:,.0f} forward passes a sample, and " + (
+    about = float(f"{mean:.2g}")  # so that machines that round otherwise say the same
+    return f"{stage.name} was left out: it would cost up to the rows of {about:,.0f} forward passes a sample, and " + (
         f"all attacks together cost {limit:,.0f}." if attacks else f"the plan allows it {limit:,.0f}."
     )
 

@@ -21,8 +21,8 @@ from ironbound.searches.starts import Vertices
 SOME = 64
 """Survivors on which Square is a witness against masked gradients."""
 NEAR = 0.6
-"""Corners are for samples that other attacks brought so far. On adversarially trained MNIST at 0.3 those that corners broke, 38
-of 493, had come 71% of the way at least; 0.6 leaves a margin, and saves them for half of the samples of other nets."""
+"""Corners and vertices are for samples that others brought so far. On adversarially trained MNIST at 0.3 those that corners
+broke, 38 of 493, had come 71% of the way at least; 0.6 leaves a margin, and saves them for half of the samples of other nets."""
 AFFORDED = 5000.0
 """Forward rows a sample that a bound may be expected to cost, a little more than all attacks of the plan together: where no
 pilot knows what these cost. The estimate is an upper one."""
@@ -34,8 +34,9 @@ on the nets of benchmarks/cascade.py, were left a fifth of it at most."""
 def standard() -> Plan:
     """As strong as AutoAttack for a fraction of its passes: what pays first, as a pilot of 16 samples finds it.
 
-    Interval bounds; short APGDs on the probability margin (PMA) from four starts in the ball; where these came near,
-    from sixteen of its corners, and on the margin from two: many short climbs find more than a long one. Then APGD
+    Bounds from intervals to CROWN, with optimised slopes where CROWN came near; short APGDs on the margin from vertices of the
+    bounds, and on the probability margin (PMA) from four starts in the ball; where these came near, from sixteen of its corners:
+    many short climbs find more than a long one. Then APGD
     towards nine targets in MALT's order, longer for the three that came nearest; FAB where it finds something. Square with
     1,000 queries on 64 survivors is a witness that gradients are not masked; where it breaks one, it runs on all of them with
     5,000. FGSM and noise are witnesses too. On L0 balls greedy search and sigma-zero stand in for the climbs,
@@ -64,8 +65,9 @@ def standard() -> Plan:
 def thorough() -> Plan:
     """Everything on everybody, several times: a few times AutoAttack's cost, for figures that are to be published.
 
-    Interval bounds with radii; PGD; PMA and APGD on cross-entropy and DLR from five starts, PMA from sixteen corners; MALT;
-    APGD-T; FAB-T; Square with 5,000 queries on all survivors. On L0 balls greedy search, sigma-zero, VFGA and JSMA.
+    Interval bounds with radii, linear ones up to optimised slopes of all layers; PGD; APGD from vertices of the bounds; PMA and
+    APGD on cross-entropy and DLR from five starts, PMA from sixteen corners; MALT; APGD-T; FAB-T; Square with 5,000 queries on
+    all survivors. On L0 balls greedy search, sigma-zero, VFGA and JSMA.
     Nothing is left to a pilot.
     """
     return Plan(

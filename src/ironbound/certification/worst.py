@@ -42,7 +42,7 @@ def worst_points(
     are no inputs.
     """
     parts = [
-        _of_chunk(graph, of_rows(set_, at), model, x[at], y[at], targets[at])
+        _of_chunk(graph, of_rows(set_, at.cpu()), model, x[at], y[at], targets[at])
         for at in torch.arange(len(x), device=x.device).split(ROWS)
     ]
     return torch.cat(parts) if parts else x.new_zeros(0, targets.shape[1], *x.shape[1:])
