@@ -74,6 +74,9 @@ class Slopes:
 
     @staticmethod
     def joined(parts: Iterable[Slopes]) -> Slopes:
-        """The rows of several, one after the other."""
-        all_ = list(parts)
-        return Slopes({key: torch.cat([part.tables[key] for part in all_]) for key in all_[0].tables})
+        """The rows of several, one after the other; those without a table have no rows there."""
+        found: dict[Key, list[Tensor]] = {}
+        for part in parts:
+            for key, table in part.tables.items():
+                found.setdefault(key, []).append(table)
+        return Slopes({key: torch.cat(tables) for key, tables in found.items()})
