@@ -64,8 +64,13 @@ class Slopes:
 
     def take(self, rows: dict[str, Tensor]) -> Slopes:
         """Some rows, by the value that they begin at."""
-        tables = {key: table.detach()[rows[key[0]]].requires_grad_() for key, table in self.tables.items()}
-        moments = {key: (m[rows[key[0]]], v[rows[key[0]]]) for key, (m, v) in self.moments.items()}
+
+        def some(key: Key, table: Tensor) -> Tensor:
+            mask = rows[key[0]]
+            return table[mask.repeat_interleave(len(table) // max(1, len(mask)))]  # values of k rows an input have k
+
+        tables = {key: some(key, table.detach()).requires_grad_() for key, table in self.tables.items()}
+        moments = {key: (some(key, m), some(key, v)) for key, (m, v) in self.moments.items()}
         return Slopes(tables, moments, self.count, self.paces)
 
     def to(self, dtype: torch.dtype) -> Slopes:
