@@ -317,15 +317,14 @@ def test_certificates_are_repeated_with_their_settings(tmp_path: Path) -> None:
     assert any("certified by 'short', which there is not among the bounds" in failure for failure in failures)
 
 
-@pytest.mark.parametrize("method", [Crown(), AlphaCrown("last", steps=6), AlphaCrown("all", steps=6)], ids=str)
+@pytest.mark.parametrize("method", [Crown(), AlphaCrown("all", steps=3)], ids=str)
 def test_a_certificate_does_not_depend_on_its_company(method: Any) -> None:
-    made, data = net(64, 16, 12, 10), digits(24)
+    made, data = net(64, 8, 6, 10), digits(12)
     x = data.x.flatten(1)
     y, model = made(x).argmax(1), Model.of(made)
     graph = trace(model.module, x[:1])
-    whole = prove(method, model, x, y, Linf(0.02), radii=False, graph=graph)
+    whole = prove(method, model, x, y, Linf(0.12), radii=False, graph=graph)
     assert 0 < int(whole.certified.sum()) < len(x)
-    order = torch.arange(24).flip(0)
-    for size in (5, 1):
-        alone = [prove(method, model, x[at], y[at], Linf(0.02), radii=False, graph=graph) for at in order.split(size)]
-        assert torch.equal(torch.cat([proof.certified for proof in alone]), whole.certified[order])
+    order = torch.arange(12).flip(0)
+    alone = [prove(method, model, x[at], y[at], Linf(0.12), radii=False, graph=graph) for at in order.split(5)]
+    assert torch.equal(torch.cat([proof.certified for proof in alone]), whole.certified[order])
