@@ -118,10 +118,12 @@ def certify(
     method: Any = "ibp",
     rows: int | None = None,
     radii: bool = True,
+    against: Any = None,
     progress: Listener | None = None,
 ) -> Certificates:
     """Prove for each input, where possible, that no element of P(x) changes the model's answer from y.
 
+    against: only that none of these classes wins over y: a class for all, one an input (n,), or a bool table (n, classes).
     Every certificate is re-evaluated in float64. `radius` is the largest radius (up to the threat's) that is proved.
     `progress` hears of every chunk of inputs.
     Raises UnsupportedOperation where a part of the model has no known bound, with its name and what is supported.
@@ -144,7 +146,9 @@ def certify(
         )
     chosen = find(catalogue(), "certify", method).make() if isinstance(method, str) else method
     tell = progress or silent
-    proof = prove(chosen, wrapped, inputs, labels, set_of(threat), rows=rows, radii=radii, progress=tell)
+    proof = prove(
+        chosen, wrapped, inputs, labels, set_of(threat), rows=rows, radii=radii, against=against, progress=tell
+    )
     return proof.to(x.device) if isinstance(x, Tensor) else proof.to("cpu")
 
 

@@ -380,3 +380,38 @@ def test_the_tolerance_is_of_logits_as_linear_bounds_see_them() -> None:
     assert bool((loose.scale > 20 * found.scale)[sure].all())
     assert bool((found.scale >= net(x).abs().amax(1) - 1e-4).all())
     assert bool(prove(Crown(), model, x, y, ib.Linf(1e-3), graph=graph, radii=False).certified[sure].all())
+
+
+@pytest.mark.parametrize("method", ["ibp", "crown", "alpha-crown", "milp"])
+def test_only_some_classes_are_asked_about(method: str) -> None:
+    """What is proved of one class at a time is proved of all of them together."""
+    torch.manual_seed(4)
+    net, x = nn.Sequential(nn.Linear(5, 9), nn.ReLU(), nn.Linear(9, 4)).eval(), torch.rand(7, 5)
+    y = net(x).argmax(1)
+    threat = ib.Linf(0.07)
+    whole = ib.certify(net, x, y, threat=threat, method=method, radii=False)
+    margins = []
+    for other in range(4):
+        mine = (y != other).nonzero()[:, 0]
+        if not len(mine):
+            continue
+        proof = ib.certify(net, x[mine], y[mine], threat=threat, method=method, radii=False, against=other)
+        margins.append(torch.full((7,), torch.inf, dtype=torch.float64).index_copy(0, mine, proof.margin))
+        table = torch.zeros(len(mine), 4, dtype=torch.bool)
+        table[:, other] = True
+        again = ib.certify(net, x[mine], y[mine], threat=threat, method=method, radii=False, against=table)
+        assert torch.equal(again.margin, proof.margin)
+    together = torch.stack(margins).amin(0)
+    assert bool((together >= whole.margin - 1e-9).all())
+    assert bool((together > 0)[whole.certified].all())
+    if method != "alpha-crown":  # whose slopes are climbed for all of them together
+        near = together > -1e-3
+        torch.testing.assert_close(together[near], whole.margin[near], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("against", [7, torch.tensor([0]), torch.zeros(2, 3, dtype=torch.bool), 1.5, True])
+def test_classes_that_make_no_sense_are_refused(against: Any) -> None:
+    net = nn.Linear(4, 3).eval()
+    x = torch.rand(2, 4)
+    with pytest.raises(InputError, match="against"):
+        ib.certify(net, x, net(x).argmax(1), threat="linf:0.1", method="crown", against=against)

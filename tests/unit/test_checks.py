@@ -361,7 +361,8 @@ class Believer:
 
     name = "believer"
 
-    def margins(self, graph: Any, lo: Tensor, hi: Tensor, y: Tensor, dtype: Any = None) -> Margins:
+    def margins(self, graph: Any, region: Any, y: Tensor, dtype: Any, learned: Any = None) -> Margins:
+        lo = region.lo
         return Margins(lo.new_full((len(y), 10), 1e3).scatter(1, y[:, None], torch.inf), lo.new_ones(len(y)))
 
 

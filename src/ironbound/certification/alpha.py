@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from ironbound.certification.bounder import Bounder, has_width, swept
@@ -55,11 +55,17 @@ class AlphaCrown:
             raise UsageError("alpha-crown: steps >= 1, rate > 0, 0 < decay <= 1.")
 
     def margins(
-        self, graph: Graph, region: Any, y: Int[Tensor, " n"], dtype: torch.dtype, learned: Any = None
+        self,
+        graph: Graph,
+        region: Any,
+        y: Int[Tensor, " n"],
+        dtype: torch.dtype,
+        learned: Any = None,
+        against: Bool[Tensor, "n classes"] | None = None,
     ) -> Margins:
         """Lower bounds of z_y - z_j, each the best of the interval's, CROWN's and the optimised one."""
         passed, bounder = swept(graph, region, dtype)
-        found = bounded_margins(passed, bounder, y)
+        found = bounded_margins(passed, bounder, y, against)
         open_ = (found.least.amin(1) <= ENOUGH * found.scale).nonzero()[:, 0]
         found = replace(found, scale=linear_scale(passed, bounder, found.scale, open_))
         layers = _layers(passed, bounder) if self.layers == "all" else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from ironbound.certification.graph import Graph, trace
 from ironbound.certification.margins import Margins, must_have_classes
-from ironbound.certification.prover import Prover
+from ironbound.certification.prover import Labels, Prover
 from ironbound.core.errors import InputError, ModelError, UsageError
 from ironbound.core.memory import Chunks
 from ironbound.core.progress import Event, Listener, silent
@@ -31,10 +32,19 @@ class Method(Protocol):
         """What certificates name as their proof."""
         ...
 
-    def margins(self, graph: Graph, region: Any, y: Tensor, dtype: torch.dtype, learned: Any = None) -> Margins:
+    def margins(
+        self,
+        graph: Graph,
+        region: Any,
+        y: Tensor,
+        dtype: torch.dtype,
+        learned: Any = None,
+        against: Tensor | None = None,
+    ) -> Margins:
         """Lower bounds of z_y - z_j over the region, computed in `dtype`, with the logits' scale.
 
-        `learned` is what an earlier call for the same rows found out (`Margins.learned`), to be used as it is.
+        `learned` is what an earlier call for the same rows found out (`Margins.learned`), to be used as it is; `against`
+        says of which classes j margins are wanted, bool (n, classes): others are +inf. None: of all.
         """
         ...
 
@@ -102,6 +112,7 @@ def prove(
     *,
     rows: int | None = None,
     radii: bool = True,
+    against: int | Int[Tensor, " n"] | Bool[Tensor, "n classes"] | None = None,
     graph: Graph | None = None,
     progress: Listener = silent,
     stage: str = "certify",
@@ -113,6 +124,8 @@ def prove(
     rows: inputs a pass, 256 by default (linear bounds on a CPU 32); where memory does not suffice, half as many, and so
         on. It changes no verdict.
     radii: for rows that are not certified, find the largest radius below the set's that is.
+    against: the classes that must not win over the label: one for all, one a row, or a table; None: all others. What is
+        certified is then that no point of the set makes one of these the answer instead of the label; others may win.
     graph: the trace of `model.module`, where the caller has one; weights are read from the model in any case.
     progress, stage: hears of every chunk of inputs, as an event of that name.
 
@@ -136,7 +149,7 @@ def prove(
         )
     parts = getattr(set_, "parts", ())
     if parts:
-        given: dict[str, Any] = {"rows": rows, "radii": radii, "graph": graph, "stage": stage}
+        given: dict[str, Any] = {"rows": rows, "radii": radii, "against": against, "graph": graph, "stage": stage}
         proofs = [
             prove(method, model, x, y, part, progress=_further(progress, i, len(parts)), **given)
             for i, part in enumerate(parts)
@@ -151,13 +164,19 @@ def prove(
     if graph is not None and graph.module is not model.module:
         raise UsageError("graph is the trace of another module; pass trace(model.module, x) of this model, or none.")
     if isinstance(method, Whole):
+        if against is not None:
+            raise UsageError(
+                f"{method.name} decides about all classes at once; leave out against=, or use linear bounds."
+            )
         return method.decide(model, x.to(model.device), y.to(model.device), set_, rows).to(x.device)
     graph = graph or trace(model.module, x[:1].to(model.device, model.dtype))
     _labelled(graph, x, y)
+    against = _wanted(graph, y, against)
     prover = Prover(method, model, graph, graph.fixed(torch.float64, model.device))
 
     def chunk(at: slice) -> dict[str, Tensor]:
-        found = prover.chunk(x[at], y[at], of_rows(set_, torch.arange(at.start, at.stop)), radii)
+        asked = Labels(y[at], None if against is None else against[at])
+        found = prover.chunk(x[at], asked, of_rows(set_, torch.arange(at.start, at.stop)), radii)
         progress(Event(stage, at.stop, len(x)))
         return found
 
@@ -205,6 +224,30 @@ def _checked(model: Model, x: Any, y: Any, rows: int | None) -> None:
     if not isinstance(y, Tensor) or y.dtype != torch.int64 or tuple(y.shape) != (len(x),):
         got = f"{y.dtype} {tuple(y.shape)}" if isinstance(y, Tensor) else type(y).__name__
         raise InputError(f"y must be int64 labels of shape ({len(x)},), one an input; got {got}.")
+
+
+def _wanted(graph: Graph, y: Tensor, against: Any) -> Tensor | None:
+    """The classes that must not win as a table."""
+    if against is None:
+        return None
+    classes = graph.out_shape[0]
+    if isinstance(against, Integral) and not isinstance(against, bool):
+        against = torch.full_like(y, int(against))
+    if isinstance(against, Tensor) and against.dtype == torch.int64 and tuple(against.shape) == (len(y),):
+        numbers = torch.arange(classes, device=against.device)
+        against = against[:, None] == numbers
+    if not isinstance(against, Tensor) or against.dtype != torch.bool or tuple(against.shape) != (len(y), classes):
+        got = f"{against.dtype} {tuple(against.shape)}" if isinstance(against, Tensor) else repr(against)
+        raise InputError(
+            f"against is the class that must not win, one a row, int64 ({len(y)},), or a table of them, bool "
+            f"({len(y)}, {classes}); got {got}."
+        )
+    own = against.gather(1, y[:, None].to(against.device))[:, 0]
+    if bool((own | ~against.any(1)).any()):
+        raise InputError(
+            "against names in each row classes other than its label, and one at least; leave the others out."
+        )
+    return against
 
 
 def _labelled(graph: Graph, x: Tensor, y: Tensor) -> None:

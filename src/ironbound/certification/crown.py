@@ -6,16 +6,15 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ironbound.certification.bounder import Bounder, swept
 from ironbound.certification.coefficients import Dense
 from ironbound.certification.estimates import TWICE, cost_of
-from ironbound.certification.functionals import Free
 from ironbound.certification.graph import Graph
 from ironbound.certification.interval import Propagation
-from ironbound.certification.margins import Margins, before_softmax, margins_of, scale_of
+from ironbound.certification.margins import Margins, before_softmax, margins_of, only, scale_of
 from ironbound.core.judge import TAU
 
 ENOUGH = 2 * TAU
@@ -49,26 +48,32 @@ class Crown:
         return "crown" if self.intermediate == "crown" else "crown-ibp"
 
     def margins(
-        self, graph: Graph, region: Any, y: Int[Tensor, " n"], dtype: torch.dtype, learned: Any = None
+        self,
+        graph: Graph,
+        region: Any,
+        y: Int[Tensor, " n"],
+        dtype: torch.dtype,
+        learned: Any = None,
+        against: Bool[Tensor, "n classes"] | None = None,
     ) -> Margins:
         """Lower bounds of z_y - z_j over the region, each the better of the interval's and the linear bound."""
         passed, bounder = swept(graph, region, dtype, self.intermediate == "crown")
-        return bounded_margins(passed, bounder, y)
+        return bounded_margins(passed, bounder, y, against)
 
     def estimate(self, graph: Graph, region: Any) -> Tensor:
         """At most so many forward rows the margins over the region are worth, (n,) float64: of one interval pass."""
         return cost_of(graph, region, TWICE if self.intermediate == "crown" else 0.0, TWICE)
 
 
-def bounded_margins(passed: Propagation, bounder: Bounder, y: Tensor, free: Free | None = None) -> Margins:
+def bounded_margins(passed: Propagation, bounder: Bounder, y: Tensor, against: Tensor | None = None) -> Margins:
     """Margins by intervals, and where these prove nothing by the backward pass as well."""
-    found = margins_of(passed, y)
+    found = only(margins_of(passed, y), against)
     scale = scale_of(passed)
     owner, other = (~(found > ENOUGH * scale[:, None])).nonzero().unbind(1)
     if len(owner):
         classes = torch.arange(found.shape[1], device=found.device)
         a = ((classes == y[owner, None]).int() - (classes == other[:, None]).int()).to(bounder.dtype)
-        linear = bounder.lower(before_softmax(passed.graph), Dense(a), owner, free)
+        linear = bounder.lower(before_softmax(passed.graph), Dense(a), owner)
         better = torch.maximum(found[owner, other], linear)
         found = found.index_put((owner, other), better)
     close = ((found.amin(1) > 0) & (found.amin(1) <= ENOUGH * scale)).nonzero()[:, 0]

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from ironbound.certification.graph import Graph
 from ironbound.certification.interval import propagate
-from ironbound.certification.margins import Margins, margins_of, scale_of
+from ironbound.certification.margins import Margins, margins_of, only, scale_of
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,14 @@ class Ibp:
     """Forward rows that a bound is worth: two propagations of centre and radius, the second one in float64."""
 
     def margins(
-        self, graph: Graph, region: Any, y: Int[Tensor, " n"], dtype: torch.dtype, learned: Any = None
+        self,
+        graph: Graph,
+        region: Any,
+        y: Int[Tensor, " n"],
+        dtype: torch.dtype,
+        learned: Any = None,
+        against: Bool[Tensor, "n classes"] | None = None,
     ) -> Margins:
         """Lower bounds of z_y - z_j over the region's box, and how large the logits can be there."""
         passed = propagate(graph, region.lo, region.hi, dtype=dtype)
-        return Margins(margins_of(passed, y), scale_of(passed))
+        return Margins(only(margins_of(passed, y), against), scale_of(passed))

@@ -87,6 +87,11 @@ def _folded(a: Interval, weight: Tensor, bias: Tensor, y: Tensor) -> Tensor:
     return least - spread
 
 
+def only(least: Tensor, against: Tensor | None) -> Float[Tensor, "n classes"]:
+    """Margins with +inf, which is proved, for the classes that nobody asks about."""
+    return least if against is None else least.masked_fill(~against, math.inf)
+
+
 def scale_of(passed: Propagation) -> Float[Tensor, " n"]:
     """The largest absolute value that a logit's interval allows."""
     return torch.maximum(passed.output.lower.abs(), passed.output.upper.abs()).flatten(1).amax(1)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ironbound.certification.bounder import swept
@@ -20,7 +20,7 @@ from ironbound.certification.encoding import Encoding, encoded, numbers
 from ironbound.certification.graph import Graph, evaluate
 from ironbound.certification.interval import propagate
 from ironbound.certification.intervals import Interval
-from ironbound.certification.margins import Margins, before_softmax, margins_of
+from ironbound.certification.margins import Margins, before_softmax, margins_of, only
 from ironbound.certification.piecewise import Array, Program, Values
 from ironbound.core.errors import SoundnessAlarm, UnsupportedOperation, UsageError
 from ironbound.core.judge import TAU
@@ -81,17 +81,23 @@ class Milp:
             )
 
     def margins(
-        self, graph: Graph, region: Any, y: Int[Tensor, " n"], dtype: torch.dtype, learned: Any = None
+        self,
+        graph: Graph,
+        region: Any,
+        y: Int[Tensor, " n"],
+        dtype: torch.dtype,
+        learned: Any = None,
+        against: Bool[Tensor, "n classes"] | None = None,
     ) -> Margins:
         """Lower bounds of z_y - z_j over the region, and how large the logits can be there.
 
         Raises UnsupportedOperation for models that are not piecewise linear, UsageError for those that are too large and
         for sets that are neither an Linf nor an L1 ball in the box.
         """
-        found = self.minima(graph, region, y)
+        found = self.minima(graph, region, y, against)
         return Margins(found.least.to(dtype), found.scale.to(dtype))
 
-    def minima(self, graph: Graph, region: Any, y: Int[Tensor, " n"]) -> Minima:
+    def minima(self, graph: Graph, region: Any, y: Int[Tensor, " n"], against: Tensor | None = None) -> Minima:
         """The same with the points that attain them, in float64; `region` in float64."""
         norm = getattr(region, "norm", "")
         if norm not in ("linf", "l1"):
@@ -102,6 +108,7 @@ class Milp:
         with torch.no_grad():
             encoding = encoded(graph, before_softmax(graph), region.lo.device)
             known, floor = _cheaply(graph, region, y, self.intermediate)
+            floor = only(floor, against)
             rows = [_Row(self, encoding, known, region, y, i).solved(floor[i].clone()) for i in range(len(y))]
         return Minima(*(torch.stack(column) for column in zip(*rows, strict=True)))
 
@@ -156,7 +163,7 @@ class _Row:
         self._affordable(program)
         task, size = _Task(program, self.method), float(np.maximum(np.abs(logits.low), np.abs(logits.high)).max())
         for j in least.argsort().tolist():
-            if j == label or not self._worth(float(least[j]), attained, TAU * size):
+            if j == label or math.isinf(float(least[j])) or not self._worth(float(least[j]), attained, TAU * size):
                 continue
             bound, found = task.least(
                 program.sum((1, logits.take(np.array([label]))), (-1, logits.take(np.array([j]))))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ironbound.certification.graph import Graph, evaluate
-from ironbound.certification.margins import Margins
+from ironbound.certification.margins import Margins, only
 from ironbound.certification.radius import Bracket, confirmed, narrowed
 from ironbound.certification.regions import inside, region_of, scales, widened
 from ironbound.core.errors import UsageError
@@ -47,6 +47,27 @@ class Pass:
 
 
 @dataclass(frozen=True, eq=False)
+class Labels:
+    """What is asked of each row: that y wins over all other classes, or over those of `against` alone."""
+
+    y: Tensor
+    against: Tensor | None = None
+    """Bool (n, classes)."""
+
+    def __getitem__(self, rows: Tensor) -> Labels:
+        return Labels(self.y[rows], None if self.against is None else self.against[rows])
+
+    @property
+    def only(self) -> dict[str, Tensor]:
+        """What a method is told beyond the label: nothing where all other classes count."""
+        return {} if self.against is None else {"against": self.against}
+
+    def to(self, device: torch.device) -> Labels:
+        """The same on another device."""
+        return Labels(self.y.to(device), None if self.against is None else self.against.to(device))
+
+
+@dataclass(frozen=True, eq=False)
 class Prover:
     """What all chunks share; `exact` is the graph with float64 weights."""
 
@@ -55,11 +76,11 @@ class Prover:
     graph: Graph
     exact: Graph
 
-    def chunk(self, x: Tensor, y: Tensor, set_: PerturbationSet, radii: bool) -> dict[str, Tensor]:
+    def chunk(self, x: Tensor, y: Labels, set_: PerturbationSet, radii: bool) -> dict[str, Tensor]:
         """Columns of `Certificates`: certified, radius, margin, cost. Of inputs that are wrong already nothing is bounded."""
         x, y = x.to(self.model.device, self.model.dtype), y.to(self.model.device)
         clean = self._clean(x, y)
-        certified, radius = torch.zeros_like(y, dtype=torch.bool), torch.zeros_like(clean.margin)
+        certified, radius = torch.zeros_like(clean.margin, dtype=torch.bool), torch.zeros_like(clean.margin)
         right = (clean.margin > 0).nonzero()[:, 0]
         if not len(right):
             region_of(of_rows(set_, torch.tensor([0])), x[:1], self.model.box)  # may refuse the set
@@ -77,19 +98,20 @@ class Prover:
             "cost": clean.cost.index_add(0, right, proof.cost),
         }
 
-    def _clean(self, x: Tensor, y: Tensor) -> Pass:
+    def _clean(self, x: Tensor, labels: Labels) -> Pass:
         """At the inputs themselves; -inf where they are not finite or not in the model's range, and for NaN."""
         with torch.autocast(x.device.type, enabled=False):
             out = evaluate(self.graph, x)
-        own = out.gather(1, y[:, None])[:, 0]
-        margin = (own - out.scatter(1, y[:, None], -math.inf).amax(1)).double().nan_to_num(nan=-math.inf)
+        y = labels.y[:, None]
+        margins = only(out.gather(1, y) - out, labels.against).scatter(1, y, math.inf)
+        margin = margins.amin(1).double().nan_to_num(nan=-math.inf)
         margin = margin.masked_fill(~inside(x, self.model.box), -math.inf)
         return Pass(margin, out.abs().amax(1).double(), torch.ones_like(margin))
 
-    def bounded(self, region: Any, y: Tensor, dtype: torch.dtype, learned: Any = None) -> Pass:
+    def bounded(self, region: Any, asked: Labels, dtype: torch.dtype, learned: Any = None) -> Pass:
         """One pass of the method; -inf where the region is empty."""
         graph = self.exact if dtype == torch.float64 else self.graph
-        answer: Margins = self.method.margins(graph, region, y, dtype, learned)
+        answer: Margins = self.method.margins(graph, region, asked.y, dtype, learned, **asked.only)
         empty = flat(region.lo > region.hi).any(1)
         margin = answer.least.amin(1).double().masked_fill(empty, -math.inf)
         cost = torch.as_tensor(answer.cost, dtype=torch.float64, device=margin.device).expand_as(margin)
@@ -103,7 +125,7 @@ class _Rows:
     prover: Prover
     set_: PerturbationSet
     x: Tensor
-    y: Tensor
+    y: Labels
     clean: Pass
 
     @cached_property
