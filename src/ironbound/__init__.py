@@ -11,6 +11,7 @@ from ironbound.core.version import __version__
 if TYPE_CHECKING:
     from ironbound import goals, objectives, oracles, recipes
     from ironbound.applying import Transfer, apply, measure
+    from ironbound.certification import bounds
     from ironbound.comparing import Comparison, compare
     from ironbound.core.attack import Attack
     from ironbound.core.cascade import Cascade
@@ -114,6 +115,7 @@ __all__ = [
     "apply",
     "attack",
     "audit",
+    "bounds",
     "certify",
     "compare",
     "goals",
@@ -132,6 +134,7 @@ __all__ = [
 
 _HOMES = {
     "applying": "Transfer apply measure",
+    "certification.bounds": "bounds",
     "comparing": "Comparison compare",
     "core.attack": "Attack",
     "core.cascade": "Cascade",
@@ -167,7 +170,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME_OF:
         raise AttributeError(f"module 'ironbound' has no attribute {name!r}")
     home = import_module(f"ironbound.{_HOME_OF[name]}")
-    found = home if _HOME_OF[name] == name else getattr(home, name)
+    found = home if _HOME_OF[name].rpartition(".")[2] == name else getattr(home, name)
     globals()[name] = found
     return found
 

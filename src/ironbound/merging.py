@@ -91,8 +91,12 @@ def _plan(run: RunFolder, method: Any, threat: PerturbationSet) -> Plan:
     """The run's plan, by its name or as it is given. Raises UsageError where the name says too little."""
     if method is not None:
         return plan_named(method)
+    from ironbound.auditing.manifest import bound_of
+
     name, wanted = str(run.manifest["plan"]["name"]), run.manifest["fingerprints"]["plan"]
-    for plan in plans_called(name):
+    bounds = {stage: bound_of(run.manifest, stage) for stage in run.manifest.get("bounds", {})}  # as they were set
+    for known in plans_called(name):
+        plan = known.with_bounds(bounds)
         with suppress(CompositionError):
             if fingerprint(plan.against(threat).following(run.manifest["plan"]["stages"])) == wanted:
                 return plan

@@ -181,19 +181,47 @@ def _near_attack(name: str, attacks: Iterable[str]) -> str:
     return f" Did you mean the attack {near[0]!r}?" if near else ""
 
 
-def plan_of(verb: str, methods: Iterable[str]) -> Plan:
-    """What a verb runs at the prompt, as a plan: attack and certify are audits of a single kind of stage."""
+def plan_of(verb: str, methods: Iterable[str], given: dict[str, Any] | None = None) -> Plan:
+    """What a verb runs at the prompt, as a plan: attack and certify are audits of a single kind of stage.
+
+    `given` are arguments of bounds by name; each goes to all that have it.
+    """
     from ironbound.auditing import plan
 
     names = list(methods)
     if verb == "certify":
         entries = [find(catalogue(), "certify", name) for name in names]
-        return plan.Plan(
-            "+".join(e.name for e in entries), tuple(plan.Bounds(e.name, e.make(), radii=True) for e in entries)
-        )
+        made = _bounds(entries, given or {})
+        bounds = tuple(plan.Bounds(e.name, bound, radii=True) for e, bound in zip(entries, made, strict=True))
+        return plan.Plan("+".join(e.name for e in entries), bounds)
     if verb == "attack":
         entries = [find(recipes.ENTRIES, "attack", name) for name in names]
         return plan.of_attacks([(e.name, e.make()) for e in entries])
     if len(names) != 1:
         raise UsageError(f"an audit has one plan; got {names}.")
     return plan_named(names[0])
+
+
+def _bounds(entries: list[Entry], given: dict[str, Any]) -> list[Any]:
+    """Bounds with those of the given arguments that they have. Raises UsageError for one that none has."""
+    from pydantic import ValidationError
+
+    from ironbound.auditing.planfile import arguments_of
+
+    taken = {entry.name: arguments_of(entry) for entry in entries}
+    for name in given:
+        if not any(name in kind.model_fields for kind in taken.values()):
+            known = "; ".join(f"{of}: {', '.join(kind.model_fields) or 'none'}" for of, kind in taken.items())
+            raise UsageError(f"there is no argument {name!r} to set. There are, of {known}.")
+    made = []
+    for entry in entries:
+        kind = taken[entry.name]
+        mine = {name: value for name, value in given.items() if name in kind.model_fields}
+        try:
+            kind.model_validate(mine)
+        except ValidationError as error:
+            problem = error.errors()[0]
+            what = f"{entry.name}: {problem['loc'][0]}: {problem['msg'][:1].lower()}{problem['msg'][1:]}"
+            raise UsageError(f"{what}; got {problem['input']!r}.") from None
+        made.append(entry.make(**mine))
+    return made

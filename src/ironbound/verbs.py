@@ -123,9 +123,18 @@ def certify(
 ) -> Certificates:
     """Prove for each input, where possible, that no element of P(x) changes the model's answer from y.
 
+    Parameters
+    ----------
+    threat: as for `attack`: balls, masked or not, unions, or a set of one's own whose region has `support` or a box.
+    method: "ibp", "crown-ibp", "crown", "alpha-crown", "milp", "exhaustive" (finite sets), or one with arguments:
+        ironbound.bounds.alpha_crown(layers="last"). docs/certify.md says which is for what.
+    rows: inputs a pass; changes no verdict.
+    radii: also find the largest radius (up to the threat's) that is proved, of inputs that are not certified at the
+        threat's; False saves a dozen passes for each of them.
     against: only that none of these classes wins over y: a class for all, one an input (n,), or a bool table (n, classes).
-    Every certificate is re-evaluated in float64. `radius` is the largest radius (up to the threat's) that is proved.
-    `progress` hears of every chunk of inputs.
+    progress: hears of every chunk of inputs.
+
+    Every certificate is re-evaluated in float64.
     Raises UnsupportedOperation where a part of the model has no known bound, with its name and what is supported.
 
     >>> proof = certify(net, x, y, threat="linf:0.1")  # doctest: +SKIP
@@ -134,7 +143,7 @@ def certify(
 
     wrapped = Model.of(model)
     if wrapped.random:
-        raise UsageError("a model that draws has no interval bounds; make it deterministic, or attack it.")
+        raise UsageError("a model that draws has no bounds; make it deterministic, or attack it.")
     inputs, labels = wrapped.admit(x, y)
     if labels is None:
         raise UsageError("a certificate is about the label y; pass it.")

@@ -21,4 +21,4 @@ def test_an_example(path, capsys, tmp_path, monkeypatch):
 
 
 def test_there_are_examples():
-    assert len(EXAMPLES) == 8
+    assert len(EXAMPLES) == 9

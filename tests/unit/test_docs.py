@@ -10,17 +10,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from ironbound.cli.settings import HardenSettings, settings_of
+from ironbound.certification import bounds
+from ironbound.certification.catalogue import ENTRIES as BOUNDS
+from ironbound.cli.settings import CertifySettings, HardenSettings, settings_of
 from ironbound.core.rng import forked
 from ironbound.data import load
 from ironbound.defenses.train.catalogue import training_named
 from ironbound.defenses.train.schemes import ENTRIES as SCHEMES
 from ironbound.models.zoo import digits_cnn
+from ironbound.names import plan_of
 from ironbound.recipes import ENTRIES
 from ironbound.testing import Conformance
 
 ROOT = Path(__file__).parents[2]
-PAGES = ["README.md", "docs/start.md", "docs/extend.md", "docs/defenses.md"]
+PAGES = ["README.md", "docs/start.md", "docs/certify.md", "docs/extend.md", "docs/defenses.md"]
 
 
 def blocks(page: str) -> list[str]:
@@ -79,6 +82,21 @@ def test_the_commands_of_the_page_on_training_are_trainings(tmp_path):
 def test_the_page_on_training_says_when_to_take_each_scheme():
     page = (ROOT / "docs/harden.md").read_text(encoding="utf-8")
     assert not [entry.name for entry in SCHEMES if f"`{entry.name}`" not in page]
+
+
+def test_the_page_on_certification_says_when_to_take_each_bound():
+    table = (ROOT / "docs/certify.md").read_text(encoding="utf-8").partition("## What is returned")[0]
+    assert not [entry.name for entry in BOUNDS if f"| `{entry.name}` |" not in table]
+
+
+def test_the_command_of_the_page_on_certification_runs_bounds_with_their_arguments():
+    page = (ROOT / "docs/certify.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    (words,) = [shlex.split(line) for line in re.findall(r"^    ironbound certify (.*)$", page, re.MULTILINE)]
+    given = {flag[2:]: value for flag, value in zip(words[::2], words[1::2], strict=True)}
+    settings = settings_of(CertifySettings, given)
+    plan = plan_of("certify", settings.method, settings.of_bounds())
+    assert [stage.name for stage in plan.stages] == ["ibp", "crown", "alpha-crown"]
+    assert plan.stages[-1].method == bounds.alpha_crown("last", 10)
 
 
 def test_the_table_of_attacks_is_the_catalogues(monkeypatch):

@@ -142,6 +142,16 @@ class Plan:
         """Whether a stage is in the plan; on a union, a part of it."""
         return _has(self.stages, stage.name)
 
+    def with_bounds(self, methods: dict[str, Any]) -> Plan:
+        """With other methods of certification, by the names of stages; those that are None or missing stay."""
+        stages = tuple(
+            replace(stage, method=method)
+            if isinstance(stage, Bounds) and (method := methods.get(stage.name)) is not None
+            else stage
+            for stage in self.stages
+        )
+        return replace(self, stages=stages)
+
     def notes(self, classes: int | None) -> list[str]:
         """What stages do otherwise than their names say, at this number of classes."""
         if not classes:

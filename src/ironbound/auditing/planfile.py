@@ -118,9 +118,9 @@ def _stage(source: _Source, i: int, said: _Bound | _Attack) -> Stage:
         entry = _found(source, ("stages", i, "attack"), recipes.ENTRIES, "attack", said.attack)
         kind, kept = Attacking, {"witness", "optional", "most", "after", "near"}
     try:
-        arguments = _arguments(entry).model_validate(said.arguments)
+        arguments = arguments_of(entry).model_validate(said.arguments)
     except ValidationError as error:
-        raise source.wrong(error, ("stages", i, "with"), list(_arguments(entry).model_fields)) from None
+        raise source.wrong(error, ("stages", i, "with"), list(arguments_of(entry).model_fields)) from None
     given = {name: getattr(arguments, name) for name in arguments.model_fields_set}
     try:
         return kind(said.name or entry.name, entry.make(**given), **said.model_dump(include=kept))
@@ -135,8 +135,8 @@ def _found(source: _Source, at: Loc, entries: Sequence[Entry], verb: str, name: 
         raise source.error(at, str(error)) from None
 
 
-def _arguments(entry: Entry) -> type[BaseModel]:
-    """The arguments of a recipe as keys of a file: their types are those of its signature."""
+def arguments_of(entry: Entry) -> type[BaseModel]:
+    """The arguments of a recipe or a bound as keys of a file: their types are those of its signature."""
     hints = get_type_hints(entry.make)
     fields: dict[str, Any] = {
         name: (hints[name], parameter.default) for name, parameter in inspect.signature(entry.make).parameters.items()

@@ -5,44 +5,9 @@ from __future__ import annotations
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
-from ironbound.certification.alpha import AlphaCrown
-from ironbound.certification.crown import Crown
-from ironbound.certification.exhaustive import Exhaustive
-from ironbound.certification.ibp import Ibp
-from ironbound.certification.milp import Milp
+from ironbound.certification.bounds import alpha_crown, crown, crown_ibp, exhaustive, ibp, milp
 from ironbound.core.catalogue import Entry, Paper
 from ironbound.core.errors import UsageError
-
-
-def ibp() -> Ibp:
-    """Interval bounds, layer by layer: the cheapest proof, tight on nets that were trained for it."""
-    return Ibp()
-
-
-def crown() -> Crown:
-    """Linear bounds by a backward pass, of the layers in between too: far tighter than intervals on any net."""
-    return Crown()
-
-
-def crown_ibp() -> Crown:
-    """The same over interval bounds of the layers in between: one backward pass, for nets trained for it."""
-    return Crown(intermediate="ibp")
-
-
-def alpha_crown(layers: str = "all", steps: int = 20, rate: float = 0.5) -> AlphaCrown:
-    """Linear bounds with the slopes of undecided neurons optimised, of the last pass or of all: tighter, and dearer."""
-    return AlphaCrown(layers, steps, rate)
-
-
-def exhaustive() -> Exhaustive:
-    """Every point of a finite set, one by one: exact, whatever the model is."""
-    return Exhaustive()
-
-
-def milp(binaries: int = 300, nodes: int = 10_000) -> Milp:
-    """The exact minimum of every margin by mixed-integer programs (HiGHS): tiny piecewise-linear models, Linf and L1."""
-    return Milp(binaries, nodes)
-
 
 GOWAL = Paper(
     ("Gowal, Sven", "Dvijotham, Krishnamurthy", "Stanforth, Robert", "Bunel, Rudy", "Qin, Chongli", "Uesato, Jonathan",

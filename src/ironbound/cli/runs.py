@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ironbound.cli.opening import data_origin, open_data, open_given, open_model, origin_of, training_origins
-from ironbound.cli.settings import HardenSettings, RunSettings
+from ironbound.cli.settings import CertifySettings, HardenSettings, RunSettings
 from ironbound.cli.summary import compared, summarise
 from ironbound.cli.terminal import Terminal
 from ironbound.core.errors import UsageError
@@ -39,7 +39,8 @@ def run_audit(verb: str, settings: RunSettings, terminal: Terminal, folder: Path
 
     usable(folder, settings.resume)
     shard = None if settings.shard is None else Shard.parse(settings.shard)
-    threat, plan = set_of(settings.threat), plan_of(verb, settings.method)
+    given = settings.of_bounds() if isinstance(settings, CertifySettings) else None
+    threat, plan = set_of(settings.threat), plan_of(verb, settings.method, given)
     model, data = open_model(settings), open_data(settings)
     origin = origin_of(settings, data_origin(settings))
     part = "" if shard is None else f", {shard}"

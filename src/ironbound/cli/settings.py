@@ -129,7 +129,16 @@ class AttackSettings(RunSettings):
 class CertifySettings(RunSettings):
     """Bounds alone."""
 
-    method: Names = _key(("ibp",), "bounds, one after the other; see `ironbound list certify`", "NAME,..")
+    method: Names = _key(
+        ("ibp",),
+        "bounds, one after the other, each on what is left: ibp,crown; see `ironbound list certify`",
+        "NAME,..",
+    )
+    set: Names | None = _key(None, "arguments of the bounds: layers=last,steps=10", "NAME=VALUE,..")
+
+    def of_bounds(self) -> dict[str, Any]:
+        """What was said of the bounds themselves."""
+        return dict(_assigned(text) for text in self.set or ())
 
 
 class HardenSettings(ThreatSettings):
