@@ -224,5 +224,5 @@ def test_what_does_not_fit_is_refused_with_what_does() -> None:
 def test_no_bounds_are_given_for_parameters() -> None:
     tiny = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(1, 2))
     for threat in (ib.Flow(0.1), ib.Rotation(1)):  # whose ends would have the shape of such an input
-        with pytest.raises(ib.IronboundError, match="no box"):
+        with pytest.raises(ib.IronboundError, match="stand for changed inputs and are none"):
             ib.certify(tiny, torch.full((2, 1, 1, 1), 0.5), torch.tensor([0, 1]), threat=threat)

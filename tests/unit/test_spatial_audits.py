@@ -72,7 +72,7 @@ def test_attacks_on_digits_find_more_than_chance(digits: tuple[nn.Module, Tensor
 def test_every_named_plan_of_gradients_works_on_angles(digits: tuple[nn.Module, Tensor, Tensor]) -> None:
     net, x, y = digits
     report = ib.audit(net, (x[:10], y[:10]), threat="rotation:20", method="quick")
-    assert "Rotation has no box" in " ".join(report.facts["notes"])
+    assert "points of Rotation stand for changed inputs and are none" in " ".join(report.facts["notes"])
     assert report.certified_accuracy == 0
 
 
