@@ -49,5 +49,5 @@ def test_shards_of_bounds_with_arguments_are_merged_by_name(tmp_path) -> None:
         for i in (1, 2)
     ]
     whole = ib.merge(parts, net, data, out=tmp_path / "whole")
-    assert whole.certified_accuracy.fraction > 0
+    assert whole.certified_accuracy > 0
     assert ib.verify(whole.folder, net, data).holds
