@@ -30,7 +30,10 @@ def test_arguments_at_the_prompt_go_to_the_bounds_that_have_them() -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"layer": "last"}, r"no argument 'layer' to set\. There are, of crown: none; alpha-crown: layers, steps, rate"),
+        (
+            {"layer": "last"},
+            r"no argument 'layer' to set\. There are, of crown: none; alpha-crown: layers, steps, rate",
+        ),
         ({"steps": "few"}, r"alpha-crown: steps: input should be a valid integer.*got 'few'"),
         ({"layers": "first"}, r"layers is \"all\" or \"last\"; got 'first'"),
     ],
