@@ -30,7 +30,10 @@ def test_arguments_at_the_prompt_go_to_the_bounds_that_have_them() -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"layer": "last"}, r"no argument 'layer' to set\. There are, of crown: none; alpha-crown: layers, steps, rate"),
+        (
+            {"layer": "last"},
+            r"no argument 'layer' to set\. There are, of crown: none; alpha-crown: layers, steps, rate",
+        ),
         ({"steps": "few"}, r"alpha-crown: steps: input should be a valid integer.*got 'few'"),
         ({"layers": "first"}, r"layers is \"all\" or \"last\"; got 'first'"),
     ],
@@ -49,5 +52,5 @@ def test_shards_of_bounds_with_arguments_are_merged_by_name(tmp_path) -> None:
         for i in (1, 2)
     ]
     whole = ib.merge(parts, net, data, out=tmp_path / "whole")
-    assert whole.certified_accuracy.fraction > 0
+    assert whole.certified_accuracy > 0
     assert ib.verify(whole.folder, net, data).holds

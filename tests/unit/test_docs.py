@@ -12,6 +12,7 @@ import torch
 
 from ironbound.certification import bounds
 from ironbound.certification.catalogue import ENTRIES as BOUNDS
+from ironbound.certification.operations import OPERATIONS
 from ironbound.cli.settings import CertifySettings, HardenSettings, settings_of
 from ironbound.core.rng import forked
 from ironbound.data import load
@@ -50,8 +51,13 @@ def test_the_code_on_the_page_runs(page, net, tmp_path, monkeypatch):
     names = {"net": net, "x": data.x, "y": data.y, "__name__": "page"}
     found = blocks(page)
     assert found, f"{page} has no code"
-    for block in found:
-        exec(compile(block, page, "exec", dont_inherit=True), names)
+    known = dict(OPERATIONS)
+    try:
+        for block in found:
+            exec(compile(block, page, "exec", dont_inherit=True), names)
+    finally:  # without the operation that a page adds
+        OPERATIONS.clear()
+        OPERATIONS.update(known)
     assert "ib" in names
     for kit in [value for value in names.values() if isinstance(value, type) and issubclass(value, Conformance)]:
         for parameter in kit()._parameters():  # the tests that are named on the page

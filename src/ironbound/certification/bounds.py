@@ -1,6 +1,6 @@
 """The methods of certification by name, with what can be set: ironbound.bounds.alpha_crown(layers="last").
 
-Cheapest first; each of the linear bounds is at least as tight as those before it. docs/certify.md says when to take which.
+Cheapest first. All linear bounds prove what `ibp` proves, and `alpha_crown` what `crown` does. docs/certify.md says when to take which.
 """
 
 from __future__ import annotations
