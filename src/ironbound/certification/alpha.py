@@ -105,10 +105,10 @@ class AlphaCrown:
 
 
 def _layers(passed: Propagation, bounder: Bounder) -> list[Layer]:
-    """What the linear rules read and the bounds leave undecided."""
+    """What the linear rules on the way to the logits read, and the bounds leave undecided."""
     masks: dict[str, Layer] = {}
-    for node in passed.graph.nodes:
-        for ref in bounder.reads(node) if node.varies else []:
+    for node in reversed(passed.graph.upto(before_softmax(passed.graph))):
+        for ref in bounder.reads(node):
             undecided = OPERATIONS[node.op].undecided or has_width
             mask = undecided(node, passed.values[ref.name]).reshape(len(bounder.region.lo), -1)
             masks[ref.name] = (ref, mask | masks[ref.name][1] if ref.name in masks else mask)

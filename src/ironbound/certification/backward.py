@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ironbound.certification.coefficients import Coefficients, Dense, Patches, Spots, plus
 from ironbound.certification.functionals import Back, Known, Rows, varying
-from ironbound.certification.graph import Node
+from ironbound.certification.graph import Node, Ref
 from ironbound.certification.intervals import Interval
 from ironbound.certification.lines import Lines
 from ironbound.certification.operations import OPERATIONS, Operation
@@ -86,7 +86,8 @@ def _through(node: Node, a: Any, rows: Rows) -> Back:
 def _between_lines(node: Node, operation: Operation, a: Coefficients, rows: Rows) -> Back:
     """An element-wise function: positive coefficients take the lower line, negative ones the upper line."""
     (ref,) = varying(node)
-    a = a if isinstance(a, Patches) else Dense(a.dense())
+    if not isinstance(a, Patches) or (rows.free is not None and _beside(node)):
+        a = Dense(a.dense())
     low, low_bias, high, high_bias = _lines(node, operation, a, rows)
     above, below = a.values.clamp(min=0), a.values.clamp(max=0)
     inside = torch.addcmul(below * high, above, low)
@@ -102,8 +103,10 @@ def _lines(node: Node, operation: Operation, a: Patches | Dense, rows: Rows) -> 
     """Slopes and constants of the lower and the upper line, in the form of a; None for a constant of zero."""
     assert operation.relax is not None
     (ref,) = varying(node)
-    rest = [rows.value(argument) for argument in node.args if argument is not ref]
-    kwargs = {name: rows.value(argument) for name, argument in node.kwargs.items()}
+    own = rows.free is not None and operation.start is not None  # lines row by row
+    read = rows.value if own else rows.known.constant
+    rest = [read(argument) for argument in node.args if argument is not ref]
+    kwargs = {name: read(argument) for name, argument in node.kwargs.items()}
     if rows.free is not None and operation.start is not None:
         x = rows.known.values[ref.name]
         under = Interval(rows.like(a, x.lower), rows.like(a, x.upper))
@@ -118,6 +121,12 @@ def _lines(node: Node, operation: Operation, a: Patches | Dense, rows: Rows) -> 
         lines = _tensors(operation.relax(node, rows.known.values[ref.name], *rest, **kwargs))
         rows.known.lines[node.name] = [None if part is None else _last(part) for part in lines]
     return [None if part is None else rows.like(a, part) for part in rows.known.lines[node.name]]
+
+
+def _beside(node: Node) -> bool:
+    """Whether a function has constants that lie beside its argument, place by place (those of prelu: channel by channel)."""
+    constants = [*node.args, *node.kwargs.values()]
+    return node.op != "prelu.default" and any(isinstance(part, Ref) and not part.varies for part in constants)
 
 
 def _tensors(lines: Lines) -> list[Tensor | None]:

@@ -25,6 +25,7 @@ from ironbound.certification.graph import RESHAPES, Graph, Node, Ref
 from ironbound.certification.interval import Propagation, propagate
 from ironbound.certification.intervals import Interval
 from ironbound.certification.operations import OPERATIONS
+from ironbound.certification.products import multiplied
 from ironbound.core.memory import Chunks, free_bytes
 
 WORK = 64 << 20
@@ -99,9 +100,11 @@ class Bounder:
 
     @property
     def read(self) -> set[str]:
-        """The values whose intervals some linear rule reads, and the input."""
+        """The values whose intervals some linear rule reads (a product that of itself, too), and the input."""
         nodes = [node for node in self.graph.nodes if node.varies]
-        return {ref.name for node in nodes for ref in read_by(node)} | {self.graph.input}
+        products = [node for node in nodes if OPERATIONS[node.op].backward is multiplied]
+        own = {name for node in products for name in (node.name, *(ref.name for ref in varying(node)))}
+        return {ref.name for node in nodes for ref in read_by(node)} | own | {self.graph.input}
 
     def _narrow(self, node: Node, ref: Ref, undecided: Callable[..., Tensor], box: dict[str, Any]) -> None:
         x = box[ref.name]

@@ -20,6 +20,8 @@ from ironbound.certification.rewriting import Rewritten
 from ironbound.core.errors import InputError, ModelError, UnsupportedOperation
 from ironbound.models.held import held
 
+SAME = 1e-4
+"""By what share of the scale the answer for one input may differ from batch to batch: by rounding."""
 PERMUTE = torch.ops.aten.permute.default
 
 
@@ -213,16 +215,24 @@ def _compared(graph: Graph, example: Tensor) -> None:
     """The graph must answer what the module answers: a forward() with a memory or a coin would not."""
     with torch.no_grad():
         expected, got = graph.module(example.clone()), evaluate(graph, example)
+        more = evaluate(graph, example[:1].repeat(3, *[1] * (example.ndim - 1)))
     if not isinstance(expected, Tensor):
         raise ModelError(f"the model answers with {type(expected).__name__}; one tensor of logits is expected.")
     scale = expected.abs().amax().clamp_min(1.0) if expected.numel() else torch.ones(())
-    if expected.shape != got.shape or not bool(
-        ((expected - got).abs() <= 1e-3 * scale).logical_or(~expected.isfinite()).all()
-    ):
+    if expected.shape != got.shape or not _close(got, expected, 1e-3 * scale):
         raise ModelError(
             f"{_title(graph.module)} answers differently when called again than when traced. "
             "forward() must depend on its input, its parameters and its buffers alone."
         )
+    if not _close(more, expected[:1].expand_as(more), SAME * scale):
+        raise UnsupportedOperation(
+            f"{_title(graph.module)} answers one input differently in larger batches or in other places of a batch, and "
+            "bounds are of each input by itself. Its answers must not depend on x.shape[0], nor on the row's number."
+        )
+
+
+def _close(got: Tensor, expected: Tensor, room: Tensor) -> bool:
+    return bool(((expected - got).abs() <= room).logical_or(~expected.isfinite()).all())
 
 
 def _times(size: Any, batch: Any) -> int | None:

@@ -50,6 +50,10 @@ class Known:
     constants: dict[int, dict[str, Any]] = field(default_factory=dict)
     """By number of rows: constants that have the shape of a batch."""
 
+    def constant(self, argument: Any) -> Any:
+        """A constant argument as it is for the n inputs."""
+        return self.values[argument.name] if isinstance(argument, Ref) else argument
+
     def work(self, node: Node) -> float:
         """Multiplications that a node needs for one input, about: of layers those with weights, else one a value."""
         if node.shape is None:

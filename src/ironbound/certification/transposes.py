@@ -236,7 +236,7 @@ def _by_phases(a: Tensor, kernel: Tensor, stride: list[int], padding: list[int],
 def _per_channel(a: Coefficients, constant: Tensor, node: Node, rows: Rows) -> Tensor:
     assert node.shape is not None
     if isinstance(a, Spots):
-        return a.scale * constant[a.place // prod(node.shape[2:])]
+        return a.scale * constant[a.place // prod(node.shape[2:]) % len(constant)]  # of k planes an input all have it
     values = a.values if isinstance(a, Patches) else a.dense()
     return rows.summed((values.flatten(2).sum(2) @ constant)[:, None])
 
