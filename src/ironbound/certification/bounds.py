@@ -1,6 +1,7 @@
 """The methods of certification by name, with what can be set: ironbound.bounds.alpha_crown(layers="last").
 
-Cheapest first. All linear bounds prove what `ibp` proves, and `alpha_crown` what `crown` does. docs/certify.md says when to take which.
+Cheapest first. All linear bounds prove what `ibp` proves, and `alpha_crown` what `crown` does. docs/certify.md says when
+to take which.
 """
 
 from __future__ import annotations
