@@ -404,7 +404,7 @@ def test_only_some_classes_are_asked_about(method: str) -> None:
     again = ib.certify(net, x[mine], y[mine], threat=threat, method=method, radii=False, against=table)
     assert torch.equal(again.margin, proof.margin)
     together = torch.stack(margins).amin(0)
-    assert bool((together >= whole.margin - 1e-9).all())
+    assert bool((together >= whole.margin - 1e-5).all())  # those far from proved are left in float32
     assert bool((together > 0)[whole.certified].all())
     if method != "alpha-crown":  # whose slopes are climbed for all of them together
         near = together > -1e-3
