@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from ironbound.certification import bounder
+from ironbound.certification import bounder, pooling
 from ironbound.certification.alpha import AlphaCrown
 from ironbound.certification.crown import Crown
 from ironbound.certification.graph import evaluate, trace
+from ironbound.certification.intervals import Interval
 from ironbound.certification.regions import region_of
 from ironbound.core.errors import UnsupportedOperation
 from ironbound.sets import Linf
@@ -102,3 +103,22 @@ def test_answers_that_depend_on_the_batch_are_refused(forward):
     """A proof for an input would hold for its place in one batch only."""
     with pytest.raises(UnsupportedOperation, match="other places of a batch"):
         trace(Net(forward, head=nn.Linear(4, 3)).eval(), torch.rand(1, 4))
+
+
+def test_the_tolerance_under_a_log_softmax_is_that_of_the_logits():
+    """Float32 rounds logits of a million to a sixteenth; their log-shares are of the size of one, and no more exact."""
+    net = nn.Sequential(nn.Linear(2, 3), nn.LogSoftmax(1)).eval()
+    with torch.no_grad():
+        net[0].bias.copy_(torch.tensor([1e6 + 1, 1e6, 1e6]))
+    graph = trace(net, torch.zeros(1, 2)).fixed(torch.float64, torch.device("cpu"))
+    region = region_of(Linf(0.1), torch.full((1, 2), 0.5, dtype=torch.float64), (0.0, 1.0))
+    with torch.no_grad():
+        assert float(Crown().margins(graph, region, torch.tensor([0]), torch.float64).scale) >= 1e6
+
+
+def test_a_line_above_a_maximum_of_nan_is_nan():
+    """One end may be NaN alone, as of what interpolates infinity with a weight of zero."""
+    net = Net(lambda net, x: net.head(x.reshape(-1, 2, 2).amax(2)), head=nn.Linear(2, 3)).eval()
+    node = next(node for node in trace(net, torch.zeros(1, 4)).nodes if node.op == "amax.default")
+    x = Interval(torch.zeros(1, 2, 2), torch.tensor([[[1.0, torch.nan], [1.0, 2.0]]]))
+    assert pooling._maxima(node, x).lift.flatten().isnan().tolist() == [True, False]

@@ -93,8 +93,13 @@ def only(least: Tensor, against: Tensor | None) -> Float[Tensor, "n classes"]:
 
 
 def scale_of(passed: Propagation) -> Float[Tensor, " n"]:
-    """The largest absolute value that a logit's interval allows."""
-    return torch.maximum(passed.output.lower.abs(), passed.output.upper.abs()).flatten(1).amax(1)
+    """The largest absolute value that a logit's interval allows: of the output, and of what goes into a softmax at its end.
+
+    Shares and their logs are small where logits are large, and inherit the rounding of these.
+    """
+    ends = [passed.output, passed.values[before_softmax(passed.graph)]]
+    sizes = [torch.maximum(end.lower.abs(), end.upper.abs()).flatten(1).amax(1) for end in ends]
+    return torch.maximum(*sizes)
 
 
 def before_softmax(graph: Graph) -> str:

@@ -88,7 +88,7 @@ def _maxima(node: Node, x: Interval) -> Maxima:
     width = first - its_low
     slope = torch.where(width > 0, (first - floor) / width.clamp_min(torch.finfo(width.dtype).tiny), 0.0)
     where = places.expand(*low.shape[:2], *places.shape)
-    lift = floor - slope * its_low
+    lift = torch.where(first.isnan(), first, floor - slope * its_low)  # above NaN there is no line
     return Maxima(*(part.squeeze(-1) for part in (where.gather(-1, under), where.gather(-1, over), slope, lift)))
 
 

@@ -138,7 +138,7 @@ def scaled(node: Node, a: Coefficients, rows: Rows) -> Back:
     first, second = node.args[:2]
     constant = rows.value(second if first is ref else first)
     if node.op.startswith("div"):
-        constant = 1 / constant
+        constant = 1 / torch.as_tensor(constant, dtype=rows.known.dtype)  # of whole numbers, too, in the pass's type
     return Back([(ref, _narrowed(_times(a, constant, node, rows), ref, node, rows))])
 
 
