@@ -242,6 +242,7 @@ def test_a_radius_is_written_as_one_writes_it(tmp_path: Path) -> None:
     for eps, said in ((8 / 255, "linf:8/255"), (0.3, "linf:0.3"), (0.2, "linf:0.2"), (1e-3, "linf:0.001")):
         assert manifests.threat_facts(ib.Linf(eps), (0.0, 1.0))["spec"] == said
         assert ib.parse_threat(said) == ib.Linf(eps)
+    assert ib.parse_threat("linf:0.5/255") == ib.Linf(0.5 / 255)  # certified radii are small
 
 
 # ------------------------------------------------------------------------------------------- a plan must make sense

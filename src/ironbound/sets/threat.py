@@ -107,13 +107,21 @@ def _ball(norm: str, radius: str) -> Ball:
 
 def _number(name: str, text: str, unit: str = "in input units") -> float:
     try:
-        eps = math.inf if text.strip() == "inf" else float(Fraction(text.replace(" ", "")))
+        eps = math.inf if text.strip() == "inf" else float(_quotient(text.replace(" ", "")))
     except (ValueError, ZeroDivisionError, OverflowError):
         joined = " Several threats are joined by |: linf:8/255|l2:0.5." if ":" in text else ""
         raise UsageError(f"the radius {text!r} is no number.{joined} Example: {EXAMPLES[name]}") from None
     if not eps >= 0:
         raise UsageError(f"a radius is a number >= 0 {unit}; got {text!r}")
     return eps
+
+
+def _quotient(text: str) -> Fraction:
+    """8/255, 0.3, and 0.5/255, which Fraction does not read."""
+    top, *bottom = (Fraction(part) for part in text.split("/"))
+    if len(bottom) > 1:
+        raise ValueError(text)
+    return top / bottom[0] if bottom else top
 
 
 def _of(make: Callable[[float], PerturbationSet], unit: str) -> Callable[[str, str], PerturbationSet]:
