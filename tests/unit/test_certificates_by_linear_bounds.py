@@ -20,9 +20,11 @@ from ironbound.certification.graph import Graph, trace
 from ironbound.certification.ibp import Ibp
 from ironbound.certification.margins import Margins
 from ironbound.certification.radius import Bracket, narrowed
+from ironbound.core.catalogue import find
 from ironbound.core.errors import InputError, ModelError, UsageError
 from ironbound.core.progress import Event
 from ironbound.models.model import Model
+from ironbound.names import catalogue
 
 
 class Spy:
@@ -391,18 +393,22 @@ def test_only_some_classes_are_asked_about(method: str) -> None:
         net[0].bias.copy_(-net[0].weight.sum(1) / 2)
         net[2].bias.zero_()
     y = net(x).argmax(1)
-    threat = ib.Linf(0.07)
-    whole = ib.certify(net, x, y, threat=threat, method=method, radii=False)
-    margins = []
+    model, chosen = Model(net), find(catalogue(), "certify", method).make()
+    model.settle(x)
+    graph = trace(model.module, x[:1])
+
+    def proved(rows: Tensor, against: Any = None) -> Certificates:
+        return prove(chosen, model, x[rows], y[rows], ib.Linf(0.07), radii=False, graph=graph, against=against)
+
+    whole, margins = proved(torch.arange(7)), []
     for other in range(3):
         mine = (y != other).nonzero()[:, 0]
         assert len(mine)
-        proof = ib.certify(net, x[mine], y[mine], threat=threat, method=method, radii=False, against=other)
+        proof = proved(mine, other)
         margins.append(torch.full((7,), torch.inf, dtype=torch.float64).index_copy(0, mine, proof.margin))
     table = torch.zeros(len(mine), 3, dtype=torch.bool)
     table[:, other] = True
-    again = ib.certify(net, x[mine], y[mine], threat=threat, method=method, radii=False, against=table)
-    assert torch.equal(again.margin, proof.margin)
+    assert torch.equal(proved(mine, table).margin, proof.margin)
     together = torch.stack(margins).amin(0)
     assert bool((together >= whole.margin - 1e-5).all())  # those far from proved are left in float32
     assert bool((together > 0)[whole.certified].all())
