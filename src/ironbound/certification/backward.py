@@ -103,14 +103,14 @@ def _lines(node: Node, operation: Operation, a: Patches | Dense, rows: Rows) -> 
     """Slopes and constants of the lower and the upper line, in the form of a; None for a constant of zero."""
     assert operation.relax is not None
     (ref,) = varying(node)
-    own = rows.free is not None and operation.start is not None  # lines row by row
-    read = rows.value if own else rows.known.constant
+    chosen = rows.free if operation.start is not None else None  # lines row by row
+    read = rows.known.constant if chosen is None else rows.value
     rest = [read(argument) for argument in node.args if argument is not ref]
     kwargs = {name: read(argument) for name, argument in node.kwargs.items()}
-    if rows.free is not None and operation.start is not None:
+    if chosen is not None:
         x = rows.known.values[ref.name]
         under = Interval(rows.like(a, x.lower), rows.like(a, x.upper))
-        free = rows.free(node, under, len(a.values))
+        free = chosen(node, under, len(a.values))
         if operation.family is None or operation.choose is None:
             return _tensors(operation.relax(node, under, *rest, free=free, **kwargs))
         if node.name not in rows.known.families:  # once for all rows and passes over these intervals

@@ -20,7 +20,7 @@ from torch import Tensor
 from ironbound.certification.backward import pulled
 from ironbound.certification.coefficients import Coefficients, Dense, Spots
 from ironbound.certification.extremes import is_box, least
-from ironbound.certification.functionals import Free, Known, Rows, varying
+from ironbound.certification.functionals import Known, Rows, varying
 from ironbound.certification.graph import RESHAPES, Graph, Node, Ref
 from ironbound.certification.interval import Propagation, propagate
 from ironbound.certification.intervals import Interval
@@ -108,17 +108,15 @@ class Bounder:
 
     def _narrow(self, node: Node, ref: Ref, undecided: Callable[..., Tensor], box: dict[str, Any]) -> None:
         x = box[ref.name]
-        for first in (True, False):
-            wanted = undecided(node, x)
-            if first:
-                wanted = wanted & ~self.done[ref.name] if ref.name in self.done else wanted
-                tried = wanted
-                positive = x.centre > 0  # the end that is more likely to decide goes first
-            else:
-                wanted = wanted & tried
-            x = self._one_end(ref, x, wanted, positive if first else ~positive)
-            box[ref.name] = x
-        self.done[ref.name] = tried | self.done.get(ref.name, tried)
+        tried, positive = self._untried(ref, undecided(node, x)), x.centre > 0
+        x = box[ref.name] = self._one_end(ref, x, tried, positive)  # the end that is more likely to decide goes first
+        box[ref.name] = self._one_end(ref, x, undecided(node, x) & tried, ~positive)
+
+    def _untried(self, ref: Ref, wanted: Tensor) -> Tensor:
+        """The wanted entries that nobody has narrowed; they count as narrowed from now on."""
+        done = self.done.get(ref.name, torch.zeros_like(wanted))
+        self.done[ref.name] = done | wanted
+        return wanted & ~done
 
     def _one_end(self, ref: Ref, x: Interval, wanted: Tensor, lower: Tensor) -> Interval:
         """The interval with the lower or the upper end of the wanted entries bounded anew."""
@@ -144,13 +142,13 @@ class Bounder:
         return depths[0] + (0 if node.op in ONE_TO_ONE else 1)
 
     # ------------------------------------------------------------------------------------------------ backward passes
-    def lower(self, start: str, a: Coefficients, owner: Int[Tensor, " R"], free: Free | None = None) -> Tensor:
+    def lower(self, start: str, a: Coefficients, owner: Int[Tensor, " R"]) -> Tensor:
         """Lower bounds (R,) of the functionals a of the value of `start`, chunk by chunk; rows of one owner together."""
         assert self.known is not None
         known = self.known
 
         def bound(at: slice, single: int | None = None) -> Tensor:
-            rows = Rows(known, owner[at], single, free)
+            rows = Rows(known, owner[at], single)
             inside, bias, work = pulled(start, taken(a, at, len(owner)), rows)
             self.cost.index_add_(0, owner[at], torch.full_like(owner[at], work, dtype=torch.float64))
             return least(self.region, inside, rows) + bias

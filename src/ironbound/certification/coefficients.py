@@ -134,7 +134,7 @@ class Patches:
     def cut(values: Tensor, window: Window) -> Patches:
         """Without what lies beyond the plane: padding, which is constant zero."""
         if not window.within:
-            values = values * window.taken(window.cuts(values.new_ones(1, 1, *window.plane[1:])), None)
+            values = values * Patches(values, window).under(values.new_ones(1, 1, *window.plane[1:]))
         return Patches(values, window)
 
     def dense(self) -> Tensor:

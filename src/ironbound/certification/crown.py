@@ -14,7 +14,7 @@ from ironbound.certification.coefficients import Dense
 from ironbound.certification.estimates import TWICE, cost_of
 from ironbound.certification.graph import Graph
 from ironbound.certification.interval import Propagation
-from ironbound.certification.margins import Margins, before_softmax, margins_of, only, scale_of
+from ironbound.certification.margins import Margins, before_softmax, differences, margins_of, only, scale_of
 from ironbound.core.judge import TAU
 
 ENOUGH = 2 * TAU
@@ -71,8 +71,7 @@ def bounded_margins(passed: Propagation, bounder: Bounder, y: Tensor, against: T
     scale = scale_of(passed)
     owner, other = (~(found > ENOUGH * scale[:, None])).nonzero().unbind(1)
     if len(owner):
-        classes = torch.arange(found.shape[1], device=found.device)
-        a = ((classes == y[owner, None]).int() - (classes == other[:, None]).int()).to(bounder.dtype)
+        a = differences(y[owner], other, found.shape[1], bounder.dtype)
         linear = bounder.lower(before_softmax(passed.graph), Dense(a), owner)
         better = torch.maximum(found[owner, other], linear)
         found = found.index_put((owner, other), better)

@@ -87,13 +87,10 @@ class _Counts(Bounder):
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     def _narrow(self, node: Node, ref: Ref, undecided: Callable[..., Tensor], box: dict[str, Interval]) -> None:
-        wanted = undecided(node, box[ref.name])
-        if ref.name in self.done:
-            wanted = wanted & ~self.done[ref.name]
+        wanted = self._untried(ref, undecided(node, box[ref.name]))
         assert ref.shape is not None
         mine = wanted.reshape(len(self.region.lo), -1).sum(1)
         self.counts[ref.name], self.shapes[ref.name] = self.counts.get(ref.name, 0) + mine, ref.shape
-        self.done[ref.name] = wanted | self.done.get(ref.name, wanted)
 
     def price(self, start: str, a: Coefficients) -> float:
         """The multiplications of one row from here down to the input."""

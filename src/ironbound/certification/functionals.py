@@ -41,10 +41,10 @@ class Known:
     count: int
     lines: dict[str, Any] = field(default_factory=dict)
     """Of nodes whose lines have been asked for; whoever narrows an interval makes these anew."""
-    matrices: dict[Any, Tensor] = field(default_factory=dict)
-    """Matrices of layers that were asked for; they depend on weights alone."""
     families: dict[str, Any] = field(default_factory=dict)
     """The same of nodes whose lines are chosen row by row (`Operation.family`)."""
+    matrices: dict[Any, Tensor] = field(default_factory=dict)
+    """Matrices of layers that were asked for; they depend on weights alone."""
     cuts: dict[Any, Any] = field(default_factory=dict)
     """Windows of the planes of one input, see `cuts_of`."""
     constants: dict[int, dict[str, Any]] = field(default_factory=dict)

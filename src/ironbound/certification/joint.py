@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -13,16 +14,15 @@ from torch import Tensor
 from ironbound.certification.backward import pulled
 from ironbound.certification.bounder import Bounder, trusted
 from ironbound.certification.coefficients import Coefficients, Dense, Spots
+from ironbound.certification.estimates import STEP
 from ironbound.certification.extremes import least
 from ironbound.certification.functionals import Known, Rows
 from ironbound.certification.graph import Graph, Ref
 from ironbound.certification.interval import Propagation
 from ironbound.certification.intervals import Interval
-from ironbound.certification.margins import before_softmax
+from ironbound.certification.margins import before_softmax, differences
 from ironbound.certification.slopes import Slopes
 
-GRADIENT = 3.0
-"""Passes that one with its gradient is worth."""
 RECENT = 3
 """Steps whose mean gain says how far a bound can come in the steps that are left."""
 
@@ -126,9 +126,7 @@ class Joint:
         """The problems of a group, with the slopes that they bring or those of CROWN."""
         rows = torch.tensor([i for i, _, _ in group], device=y.device)
         owner = torch.cat([torch.full_like(others, at) for at, (_, others, _) in enumerate(group)])
-        classes = torch.arange(passed.graph.out_shape[0], device=y.device)
         other = torch.cat([others for _, others, _ in group])
-        a = (classes == y[rows][owner, None]).int() - (classes == other[:, None]).int()
         given = [solution for _, _, solution in group if solution is not None]
         ends = [
             Ends.of(
@@ -136,15 +134,16 @@ class Joint:
             )
             for n, (ref, mask) in enumerate(layers)
         ]
-        dtype = passed.output.lower.dtype
+        dtype, read = passed.output.lower.dtype, bounder.read
+        a = differences(y[rows[owner]], other, passed.graph.out_shape[0], dtype)
         slopes = Slopes.joined(s.slopes.to(dtype) for s in given if s.slopes is not None) if given else Slopes()
         values = {
             name: _rows_of(value, rows, len(y))
             for name, value in passed.values.items()
-            if name in bounder.read or not isinstance(value, (Interval, tuple))
+            if name in read or not isinstance(value, (Interval, tuple))
         }
         return Joint(
-            passed.graph, bounder.region.take(rows), values, ends, owner, a.to(dtype), enough[rows].to(dtype), slopes,
+            passed.graph, bounder.region.take(rows), values, ends, owner, a, enough[rows].to(dtype), slopes,
             torch.arange(len(group), device=y.device), [others for _, others, _ in group],
         )  # fmt: skip
 
@@ -184,7 +183,7 @@ class Joint:
         self.owner, self.margins = numbers[self.owner[rows]], self.margins[rows]
         self.peak = None if self.peak is None else self.peak[rows]
 
-    @property
+    @cached_property
     def logits(self) -> str:
         """The value that margins are taken of."""
         return before_softmax(self.graph)
@@ -235,7 +234,7 @@ class Joint:
             return owner.to(self.margins.dtype)
         rows = Rows(known, owner, 0 if known.count == 1 else None, self.slopes.of(start))
         inside, bias, work = pulled(start, a, rows)
-        spent = torch.full_like(owner, work * GRADIENT, dtype=torch.float64)
+        spent = torch.full_like(owner, work * STEP, dtype=torch.float64)
         self.cost.index_add_(0, self.number[owner], spent)
         return trusted(least(self.region, inside, rows) + bias)
 

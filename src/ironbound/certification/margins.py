@@ -87,6 +87,12 @@ def _folded(a: Interval, weight: Tensor, bias: Tensor, y: Tensor) -> Tensor:
     return least - spread
 
 
+def differences(y: Int[Tensor, " R"], other: Int[Tensor, " R"], classes: int, dtype: torch.dtype) -> Tensor:
+    """The coefficients of z_y - z_j for one class j a row, (R, classes): what backward passes of margins begin with."""
+    number = torch.arange(classes, device=y.device)
+    return ((number == y[:, None]).int() - (number == other[:, None]).int()).to(dtype)
+
+
 def only(least: Tensor, against: Tensor | None) -> Float[Tensor, "n classes"]:
     """Margins with +inf, which is proved, for the classes that nobody asks about."""
     return least if against is None else least.masked_fill(~against, math.inf)

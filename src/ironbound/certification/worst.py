@@ -12,7 +12,7 @@ from ironbound.certification.coefficients import Dense
 from ironbound.certification.extremes import vertices
 from ironbound.certification.functionals import Rows
 from ironbound.certification.graph import Graph
-from ironbound.certification.margins import before_softmax
+from ironbound.certification.margins import before_softmax, differences
 from ironbound.certification.regions import region_of
 from ironbound.core.errors import UnsupportedOperation
 from ironbound.core.protocols import PerturbationSet
@@ -58,8 +58,7 @@ def _of_chunk(graph: Graph, set_: PerturbationSet, model: Model, x: Tensor, y: T
     assert bounder.known is not None
     count = targets.shape[1]
     owner = torch.arange(len(x), device=x.device).repeat_interleave(count)
-    classes = torch.arange(passed.output.lower.shape[1], device=x.device)
-    a = ((classes == y[owner, None]).int() - (classes == targets.reshape(-1, 1)).int()).to(x.dtype)
+    a = differences(y[owner], targets.reshape(-1), passed.output.lower.shape[1], x.dtype)
     rows = Rows(bounder.known, owner)
     inside = pulled(before_softmax(graph), Dense(a), rows).inside
     if inside is None:  # the margin does not depend on the input
