@@ -257,3 +257,35 @@ class Audit(TypedDict):
     curve: NotRequired[Curve]
     shard: NotRequired[dict[str, int]]
     """Which part of an audit this is: number, of."""
+
+
+Outcome = Literal["pass", "below", "above", "cannot tell", "fail"]
+
+
+class Condition(TypedDict):
+    """One thing that a gate asks of a run, and how it came out."""
+
+    name: str
+    """As it was asked: "attacked at least 0.45", "no red checks", "attacked may drop by 0.01"."""
+    kind: Literal["clean", "attacked", "certified", "checks", "drop"]
+    outcome: Outcome
+    reason: str
+    """One line: the figure with its interval, and what is missing."""
+    wanted: NotRequired[float]
+    share: NotRequired[Share]
+    """The fraction that was held against `wanted`."""
+    drop: NotRequired[list[float]]
+    """Of the baseline: the paired drop and both ends of its 95% interval."""
+    more: NotRequired[int]
+    """Where it cannot tell: about how many more samples would."""
+
+
+class GateFacts(TypedDict):
+    """What a gate said of a run."""
+
+    passed: bool
+    reason: str
+    """One line."""
+    conditions: list[Condition]
+    run: str
+    baseline: NotRequired[str]
