@@ -25,7 +25,8 @@ def run(arguments: Sequence[str]) -> int:
     """Run a command; every outcome is an exit code, and no error a traceback unless --debug asks for it."""
     import typer
 
-    from ironbound.cli.app import Interrupted, app
+    from ironbound.cli.app import app
+    from ironbound.cli.stopping import Interrupted
     from ironbound.core.errors import IronboundError
 
     wrong_use: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")

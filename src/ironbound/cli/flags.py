@@ -1,0 +1,74 @@
+"""A command's flags: the fields of its settings, and the few that all commands have."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import typer
+
+from ironbound.cli.settings import Settings, settings_of
+from ironbound.cli.terminal import Terminal
+
+Json = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="show no progress")]
+Debug = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
+Config = Annotated[str | None, typer.Option("--config", "-c", metavar="FILE", help="the same keys in a YAML file")]
+_COMMON = [
+    inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)
+    for name, default, hint in (
+        ("config", None, Config), ("json", False, Json), ("quiet", False, Quiet), ("debug", False, Debug),
+    )
+]  # fmt: skip
+Runs = Annotated[list[str], typer.Argument(metavar="RUN...", help="run folders, or folders of runs")]
+
+
+def _flag(name: str, kind: type[Settings]) -> inspect.Parameter:
+    """A field as a flag: text, read by the settings, so that a file and a flag are told the same."""
+    field = kind.model_fields[name]
+    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    either = field.annotation == (bool | None)
+    switch = either or field.annotation is bool
+    words, long = _with_default(field.description or "", field, switch), name.replace("_", "-")
+    flag = f"--{long}/--no-{long}" if either else f"--{long}"
+    option = typer.Option(flag, help=words, metavar=None if switch else str(extra["metavar"]))
+    text: Any = list[str] if extra.get("several") else str
+    hint: Any = Annotated[bool | None if switch else text | None, option]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hint)
+
+
+def _with_default(words: str, field: Any, switch: bool) -> str:
+    """What a flag means, with its choices and what holds without it."""
+    choices = next(
+        (get_args(part) for part in (field.annotation, *get_args(field.annotation)) if get_origin(part) is Literal), ()
+    )
+    said = f"{words}: {', '.join(choices)}" if choices and not any(choice in words for choice in choices) else words
+    if field.is_required():
+        return f"{said} (needed)"
+    if switch or field.default is None:
+        return said
+    several = field.default if isinstance(field.default, tuple) else (field.default,)
+    if not several:
+        return said
+    return f"{said} (default: {','.join(f'{part:g}' if isinstance(part, float) else str(part) for part in several)})"
+
+
+def with_flags(kind: type[Settings], *first: inspect.Parameter) -> Callable[[Callable[..., int]], Callable[..., None]]:
+    """Turn a function of (settings, terminal, further arguments) into a command whose flags are the settings' fields."""
+
+    def decorate(command: Callable[..., int]) -> Callable[..., None]:
+        def call(**given: Any) -> None:
+            further = {parameter.name: given[parameter.name] for parameter in first}
+            terminal = Terminal(json=given["json"], quiet=given["quiet"])
+            flags = {name: given[name] for name in kind.model_fields if given[name] is not None}
+            settings = settings_of(kind, flags, given["config"])
+            raise typer.Exit(command(settings, terminal, **further))
+
+        parameters = [*first, *(_flag(name, kind) for name in kind.model_fields), *_COMMON]
+        call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        call.__doc__, call.__name__ = command.__doc__, command.__name__
+        return call
+
+    return decorate
