@@ -119,6 +119,29 @@ class Audit:
 
         return render(self.facts, self.pictures)  # type: ignore[arg-type]
 
+    def to_markdown(self, gate: Any = None) -> str:
+        """A section for a model card or a pull request. `gate`: what `gate` returned, or its facts."""
+        from ironbound.auditing.forms.markdown import markdown
+
+        return markdown(self.facts, _facts(gate))  # type: ignore[arg-type]
+
+    def to_junit(self, gate: Any = None) -> str:
+        """JUnit XML, as Jenkins and GitLab read it: the checks, and the conditions of a gate."""
+        from ironbound.auditing.forms.junit import junit
+
+        return junit(self.facts, _facts(gate))  # type: ignore[arg-type]
+
+    def to_sarif(self, gate: Any = None, source: str | Path | None = None) -> str:
+        """SARIF 2.1.0, as code scanning reads it: failed checks, weak classes, conditions of a gate that were not met.
+
+        source: the file at which findings are shown, within the repository; None: the one that the model was loaded from.
+        """
+        from ironbound.auditing.forms.sarif import sarif
+        from ironbound.auditing.forms.source import place_of
+
+        path, line = place_of(self.folder, source)
+        return sarif(self.facts, _facts(gate), source=path, line=line)  # type: ignore[arg-type]
+
     def __str__(self) -> str:
         from ironbound.auditing.report.wording import sentence
 
@@ -126,6 +149,11 @@ class Audit:
 
     def __repr__(self) -> str:
         return f"Audit({str(self.folder)!r}: {self})"
+
+
+def _facts(gate: Any) -> Any:
+    """What a gate said as plain data, however it is given."""
+    return getattr(gate, "facts", gate)
 
 
 def finish(
