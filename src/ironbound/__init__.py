@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ironbound.core.errors import IronboundError
     from ironbound.core.protocols import Ask, Budget, Can, Rows, Status, Want
     from ironbound.core.result import Result
+    from ironbound.explaining import Attribution, attribute
     from ironbound.goals import Confident, Part, Targeted, TopK, Untargeted
     from ironbound.hardening import Hardened, harden
     from ironbound.merging import merge
@@ -62,6 +63,7 @@ __all__ = [
     "Ascent",
     "Ask",
     "Attack",
+    "Attribution",
     "Averaged",
     "Away",
     "Blur",
@@ -114,6 +116,7 @@ __all__ = [
     "__version__",
     "apply",
     "attack",
+    "attribute",
     "audit",
     "bounds",
     "certify",
@@ -141,6 +144,7 @@ _HOMES = {
     "core.errors": "IronboundError",
     "core.protocols": "Ask Budget Can Rows Status Want",
     "core.result": "Result",
+    "explaining": "Attribution attribute",
     "goals": "Confident Part Targeted TopK Untargeted goals",
     "hardening": "Hardened harden",
     "merging": "merge",
