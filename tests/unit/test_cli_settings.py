@@ -70,21 +70,51 @@ def test_everything_that_is_missing_is_said_at_once():
     assert settings_of(VerifySettings, {}).model is None
 
 
+LINES = "model: zoo.py:net\ndata: digits\nthreat: linf:0.1\n"
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"threat: [1", "is no YAML"),
-        (b"- a\n- b\n", 'lines of "key: value" are expected'),
-        (b"3: 4\n", "are expected"),
-        (b"", "are expected"),
+        ("threat: [1\nmodel: x\n", "s.yaml, line 2, is no YAML: while parsing a flow sequence"),
+        ("- a\n- b\n", 's.yaml, line 1: lines of "key: value" are expected'),
+        ("# nothing\n\njust words\n", 's.yaml, line 3: lines of "key: value" are expected'),
+        ("", 's.yaml, line 1: lines of "key: value" are expected'),
+        (LINES + "3: 4\n", "s.yaml, line 4: .* 3 is no key"),
+        (LINES + "? [a, b]\n: 1\n", "s.yaml, line 4.* is no YAML"),
         (b"\xff\xfe\x00", "cannot be read"),
-        (b"!!python/object/apply:os.abort []\n", "is no YAML"),
+        ("!!python/object/apply:os.abort []\n", "s.yaml, line 1, is no YAML: could not determine a constructor"),
+        (LINES + "\tseed: 1\n", "s.yaml, line 4, is no YAML: .*YAML is indented by spaces, not by tabs"),
+        (LINES + "mean:\n  - 0.5\n\t- 0.5\n", "s.yaml, line 6, is no YAML: .*not by tabs"),
+        (LINES + "seed: 1\nsamples: 3\nseed: 2\n", "s.yaml, line 6: the key 'seed' is there twice, first in line 4"),
+        (LINES + "a-b: 1\na_b: 2\n", "s.yaml, line 5: 'a_b' and 'a-b' are the same key"),
+        (LINES + "\nsampels: 3\n", "s.yaml, line 5: there is no key 'sampels'. Did you mean 'samples'"),
+        (LINES + "# one\n# two\nsamples: many\n", "s.yaml, line 6: samples is how many.*got 'many'"),
+        (LINES + "seed: [1, 2]\n", r"s.yaml, line 4: seed is .*got \[1, 2\]"),
+        (LINES + "seed: {a: 1}\n", "s.yaml, line 4: seed is .*got {'a': 1}"),
+        (LINES + "method:\n- pgd\n- 3\n", "s.yaml, line 6: method is .*valid string"),
+        (LINES + "mean:\n  - 0.1\n  - 0.2\n  - x\n", "s.yaml, line 7: mean is .*valid number"),
+        (LINES + "range: [0, 1, 2]\n", "s.yaml, line 4: range is lowest"),
+        (LINES + "outputs: logic\n", "s.yaml, line 4: outputs is what the network answers; got 'logic'"),
+        (LINES + "samples: 0\nrows: -1\n", r"line 4: samples is .*; .*line 5: rows is "),
+        (LINES + "out: 2026-13-45\n", "is no YAML: month must be in 1..12"),
+        (LINES + "out: *nowhere\n", "s.yaml, line 4, is no YAML: found undefined alias 'nowhere'"),
     ],
 )
-def test_files_that_are_no_settings(tmp_path, content, said):
-    (tmp_path / "s.yaml").write_bytes(content)
-    with pytest.raises(UsageError, match=said):
-        settings_of(RunSettings, NEEDED, str(tmp_path / "s.yaml"))
+def test_what_is_wrong_in_a_file_is_said_with_its_line(tmp_path, content, said):
+    (tmp_path / "s.yaml").write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(UsageError, match=said) as caught:
+        settings_of(RunSettings, {}, str(tmp_path / "s.yaml"))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_flag_over_a_file_is_blamed_itself(tmp_path):
+    (tmp_path / "s.yaml").write_text(LINES + "samples: 5\nweight-decay: x\n")
+    with pytest.raises(UsageError, match="^--samples is how many"):
+        settings_of(RunSettings, {"samples": "none", "seed": "1"}, str(tmp_path / "s.yaml"))
+    with pytest.raises(UsageError, match="line 5: weight-decay is the pull"):
+        settings_of(HardenSettings, {}, str(tmp_path / "s.yaml"))
+    assert settings_of(HardenSettings, {"weight_decay": "1e-3"}, str(tmp_path / "s.yaml")).weight_decay == 1e-3
 
 
 def test_a_file_that_is_not_there(tmp_path):

@@ -36,17 +36,14 @@ from pathlib import Path
 from reprlib import repr as repr_
 from typing import Annotated, Any, get_type_hints
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, create_model
 
 from ironbound import recipes
 from ironbound.auditing.plan import Attacking, Bounds, Plan, Stage
+from ironbound.auditing.yamlfile import Loc, YamlFile
 from ironbound.certification.catalogue import ENTRIES as BOUNDS
 from ironbound.core.catalogue import Entry, find
 from ironbound.core.errors import IronboundError, UsageError
-
-Loc = Sequence[Any]
-"""Keys and places from the top of the file to a value."""
 
 
 class _Keys(BaseModel):
@@ -144,27 +141,11 @@ def arguments_of(entry: Entry) -> type[BaseModel]:
     return create_model(entry.name, __base__=_Keys, **fields)
 
 
-class _Source:
-    """A YAML file: its content, and the line of each part of it."""
+class _Source(YamlFile):
+    """The file of a plan."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"the plan {path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
-        try:
-            self.root = yaml.compose(text, Loader=yaml.SafeLoader)
-            self.content = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise UsageError(f"the plan {path} is no YAML: {' '.join(str(error).split())}") from None
-        if not isinstance(self.root, yaml.MappingNode):
-            raise UsageError(f'{path}, line 1: a plan has the keys "stages" and, if wanted, "name" and "adaptive".')
-        self._no_key_twice(self.root, set())
-
-    def error(self, at: Loc, words: str) -> UsageError:
-        """An error about what is at this place."""
-        return UsageError(f"{self.path}, line {self._line(at)}: {words}")
+        super().__init__(path, "the plan", 'a plan has the keys "stages" and, if wanted, "name" and "adaptive".')
 
     def wrong(self, error: ValidationError, within: Loc = (), known: Sequence[str] = _KEYS[""]) -> UsageError:
         """One problem that Pydantic found, with its line: a key too many tells more than one too few."""
@@ -185,33 +166,3 @@ class _Source:
         reason = str(problem["msg"])
         what = f"{key}: " if key and not key.isdigit() else ""
         return self.error(at, f"{what}{reason[:1].lower()}{reason[1:]}; got {repr_(problem['input'])}.")
-
-    def _line(self, at: Loc) -> int:
-        """The line of the deepest part of a place that is there."""
-        node: Any = self.root
-        mark = node.start_mark
-        for part in at:
-            if isinstance(node, yaml.MappingNode):
-                found = next(((key, value) for key, value in node.value if key.value == part), None)
-                if found is None:
-                    break
-                mark, node = found[0].start_mark, found[1]
-            elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-                node = node.value[part]
-                mark = node.start_mark
-            else:
-                break
-        return int(mark.line) + 1
-
-    def _no_key_twice(self, node: Any, past: set[int]) -> None:
-        """YAML itself keeps the last one and says nothing."""
-        if id(node) in past or isinstance(node, yaml.ScalarNode):  # an alias may lead back
-            return
-        past.add(id(node))
-        keys: set[str] = set()
-        for part in node.value:
-            key, value = part if isinstance(node, yaml.MappingNode) else (None, part)
-            if key is not None and key.value in keys:
-                raise UsageError(f"{self.path}, line {key.start_mark.line + 1}: the key {key.value!r} is there twice.")
-            keys |= set() if key is None else {key.value}
-            self._no_key_twice(value, past)

@@ -4,24 +4,39 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any
 
 import typer
 
+from ironbound.cli.completing import choices_of, completer, completes
 from ironbound.cli.settings import Settings, settings_of
+from ironbound.cli.settings.fields import panel_of
 from ironbound.cli.terminal import Terminal
 
-Json = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="show no progress")]
-Debug = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
-Config = Annotated[str | None, typer.Option("--config", "-c", metavar="FILE", help="the same keys in a YAML file")]
+WORDS = "Output"
+"""The panel of what all commands have."""
+Json = Annotated[bool, typer.Option("--json", help="print the result as JSON (default: off)", rich_help_panel=WORDS)]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="show no progress (default: off)", rich_help_panel=WORDS)]
+Debug = Annotated[
+    bool, typer.Option("--debug", help="show the traceback of an error (default: off)", rich_help_panel=WORDS)
+]
+Config = Annotated[
+    str | None,
+    typer.Option(
+        "--config", "-c", metavar="FILE", help="the same keys in a YAML file; flags go before it (default: none)",
+        rich_help_panel="Run", autocompletion=completes("files"),
+    ),
+]  # fmt: skip
 _COMMON = [
     inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)
     for name, default, hint in (
         ("config", None, Config), ("json", False, Json), ("quiet", False, Quiet), ("debug", False, Debug),
     )
 ]  # fmt: skip
-Runs = Annotated[list[str], typer.Argument(metavar="RUN...", help="run folders, or folders of runs")]
+Runs = Annotated[
+    list[str],
+    typer.Argument(metavar="RUN...", help="run folders, or folders of runs", autocompletion=completes("runs")),
+]
 
 
 def _flag(name: str, kind: type[Settings]) -> inspect.Parameter:
@@ -30,28 +45,37 @@ def _flag(name: str, kind: type[Settings]) -> inspect.Parameter:
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
     either = field.annotation == (bool | None)
     switch = either or field.annotation is bool
-    words, long = _with_default(field.description or "", field, switch), name.replace("_", "-")
-    flag = f"--{long}/--no-{long}" if either else f"--{long}"
-    option = typer.Option(flag, help=words, metavar=None if switch else str(extra["metavar"]))
+    long = name.replace("_", "-")
+    option = typer.Option(
+        f"--{long}/--no-{long}" if either else f"--{long}",
+        help=_words(field, extra, switch),
+        metavar=None if switch else str(extra["metavar"]),
+        rich_help_panel=panel_of(kind, name),
+        autocompletion=completer(field, extra),
+    )
     text: Any = list[str] if extra.get("several") else str
     hint: Any = Annotated[bool | None if switch else text | None, option]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hint)
 
 
-def _with_default(words: str, field: Any, switch: bool) -> str:
-    """What a flag means, with its choices and what holds without it."""
-    choices = next(
-        (get_args(part) for part in (field.annotation, *get_args(field.annotation)) if get_origin(part) is Literal), ()
-    )
-    said = f"{words}: {', '.join(choices)}" if choices and not any(choice in words for choice in choices) else words
+def _words(field: Any, extra: dict[str, Any], switch: bool) -> str:
+    """What a flag means, with its choices, its unit and what holds without it."""
+    words, choices = field.description or "", choices_of(field)
+    if choices and not any(choice in words for choice in choices):
+        words = f"{words}: {', '.join(choices)}"
+    unit = f"unit: {extra['unit']}" if extra.get("unit") else ""
+    return f"{words} ({'; '.join(part for part in (unit, _default(field, extra, switch)) if part)})"
+
+
+def _default(field: Any, extra: dict[str, Any], switch: bool) -> str:
     if field.is_required():
-        return f"{said} (needed)"
-    if switch or field.default is None:
-        return said
+        return "needed"
     several = field.default if isinstance(field.default, tuple) else (field.default,)
-    if not several:
-        return said
-    return f"{said} (default: {','.join(f'{part:g}' if isinstance(part, float) else str(part) for part in several)})"
+    if field.default is None or not several:
+        return f"default: {extra['absent']}"
+    if switch:
+        return f"default: {'on' if field.default else 'off'}"
+    return f"default: {','.join(f'{part:g}' if isinstance(part, float) else str(part) for part in several)}"
 
 
 def with_flags(kind: type[Settings], *first: inspect.Parameter) -> Callable[[Callable[..., int]], Callable[..., None]]:

@@ -52,7 +52,9 @@ def compare(settings: CompareSettings, terminal: Terminal, runs: list[str]) -> i
 
 def report(
     runs: Runs,
-    out: Annotated[str | None, typer.Option(metavar="FILE", help="where the page goes; report.html of the run")] = None,
+    out: Annotated[
+        str | None, typer.Option(metavar="FILE", help="where the page goes (default: report.html of the run)")
+    ] = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:

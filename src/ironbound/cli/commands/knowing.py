@@ -34,9 +34,15 @@ def cite(
 
 
 def demo(
-    out: Annotated[str | None, typer.Option(metavar="FOLDER", help="where it goes; runs/demo")] = None,
-    fast: Annotated[bool, typer.Option("--fast", help="fewer epochs, fewer samples, a shorter plan")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="go on with a demo that was interrupted")] = False,
+    out: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="where it goes (default: runs/demo, or the next that is free)")
+    ] = None,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="fewer epochs, fewer samples, a shorter plan (default: off)")
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="go on with a demo that was interrupted (default: off)")
+    ] = False,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,

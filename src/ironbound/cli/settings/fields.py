@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -44,9 +44,18 @@ def _count(value: Any) -> Any:
     return None if value == "all" else value
 
 
-def key(default: Any, words: str, shape: str = "TEXT", several: bool = False) -> Any:
-    """A field: its default, what it means, what its value looks like in the help, and whether its flag may be repeated."""
-    return Field(default, description=words, json_schema_extra={"metavar": shape, "several": several})
+def key(
+    default: Any, words: str, shape: str = "TEXT", *, unit: str = "", absent: str = "", several: bool = False,
+    values: str = "",
+) -> Any:  # fmt: skip
+    """A field of the settings, which is a key of a file and a flag of a command.
+
+    words: what it means. shape: what its value looks like in the help. unit: of a number. absent: what holds without it,
+    where the default None says nothing. several: whether its flag may be repeated. values: of what kind values that
+    complete themselves are (completing.py): "attack", "threat", "runs", "files".
+    """
+    extra: Any = {"metavar": shape, "unit": unit, "absent": absent, "several": several, "values": values}
+    return Field(default, description=words, json_schema_extra=extra)
 
 
 Numbers = Annotated[tuple[float, ...], BeforeValidator(_listed)]
@@ -63,7 +72,15 @@ CHECKS = "budget: they cost about half of what the verdicts do; full: they look 
 class Settings(BaseModel):
     """Keys with values; there are no others."""
 
-    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True, frozen=True, defer_build=True)
+    panel: ClassVar[str] = "Options"
+    """Where its own keys stand in the help."""
+
+
+def panel_of(kind: type[Settings], name: str) -> str:
+    """Where a key stands in the help: with the other keys of the class that has it first."""
+    home = next(one for one in reversed(kind.__mro__) if name in getattr(one, "__annotations__", {}))
+    return str(getattr(home, "panel", Settings.panel))
 
 
 def assigned(text: str) -> tuple[str, Any]:

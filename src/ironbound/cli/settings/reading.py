@@ -1,54 +1,80 @@
-"""Settings from a YAML file and from flags, with messages that name the key."""
+"""Settings from a YAML file and from flags, with messages that name the flag, or the line of the file."""
 
 from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any, TypeVar
+from reprlib import repr as repr_
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 
 from ironbound.cli.settings.fields import Settings
 from ironbound.core.errors import UsageError
 
+if TYPE_CHECKING:
+    from ironbound.auditing.yamlfile import YamlFile
+
 S = TypeVar("S", bound=Settings)
+EXPECTED = 'lines of "key: value" are expected, such as "threat: linf:0.3".'
 
 
 def settings_of(kind: type[S], flags: dict[str, Any], config: str | None = None) -> S:
-    """The settings of a file, overridden by flags. Raises UsageError that names the key."""
-    values = {**({} if config is None else read_yaml(Path(config))), **flags}
+    """The settings of a file, overridden by flags. Raises UsageError that names the flag, or file, line and key."""
+    file = None if config is None else _read(Path(config))
+    values = {**({} if file is None else file.keys), **flags}
     try:
         return kind(**values)
     except ValidationError as error:
         problems = {problem["loc"][:1]: problem for problem in reversed(error.errors())}  # the first of each key
-        raise UsageError("; ".join(_said(kind, values, problem) for problem in reversed(problems.values()))) from None
+        said = [_said(kind, values, problem, file, flags) for problem in reversed(problems.values())]
+        raise UsageError("; ".join(said)) from None
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file of keys and values. Raises UsageError for anything else."""
-    import yaml
-
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--config {path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
-    except yaml.YAMLError as error:
-        raise UsageError(f"--config {path} is no YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise UsageError(f'--config {path}: lines of "key: value" are expected, such as "threat: linf:0.3".')
-    return {key.replace("-", "_"): value for key, value in content.items()}
+    """A YAML file of keys and values, `-` in keys as `_`. Raises UsageError, with the line, for anything else."""
+    return _read(path).keys
 
 
-def _said(kind: type[Settings], values: dict[str, Any], problem: Any) -> str:
+class _Keys:
+    """The keys of a file as fields are called, and where each stands."""
+
+    def __init__(self, source: YamlFile) -> None:
+        self.source = source
+        self.keys: dict[str, Any] = {}
+        self.written: dict[str, Any] = {}
+        for key, value in source.content.items():
+            if not isinstance(key, str):
+                raise source.error((str(key),), f"{EXPECTED} {repr_(key)} is no key.")
+            name = key.replace("-", "_")
+            if name in self.keys:
+                raise source.error((key,), f"{key!r} and {self.written[name]!r} are the same key.")
+            self.keys[name], self.written[name] = value, key
+
+    def place(self, loc: tuple[Any, ...]) -> str:
+        """File and line of what Pydantic calls by this place."""
+        return self.source.place((self.written[loc[0]], *loc[1:]))
+
+
+def _read(path: Path) -> _Keys:
+    from ironbound.auditing.yamlfile import YamlFile
+
+    return _Keys(YamlFile(path, "--config", EXPECTED))
+
+
+def _said(kind: type[Settings], values: dict[str, Any], problem: Any, file: _Keys | None, flags: dict[str, Any]) -> str:
     """One problem in words."""
     key = str(problem["loc"][0]) if problem["loc"] else "settings"
-    flag = f"--{key.replace('_', '-')}"
+    of_file = file is not None and key in file.keys and key not in flags
+    place = f"{file.place(problem['loc'])}: " if file is not None and of_file else ""
+    name = file.written[key] if file is not None and of_file else f"--{key.replace('_', '-')}"
     if problem["type"] == "extra_forbidden":
         near = difflib.get_close_matches(key, kind.model_fields, n=1)
         hint = f"Did you mean {near[0]!r}? " if near else ""
-        return f"there is no key {key!r}. {hint}There are: {', '.join(sorted(kind.model_fields))}"
+        return f"{place}there is no key {key!r}. {hint}There are: {', '.join(sorted(kind.model_fields))}"
     words = kind.model_fields[key].description if key in kind.model_fields else ""
     if key not in values:
-        return f"{flag} is missing: {words}"
+        return f"{name} is missing: {words}"
     reason = str(problem["msg"]).removeprefix("Value error, ")
-    return f"{flag} is {words}; got {values[key]!r} ({reason[:1].lower()}{reason[1:]})"
+    got = repr(values[key]) if isinstance(values[key], (str, int, float, bool)) else repr_(values[key])
+    return f"{place}{name} is {words}; got {got} ({reason[:1].lower()}{reason[1:]})"
