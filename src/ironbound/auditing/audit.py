@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,7 +28,8 @@ from ironbound.auditing.verdicts import Verdicts
 from ironbound.core.errors import RunError, SoundnessAlarm
 from ironbound.core.progress import Listener, silent
 from ironbound.core.protocols import PerturbationSet
-from ironbound.core.store import read_json, write_bytes, write_json
+from ironbound.core.store import read_json, write_json, write_text
+from ironbound.core.text import json_text
 from ironbound.data.dataset import Data
 from ironbound.models.model import Model
 
@@ -74,10 +74,15 @@ class Audit:
         """The fraction that is right and certified: a lower bound."""
         return float(self.facts["certified"]["fraction"])
 
+    @property
+    def run(self) -> RunFolder:
+        """The folder of the run, with its manifest and its parts."""
+        return RunFolder.open(self.folder)
+
     @cached_property
     def details(self) -> Verdicts:
         """All results, sample by sample and stage by stage."""
-        return Verdicts.of(RunFolder.open(self.folder))
+        return Verdicts.of(self.run)
 
     @property
     def verdicts(self) -> list[str]:
@@ -103,7 +108,7 @@ class Audit:
         """Row numbers of all broken samples in the data source, and their adversarial inputs."""
         from ironbound.core import rows
 
-        run = RunFolder.open(self.folder)
+        run = self.run
         tables = [table for number in run.finished() if (table := run.witnesses(number))]
         if not tables:
             return torch.zeros(0, dtype=torch.long), []
@@ -111,7 +116,7 @@ class Audit:
 
     def to_json(self) -> str:
         """The facts as JSON."""
-        return json.dumps(self.facts, indent=2, ensure_ascii=False)
+        return json_text(self.facts)
 
     def to_html(self) -> str:
         """The report as one self-contained page."""
@@ -141,6 +146,12 @@ class Audit:
 
         path, line = place_of(self.folder, source)
         return sarif(self.facts, _facts(gate), source=path, line=line)  # type: ignore[arg-type]
+
+    def to_csv(self, path: str | Path) -> None:
+        """Write the verdicts, a row a sample, with the further columns of the data. Raises RunError where that cannot be."""
+        from ironbound.auditing.forms.verdicts_csv import write_csv
+
+        write_csv(self.run, Path(path).expanduser())
 
     def __str__(self) -> str:
         from ironbound.auditing.report.wording import sentence
@@ -215,7 +226,7 @@ def _concluded(
 ) -> Audit:
     audit = Audit(folder.path, facts_of(folder, verdicts, checks, curve))
     write_json(folder.path / "audit.json", audit.facts)
-    write_bytes(folder.path / "report.html", audit.to_html().encode())
+    write_text(folder.path / "report.html", audit.to_html())
     folder.seal()
     return audit
 

@@ -14,8 +14,66 @@ WITNESSES = 24
 """Inputs that found.html shows, at most."""
 
 
-def run_report(places: list[str], out: str | None, terminal: Terminal) -> int:
-    """Write the page and say where it is."""
+FORMS = ("html", "json", "markdown", "junit", "sarif", "csv")
+
+
+def run_report(
+    places: list[str], out: str | None, terminal: Terminal, form: str = "html", source: str | None = None
+) -> int:
+    """Write the page, or another form, and say where it is."""
+    if form not in FORMS:
+        raise UsageError(f"--form {form} is none of {', '.join(FORMS)}.")
+    if form != "html":
+        return _other_form(places, out, terminal, form, source)
+    return _pages(places, out, terminal)
+
+
+def _other_form(places: list[str], out: str | None, terminal: Terminal, form: str, source: str | None) -> int:
+    """One run in another form: into a file, or to standard output where there is none."""
+    from ironbound.auditing.forms.verdicts_csv import csv_blocks
+    from ironbound.core.store import write_text
+
+    folders = [folder for place in places for folder in runs_in(place)]
+    if len(folders) != 1:
+        named = ", ".join(str(folder) for folder in folders)
+        raise UsageError(f"--form {form} is of one run, and this is {len(folders)} ({named}). Name one of them.")
+    audit = _opened(folders[0])
+    path = None if out is None else _page(Path(out).expanduser(), f"report.{form}")
+    if form == "csv" and path is not None:
+        audit.to_csv(path)
+    elif form == "csv":
+        for block in csv_blocks(audit.run):
+            terminal.text(block)
+    else:
+        text = _text_of(audit, form, source)
+        terminal.text(text) if path is None else write_text(path, text)
+    if path is not None:
+        terminal.data({"report": str(path)}) if terminal.json else terminal.say(f"Report: {path}")
+    return 0
+
+
+def _text_of(audit: Any, form: str, source: str | None) -> str:
+    """A form in text. Raises RunError where audit.json was altered."""
+    make = {
+        "json": lambda: audit.to_json() + "\n",
+        "markdown": audit.to_markdown,
+        "junit": audit.to_junit,
+        "sarif": lambda: audit.to_sarif(source=source),
+    }[form]
+    try:
+        return str(make())
+    except BROKEN as error:
+        raise RunError(f"{audit.folder}: audit.json is not what an audit writes ({error}); it was altered.") from None
+
+
+def _page(path: Path, example: str) -> Path:
+    if path.is_dir():
+        raise UsageError(f"--out {path} is a folder; name the file: --out {path / example}.")
+    return path
+
+
+def _pages(places: list[str], out: str | None, terminal: Terminal) -> int:
+    """The page of one run, or of several side by side."""
     from ironbound.hardening.record import RECORD
     from ironbound.hardening.record import write_page as write_hardening
 
@@ -24,8 +82,7 @@ def run_report(places: list[str], out: str | None, terminal: Terminal) -> int:
         raise UsageError("several runs make one page: say where it belongs with --out page.html.")
     path = Path(places[0] if out is None else out).expanduser()
     path = path / "report.html" if out is None else path
-    if path.is_dir():
-        raise UsageError(f"--out {path} is a folder; name the page: --out {path / 'report.html'}.")
+    path = _page(path, "report.html")
     if out is None and (path.parent / RECORD).exists():
         write_hardening(path.parent)
     else:
@@ -39,7 +96,7 @@ def write_page(folders: list[Path], path: Path, title: str, names: list[str] | N
     from jinja2 import TemplateError
 
     from ironbound.auditing.report.render import render_many
-    from ironbound.core.store import write_bytes
+    from ironbound.core.store import write_text
 
     unreadable: tuple[type[Exception], ...] = (*BROKEN, TemplateError)
     audits = [_opened(folder) for folder in folders]
@@ -52,7 +109,7 @@ def write_page(folders: list[Path], path: Path, title: str, names: list[str] | N
     except unreadable as error:
         places = ", ".join(str(folder) for folder in folders)
         raise RunError(f"{places}: audit.json is not what an audit writes ({error}); it was altered.") from None
-    write_bytes(path, page.encode())
+    write_text(path, page)
 
 
 def write_found(audit: Any, model: Any, data: Any, threat: Any, seed: int, rows: int | None) -> Path:
@@ -64,7 +121,7 @@ def write_found(audit: Any, model: Any, data: Any, threat: Any, seed: int, rows:
 
     from ironbound.auditing.inside import around, points_of
     from ironbound.core import rows as rows_
-    from ironbound.core.store import write_bytes
+    from ironbound.core.store import write_text
     from ironbound.showing.page import page_of
     from ironbound.showing.seen import pictures
     from ironbound.showing.words import plural
@@ -85,7 +142,7 @@ def write_found(audit: Any, model: Any, data: Any, threat: Any, seed: int, rows:
         )  # fmt: skip
     lead = f"Of {plural(audit.facts['clean']['count'], 'input')} right when clean: {broken} broken, {len(shown)} of them shown."
     path: Path = audit.folder / "found.html"
-    write_bytes(path, page_of("What the attack found", lead, shown, threat, None).text.encode())
+    write_text(path, page_of("What the attack found", lead, shown, threat, None).text)
     return path
 
 

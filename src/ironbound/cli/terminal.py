@@ -10,6 +10,7 @@ from typing import Any
 
 from ironbound.cli.progress import Display, display
 from ironbound.cli.text import shown
+from ironbound.core.text import encoded
 
 WIDE = 120
 """Columns where no terminal says how many there are."""
@@ -39,6 +40,16 @@ class Terminal:
     def data(self, content: Any) -> None:
         """The result as JSON."""
         self.out.print(json.dumps(content, indent=2, ensure_ascii=True), soft_wrap=True)
+
+    def text(self, content: str) -> None:
+        """The result as it is, byte by byte: for a file or the next program, by `>` or `|`."""
+        binary = getattr(self.out.file, "buffer", None)
+        if binary is None:  # a stream of characters alone, as notebooks have
+            self.out.file.write(content)
+            return
+        self.out.file.flush()
+        binary.write(encoded(content))
+        binary.flush()
 
     def say(self, words: str = "", style: str | None = None) -> None:
         """A line of the result; what steers terminals is written out."""

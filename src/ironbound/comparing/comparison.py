@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from ironbound.comparing.transfer import transfer as transfer_of
 from ironbound.core.errors import RunError
 from ironbound.core.progress import Listener, silent
 from ironbound.core.store import write_json
+from ironbound.core.text import json_text
 from ironbound.core.version import __version__
 
 SCHEMA = 1
@@ -40,7 +40,7 @@ class Comparison:
 
     def to_json(self) -> str:
         """The facts as JSON."""
-        return json.dumps(self.facts, indent=2, ensure_ascii=False)
+        return json_text(self.facts)
 
     def __str__(self) -> str:
         return "\n".join(scope["text"] for scope in self.scopes)

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from ironbound.core.errors import DataError, RunError
+from ironbound.core.text import encoded, json_text
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -20,24 +22,37 @@ def write_bytes(path: Path, content: bytes) -> None:
 
     Raises RunError where the folder cannot be written or the disk is full; the temporary file is removed.
     """
+    write_stream(path, (content,))
+
+
+def write_stream(path: Path, blocks: Iterable[bytes]) -> None:
+    """The same of blocks that are made one after another. What making them raises leaves the old file, too."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
-            file.write(content)
+            for block in blocks:
+                file.write(block)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
         _sync_folder(path.parent)
-    except OSError as error:
+    except BaseException as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise RunError(explained(path, error)) from error
+        if isinstance(error, OSError):
+            raise RunError(explained(path, error)) from error
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text as UTF-8; halves of characters as escapes."""
+    write_bytes(path, encoded(text))
 
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON, readable by people."""
-    write_bytes(path, (json.dumps(content, indent=2, ensure_ascii=False, sort_keys=False) + "\n").encode())
+    write_text(path, f"{json_text(content)}\n")
 
 
 def read_json(path: Path) -> Any:

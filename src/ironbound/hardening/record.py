@@ -16,7 +16,7 @@ from ironbound.core.attack import Attack
 from ironbound.core.describe import described, fingerprint
 from ironbound.core.errors import RunError
 from ironbound.core.rank import Rank
-from ironbound.core.store import read_json, read_tensors, write_bytes, write_json
+from ironbound.core.store import read_json, read_tensors, write_json, write_text
 from ironbound.core.version import __version__
 from ironbound.data.dataset import Data
 from ironbound.defenses.train.checkpoint import STATE
@@ -85,7 +85,7 @@ def write_page(folder: Path) -> None:
         best=at["best"], stopped=at["stopped"], recoveries=at["recoveries"], settings=record["training"],
         data=f"trained on {data['rows']:,} rows of {data['name']}",
     )  # fmt: skip
-    write_bytes(folder / "report.html", text.encode())
+    write_text(folder / "report.html", text)
 
 
 def spent(history: Sequence[dict[str, Any]]) -> dict[str, Any]:

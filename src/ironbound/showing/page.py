@@ -11,7 +11,7 @@ from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
-from ironbound.core.store import write_bytes
+from ironbound.core.store import write_text
 from ironbound.core.version import __version__
 from ironbound.showing import words
 from ironbound.showing.images import Picture, figures, tables
@@ -45,7 +45,7 @@ class Page:
     def save(self, path: str | Path) -> Page:
         """Write it. Raises RunError where that cannot be."""
         target = Path(path).expanduser()
-        write_bytes(target, self.text.encode())
+        write_text(target, self.text)
         return replace(self, path=target)
 
     def _repr_html_(self) -> str:

@@ -53,12 +53,27 @@ def compare(settings: CompareSettings, terminal: Terminal, runs: list[str]) -> i
 def report(
     runs: Runs,
     out: Annotated[
-        str | None, typer.Option(metavar="FILE", help="where the page goes (default: report.html of the run)")
+        str | None,
+        typer.Option(
+            metavar="FILE", help="where it goes (default: report.html of the run; other forms to standard output)"
+        ),
+    ] = None,
+    form: Annotated[
+        str,
+        typer.Option(
+            metavar="FORM", help="html, json, markdown, junit, sarif or csv (default: html)", show_default=False
+        ),
+    ] = "html",
+    source: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="of sarif: the file of the repository to show findings at (default: the model's)"
+        ),
     ] = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Write the report of a run again, or one page for several runs."""
+    """Write the report of a run again, in another form, or one page for several runs."""
     from ironbound.cli.pages import run_report
 
-    raise typer.Exit(run_report(runs, out, Terminal(json=json)))
+    raise typer.Exit(run_report(runs, out, Terminal(json=json), form, source))
