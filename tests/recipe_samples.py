@@ -14,7 +14,7 @@ SMALL = {
     "draws": 12,
     "rounds": 2,
     "restarts": 1,
-    "searches": 2,
+    "searches": 1,
     "angles": 5,
     "values": 5,
     "shifts": 3,

@@ -18,3 +18,4 @@ class TestSaliency(testing.SearchConformance):
     attacks = (maximal, decreasing)
     threats = (L0(5), L0(6, of="coordinates"))
     shape = (3, 4, 4)
+    classes = (1, 2, 3, 10, 100)  # JSMA takes the derivative of every class at every step
