@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ironbound.auditing.report.schema import GateFacts
 from report_samples import share
 
-from ironbound.auditing.report.schema import GateFacts
-
 SCHEMAS = Path(__file__).parent / "schemas"
+SARIF = SCHEMAS / "sarif-schema-2.1.0.json"
 
 HOSTILE = {
     "script": "<script>alert(1)</script>",
-    "image": "\"><img src=x onerror=alert(1)>",
+    "image": '"><img src=x onerror=alert(1)>',
     "cdata": "]]><b>x</b><![CDATA[",
     "comment": "--><b>x</b><!--",
     "entity": "&lt;b&gt; &#60; &undefined;",
@@ -64,16 +65,18 @@ def gate(passed: bool = False) -> GateFacts:
     return {"passed": passed, "reason": reason, "conditions": conditions, "run": "runs/x"}
 
 
-def schema_errors(schema: dict[str, Any], document: Any) -> list[str]:
-    """What a document has against a JSON Schema, formats included."""
+@cache
+def checker(schema: str) -> Any:
+    """What holds documents against a JSON Schema in this file, formats included."""
     from jsonschema import validators
 
-    kind = validators.validator_for(schema)
-    kind.check_schema(schema)
-    checker = kind(schema, format_checker=kind.FORMAT_CHECKER)
-    return [f"{'/'.join(map(str, error.absolute_path))}: {error.message[:200]}" for error in checker.iter_errors(document)]
+    read = json.loads(Path(schema).read_text("utf-8"))
+    kind = validators.validator_for(read)
+    kind.check_schema(read)
+    return kind(read, format_checker=kind.FORMAT_CHECKER)
 
 
-def sarif_schema() -> dict[str, Any]:
-    """The schema of SARIF 2.1.0."""
-    return json.loads((SCHEMAS / "sarif-schema-2.1.0.json").read_text("utf-8"))
+def schema_errors(schema: Path, document: Any) -> list[str]:
+    """What a document has against a JSON Schema."""
+    errors = checker(str(schema)).iter_errors(document)
+    return [f"{'/'.join(map(str, error.absolute_path))}: {error.message[:200]}" for error in errors]

@@ -91,7 +91,9 @@ def _untold(audit: Audit, place: dict[str, int]) -> list[dict[str, Any]]:
     told: list[dict[str, Any]] = [
         {
             "level": "note",
-            "message": {"text": plain(f"{check['name']}: the check could not tell. {check['evidence']} Next: {check['next']}")},
+            "message": {
+                "text": plain(f"{check['name']}: the check could not tell. {check['evidence']} Next: {check['next']}")
+            },
             "associatedRule": {"id": rule_of_check(check), "index": place[rule_of_check(check)]},
         }
         for check in unclear
@@ -176,8 +178,15 @@ def _part(name: str) -> str:
 
 
 def _location(source: str | None, line: int) -> dict[str, Any]:
-    uri = quote(("audit.json" if source is None else source).encode("utf-8", "surrogateescape"))
-    place: dict[str, Any] = {"artifactLocation": {"uri": uri, "uriBaseId": "%SRCROOT%"}, "region": {"startLine": line}}
+    path = "audit.json" if source is None else source
+    try:  # names that could not be decoded are the bytes that they were
+        name = path.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        name = path.encode("utf-8", "surrogatepass")
+    place: dict[str, Any] = {
+        "artifactLocation": {"uri": quote(name), "uriBaseId": "%SRCROOT%"},
+        "region": {"startLine": line},
+    }
     return {"physicalLocation": place}
 
 
