@@ -25,7 +25,9 @@ WEAKEST = 10
 """Classes, and slices of a column, in a table: those that hold least under attack."""
 SENTENCE = 4000
 """Characters of a text that others may have a part in, at most."""
-_MARKS = re.compile(r"[\\`*_\[\]<>|~&${}#!^=+]|^[-:]|^\d+(?=[.)](?: |$))")
+_MARKS = re.compile(
+    r"[\\`*\[\]<>|~&${}^]|[=+](?=[=+])|(?<=[=+])[=+]|^[#=+]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|^[-:]|^\d+(?=[.)](?: |$))"
+)
 _LINKS = re.compile(r"(?<=@)|(?<=#)(?=\d)|(?<=:)(?=//)|(?<=www)(?=\.)", re.IGNORECASE)
 JOINER = "\N{WORD JOINER}"
 OUTCOMES = {"pass": "passed", "below": "below", "above": "above", "cannot tell": "cannot tell", "fail": "failed"}
@@ -34,7 +36,7 @@ OUTCOMES = {"pass": "passed", "below": "below", "above": "above", "cannot tell":
 def markdown(audit: Audit, gate: GateFacts | None = None) -> str:
     """A section that begins with a heading of the second level, to be put into a model card or a comment."""
     parts = [
-        ["## Adversarial robustness", f"**{words(wording.sentence(audit))}**", *(_notes(audit))],
+        ["## Adversarial robustness", f"**{words(wording.sentence(audit))}**"],
         _gate(gate),
         _data(audit),
         _metrics(audit),
@@ -70,10 +72,6 @@ def words(text: Any) -> str:
     """
     apart = _LINKS.sub(JOINER, brief(text, SENTENCE).strip())
     return _MARKS.sub(lambda found: "".join(f"&#{ord(mark)};" for mark in found.group()), apart)
-
-
-def _notes(audit: Audit) -> list[str]:
-    return [f"Note: {words(note)}" for note in audit.get("notes", [])]
 
 
 def _gate(gate: GateFacts | None) -> list[str]:
@@ -179,6 +177,7 @@ def _limits(audit: Audit) -> list[str]:
             0, "The evaluation itself is in doubt (see the checks): take the share under attack for a figure so far."
         )
     said += [f"Not run yet: {words(stage)}." for stage in audit.get("pending", [])]
+    said += [f"Note: {words(note)}" for note in audit.get("notes", [])]
     return ["### Limitations", "\n".join(f"- {line}" for line in said)]
 
 

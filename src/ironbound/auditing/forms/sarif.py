@@ -51,7 +51,7 @@ def sarif(audit: Audit, gate: GateFacts | None = None, *, source: str | None = N
         "informationUri": HOME,
         "rules": rules,
     }
-    invocation: dict[str, Any] = {"executionSuccessful": True}
+    invocation: dict[str, Any] = {"executionSuccessful": True, "toolExecutionNotifications": _untold(audit, place)}
     if when := utc(audit["created"]):
         invocation["startTimeUtc"] = f"{when}Z"
     if gate is not None:
@@ -83,6 +83,25 @@ def _checks(audit: Audit) -> Iterator[dict[str, Any]]:
             words = f"{check['name']}: the check failed. {check['evidence']} {check['meaning']} Next: {check['next']}"
             told = {"result": check["result"], "severity": check["severity"]}
             yield _result(audit, rule_of_check(check), LEVELS[check["severity"]], words, (), told)
+
+
+def _untold(audit: Audit, place: dict[str, int]) -> list[dict[str, Any]]:
+    """The checks that could not tell, and those that are pending: nothing was found, and nothing can be concluded from that."""
+    unclear = [check for check in audit["checks"] if check["result"] == "cannot tell"]
+    told: list[dict[str, Any]] = [
+        {
+            "level": "note",
+            "message": {
+                "text": plain(f"{check['name']}: the check could not tell. {check['evidence']} Next: {check['next']}")
+            },
+            "associatedRule": {"id": rule_of_check(check), "index": place[rule_of_check(check)]},
+        }
+        for check in unclear
+    ]
+    if not audit["checks"]:
+        text = plain(f"{wording.checks_state(audit)}. {audit['confidence']['text']}")
+        told.append({"level": "warning", "message": {"text": text}})
+    return told
 
 
 def _conditions(audit: Audit, gate: GateFacts | None) -> Iterator[dict[str, Any]]:
@@ -159,8 +178,15 @@ def _part(name: str) -> str:
 
 
 def _location(source: str | None, line: int) -> dict[str, Any]:
-    uri = quote(("audit.json" if source is None else source).encode("utf-8", "surrogateescape"))
-    place: dict[str, Any] = {"artifactLocation": {"uri": uri, "uriBaseId": "%SRCROOT%"}, "region": {"startLine": line}}
+    path = "audit.json" if source is None else source
+    try:  # names that could not be decoded are the bytes that they were
+        name = path.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        name = path.encode("utf-8", "surrogatepass")
+    place: dict[str, Any] = {
+        "artifactLocation": {"uri": quote(name), "uriBaseId": "%SRCROOT%"},
+        "region": {"startLine": line},
+    }
     return {"physicalLocation": place}
 
 

@@ -62,13 +62,20 @@ def _parts(folder: RunFolder, further: Sequence[str]) -> Iterator[list[Any]]:
 
 def _own(verdicts: Verdicts, places: slice, classes: Sequence[str]) -> list[Sequence[Any]]:
     """The columns that every run has, in the order of OWN; `Verdicts` has samples in the order of the parts."""
-    named = lambda labels: [classes[label] if 0 <= label < len(classes) else "" for label in labels]
-    label, prediction = verdicts.label[places].tolist(), verdicts.prediction[places].tolist()
+    named = lambda labels: [
+        "" if label is None or not 0 <= label < len(classes) else classes[label] for label in labels
+    ]
+    label, prediction = _whole(verdicts.label[places]), _whole(verdicts.prediction[places])
     return [
         verdicts.index[places].tolist(), verdicts.digest[places].astype("U32").tolist(), label, named(label),
         prediction, named(prediction), verdicts.verdict[places].tolist(), verdicts.stage[places].tolist(),
         verdicts.confidence[places].tolist(),
     ]  # fmt: skip
+
+
+def _whole(numbers: Any) -> list[int | None]:
+    """Whole numbers, which are kept as fractions where a part of the results has gaps."""
+    return [None if value != value else int(value) for value in numbers.tolist()]
 
 
 def _lines(rows: Any) -> str:

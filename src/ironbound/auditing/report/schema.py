@@ -6,7 +6,9 @@ can be printed without them.
 
 from __future__ import annotations
 
-from typing import Literal, NotRequired, TypedDict
+from typing import Literal, NotRequired
+
+from typing_extensions import TypedDict  # what pydantic makes schemas of before Python 3.12
 
 Result = Literal["pass", "fail", "cannot tell", "not applicable"]
 Severity = Literal["red", "amber", "info"]
@@ -40,7 +42,8 @@ class ThreatFacts(TypedDict):
 
     spec: str
     norm: str
-    radius: float
+    radius: float | None
+    """None where the threat has none, no end, or one for each sample."""
     text: str
 
 
@@ -77,6 +80,8 @@ class PlanFacts(TypedDict):
 
     name: str
     stages: list[str]
+    notes: NotRequired[list[str]]
+    """What stands in for what was asked for, and which stages look at some samples only."""
     last: NotRequired[list[LastStage]]
     pilot: NotRequired[PilotPlan]
 

@@ -39,8 +39,9 @@ def duration(seconds: float) -> str:
 def threat(audit: Audit) -> str:
     """The threat in short, with units: "L-inf 8/255", "L0 3 pixels", "L-inf 8/255 or L2 0.5"; others in their own spelling."""
     facts = audit["threat"]
-    if ":" not in facts["spec"] and facts["norm"].lower() in NORMS:
-        return f"{NORMS[facts['norm'].lower()]} {number(facts['radius'])}"
+    radius = facts["radius"]
+    if ":" not in facts["spec"] and facts["norm"].lower() in NORMS and radius is not None:
+        return f"{NORMS[facts['norm'].lower()]} {number(radius)}"
     parts = facts["spec"].split("|") if facts["norm"] == "union" else [facts["spec"]]
     return " or ".join(_ball(part.strip()) for part in parts)
 
