@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -32,6 +32,9 @@ from ironbound.core.store import read_json, write_json, write_text
 from ironbound.core.text import json_text
 from ironbound.data.dataset import Data
 from ironbound.models.model import Model
+
+if TYPE_CHECKING:
+    from ironbound.auditing.gate import Gate
 
 SCHEMA = 2
 """Of audit.json, counted up where what stands in it changes its form."""
@@ -113,6 +116,12 @@ class Audit:
         if not tables:
             return torch.zeros(0, dtype=torch.long), []
         return torch.cat([t["index"] for t in tables]), rows.join([t["adversarial"] for t in tables])
+
+    def gate(self, **asked: Any) -> Gate:
+        """Hold the run against figures and against an earlier run: a yes or no with its reason (see `gate.gate`)."""
+        from ironbound.auditing.gate import gate
+
+        return gate(self, **asked)
 
     def to_json(self) -> str:
         """The facts as JSON."""

@@ -147,6 +147,11 @@ class RunFolder:
         was = self._digests()
         return [name for name in self._files() if name not in was]
 
+    def changed(self) -> list[str]:
+        """The files that are not what they were when the run was sealed, and parts that came after it."""
+        parts = ("results/", "witnesses/", "curve/")
+        return [*self.altered(), *(name for name in self.added() if name.startswith(parts))]
+
     def _digests(self) -> dict[str, str]:
         digests = read_json(self.path / SEAL) if self.sealed else {}
         if not isinstance(digests, dict):
