@@ -22,7 +22,7 @@ def few_queries() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def own_temporaries(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Runs without a folder make one among the temporary files, for users to keep; those of the tests go away."""
+    """Runs without a folder make one among the temporary files; where a test is killed, it goes away all the same."""
     tmp_path_factory.getbasetemp()  # these two stay where they are: pytest and multiprocessing clear them themselves
     get_temp_dir()
     with (

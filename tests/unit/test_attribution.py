@@ -24,7 +24,13 @@ def linear(classes: int = 3, features: int = 5) -> nn.Linear:
 
 def convolutional() -> nn.Sequential:
     net = nn.Sequential(
-        nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.AvgPool2d(2), nn.Conv2d(4, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16, 5)
+        nn.Conv2d(3, 4, 3, padding=1),
+        nn.ReLU(),
+        nn.AvgPool2d(2),
+        nn.Conv2d(4, 4, 3),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(16, 5),
     )
     with torch.no_grad():
         for i, weight in enumerate(net.parameters()):
@@ -83,7 +89,9 @@ def test_rows_per_pass_and_company_change_nothing_and_every_row_is_counted() -> 
     net, x = mlp(64, 24, 10).double(), drawn(9, 1, 8, 8).double()
     net.train()
     whole = ib.attribute(net, x, 3, against=4, steps=20)
-    parts = torch.cat([ib.attribute(net, x[at], 3, against=4, steps=20, rows=2).values for at in (slice(0, 1), slice(1, 9))])
+    parts = torch.cat(
+        [ib.attribute(net, x[at], 3, against=4, steps=20, rows=2).values for at in (slice(0, 1), slice(1, 9))]
+    )
     torch.testing.assert_close(whole.values, parts)
     assert (whole.forward, whole.backward) == (9 * 22, 9 * 20)
     assert ib.attribute(net, x, method="gradient").forward == 18  # which class is asked first

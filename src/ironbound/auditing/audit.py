@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from ironbound.auditing.checks.check import Evidence, run_checks
 from ironbound.auditing.checks.confidence import grade
 from ironbound.auditing.curve.draw import UNSOUND, curve_of
 from ironbound.auditing.curve.parts import remove
-from ironbound.auditing.folder import RunFolder, locked
+from ironbound.auditing.folder import RunFolder, copied_run, locked
 from ironbound.auditing.gallery import keep_gallery, pictures
 from ironbound.auditing.plan import Plan
 from ironbound.auditing.shards import Shard, samples_of
@@ -29,9 +29,13 @@ from ironbound.core.errors import RunError, SoundnessAlarm
 from ironbound.core.progress import Listener, silent
 from ironbound.core.protocols import PerturbationSet
 from ironbound.core.store import read_json, write_json, write_text
+from ironbound.core.temporary import Temporary
 from ironbound.core.text import json_text
 from ironbound.data.dataset import Data
 from ironbound.models.model import Model
+
+if TYPE_CHECKING:
+    from ironbound.auditing.gate import Gate
 
 SCHEMA = 2
 """Of audit.json, counted up where what stands in it changes its form."""
@@ -47,6 +51,8 @@ class Audit:
     folder: Path
     facts: dict[str, Any]
     """Everything the report says, as plain data: what `to_json` writes."""
+    temporary: Temporary | None = None
+    """What holds the folder where nobody gave it a place: it goes with this audit, unless it is saved."""
 
     @staticmethod
     def load(folder: str | Path) -> Audit:
@@ -77,7 +83,9 @@ class Audit:
     @property
     def run(self) -> RunFolder:
         """The folder of the run, with its manifest and its parts."""
-        return RunFolder.open(self.folder)
+        run = RunFolder.open(self.folder)
+        run.temporary = self.temporary
+        return run
 
     @cached_property
     def details(self) -> Verdicts:
@@ -113,6 +121,17 @@ class Audit:
         if not tables:
             return torch.zeros(0, dtype=torch.long), []
         return torch.cat([t["index"] for t in tables]), rows.join([t["adversarial"] for t in tables])
+
+    def save(self, folder: str | Path) -> Audit:
+        """A copy of the run in another folder, to be kept. Raises RunError where something else is there."""
+        copied_run(self.folder, Path(folder))
+        return Audit.load(folder)
+
+    def gate(self, **asked: Any) -> Gate:
+        """Hold the run against figures and against an earlier run: a yes or no with its reason (see `gate.gate`)."""
+        from ironbound.auditing.gate import gate
+
+        return gate(self, **asked)
 
     def to_json(self) -> str:
         """The facts as JSON."""
@@ -206,6 +225,8 @@ def finish(
         against_radius = curve_of(folder, evidence, plan.curve if curve is None else curve, unsound, progress or silent)
         audit = _concluded(folder, verdicts, checks, against_radius)
     if unsound or against_radius == UNSOUND:
+        if folder.temporary is not None:
+            folder.temporary.keep()
         raise SoundnessAlarm(
             f"certified samples were broken: no certificate of {folder.path} can be believed. The run is kept as evidence; "
             "please report it with the folder."
@@ -224,7 +245,7 @@ def unchecked(folder: RunFolder) -> Audit:
 def _concluded(
     folder: RunFolder, verdicts: Verdicts, checks: Sequence[Any], curve: dict[str, Any] | None = None
 ) -> Audit:
-    audit = Audit(folder.path, facts_of(folder, verdicts, checks, curve))
+    audit = Audit(folder.path, facts_of(folder, verdicts, checks, curve), folder.temporary)
     write_json(folder.path / "audit.json", audit.facts)
     write_text(folder.path / "report.html", audit.to_html())
     folder.seal()

@@ -36,6 +36,7 @@ from ironbound.core.store import (
     write_json,
     write_tensors,
 )
+from ironbound.core.temporary import Temporary
 
 SEAL = "digests.json"
 UNSEALED = ("lock", "report.html", "found.html", SEAL)
@@ -52,6 +53,7 @@ class RunFolder:
 
     def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
         self.path, self.manifest = path, manifest
+        self.temporary: Temporary | None = None  # what holds the folder, where nobody gave it a place
 
     @staticmethod
     def begin(path: Path, manifest: dict[str, Any], resume: bool) -> RunFolder:
@@ -147,6 +149,11 @@ class RunFolder:
         was = self._digests()
         return [name for name in self._files() if name not in was]
 
+    def changed(self) -> list[str]:
+        """The files that are not what they were when the run was sealed, and parts that came after it."""
+        parts = ("results/", "witnesses/", "curve/")
+        return [*self.altered(), *(name for name in self.added() if name.startswith(parts))]
+
     def _digests(self) -> dict[str, str]:
         digests = read_json(self.path / SEAL) if self.sealed else {}
         if not isinstance(digests, dict):
@@ -230,6 +237,16 @@ def usable(path: Path, resume: bool) -> None:
         raise RunError(f"{path} cannot be a run folder: a file stands in its place. Give another --out.")
     if path.is_dir() and any(entry.name != "lock" and not _temporary(entry) for entry in path.iterdir()):
         raise RunError(f"{path} holds other things than a run. Give a new or empty folder as --out.")
+
+
+def copied_run(path: Path, out: Path) -> None:
+    """Copy a run into a new folder, manifest last. Raises RunError where something is there or it cannot be written."""
+    usable(out, resume=False)
+    files = [
+        file for file in sorted(path.rglob("*")) if file.is_file() and not _temporary(file) and file.name != "lock"
+    ]
+    for file in sorted(files, key=lambda file: file.name == "manifest.json"):
+        write_bytes(out / file.relative_to(path), file.read_bytes())
 
 
 @contextmanager

@@ -75,8 +75,7 @@ def _finished(run: RunFolder) -> Shard:
     shard = _shard(run)
     if not run.sealed:
         raise RunError(f"{run.path} ({shard}) is not finished: go on with it by --resume.")
-    changed = [*run.altered(), *(name for name in run.added() if name.startswith(("results/", "witnesses/", "curve/")))]
-    if changed:
+    if changed := run.changed():
         raise RunError(f"{run.path} ({shard}) was altered since it was finished: {', '.join(changed[:5])}.")
     if run.finished() != pools_of(run.manifest) or len(Verdicts.of(run)) != samples_of(run.manifest):
         raise RunError(f"{run.path} ({shard}) does not hold the samples of this shard. Its files were altered.")

@@ -22,17 +22,19 @@ class Share:
         return self.count / self.total if self.total else 0.0
 
     @staticmethod
-    def of(count: int, total: int) -> Share:
+    def of(count: int, total: int, confidence: float = CONFIDENCE) -> Share:
         """The share with its Clopper-Pearson interval."""
-        return Share(count, total, *clopper_pearson(count, total))
+        return Share(count, total, *clopper_pearson(count, total, confidence))
 
     def as_dict(self) -> dict[str, float | int]:
         """For the report and for JSON."""
         return {"count": self.count, "total": self.total, "fraction": self.fraction, "low": self.low, "high": self.high}
 
 
-def clopper_pearson(count: int, total: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+def clopper_pearson(count: float, total: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """The exact two-sided interval of a binomial proportion (Clopper, Pearson 1934); (0, 1) of nothing.
+
+    Counts that are no whole numbers lie between their neighbours: what a rate would be at another number of samples.
 
     >>> [round(end, 4) for end in clopper_pearson(0, 10)]
     [0.0, 0.3085]

@@ -30,6 +30,8 @@ from ironbound.sets.threat import radius_text, spec_of
 SCHEMA = 1
 PROBES = 4
 PROBE_TOLERANCE = 1e-4
+READERS = ("cli/", "auditing/report/", "auditing/forms/", "auditing/gate/")
+"""Parts of Ironbound that no verdict depends on."""
 NAMES = {
     "model": "the model (weights, class source, range, preprocessing or outputs)",
     "data": "the data set (its rows, labels or further columns)",
@@ -127,12 +129,12 @@ def probes_differ(then: list[list[float | None]], now: list[list[float | None]])
 
 @cache
 def code_digest() -> str:
-    """The source of Ironbound, as far as verdicts depend on it: neither the command line nor report and forms do anything."""
+    """The source of Ironbound, as far as verdicts depend on it: neither the command line nor what reads a run does anything."""
     digest = hashlib.blake2b(__version__.encode(), digest_size=8)
     root = Path(__file__).parents[1]
     for path in sorted(root.rglob("*.py")):
         name = path.relative_to(root).as_posix()
-        if not name.startswith(("cli/", "auditing/report/", "auditing/forms/")):
+        if not name.startswith(READERS):
             digest.update(name.encode() + path.read_bytes())
     return digest.hexdigest()
 

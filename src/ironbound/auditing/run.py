@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +28,7 @@ from ironbound.core.describe import fingerprint
 from ironbound.core.errors import CompositionError, InputError, ModelError, UnsupportedOperation, UsageError
 from ironbound.core.progress import Event, Listener, silent
 from ironbound.core.protocols import Budget, PerturbationSet
+from ironbound.core.temporary import Temporary
 from ironbound.data.dataset import Data
 from ironbound.models.model import Model
 from ironbound.recipes.draws import fitted
@@ -49,7 +49,8 @@ def run(
     origin: dict[str, Any] | None = None,
     progress: Listener | None = None,
 ) -> RunFolder:
-    """Run the plan on all samples and leave every result in the folder `out` (a new temporary one by default).
+    """Run the plan on all samples and leave every result in the folder `out` (by default a temporary one, which goes with
+    what is returned).
 
     rows: model rows per pass; pool: samples per part (usually as sizes.py says); resume: go on with the run that is in
     `out`, in pools of its size. None of them changes a verdict. shard: only these pools of it, as a folder for `merge`.
@@ -71,7 +72,8 @@ def run(
     note = _without_bounds(plan, unbounded)
     plan = plan if note else plan.without(set(unbounded))
     refused += [] if note else [f"{name} was left out: {reason}" for name, reason in unbounded.items()]
-    path = Path(out or tempfile.mkdtemp(prefix="ironbound-"))
+    temporary = Temporary() if out is None else None
+    path = Path(out) if temporary is None else temporary.path
     usable(path, resume)
     with locked(path):
         evaluation = Evaluation(model, threat, plan, seed, rows, graph, not note, tell)
@@ -83,6 +85,7 @@ def run(
         if shard is not None:
             manifest["shard"] = shard.facts()
         folder = RunFolder.begin(path, manifest, resume)
+        folder.temporary = temporary
         _pools(folder, data, survey, evaluation)
         if shard is None:
             last_stages(folder, data, evaluation)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ironbound.cli.commands import finished, knowing, verbs
+from ironbound.cli.commands import finished, knowing, pipeline, verbs
 from ironbound.cli.terminal import Terminal
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ PANELS: dict[str, dict[str, Callable[..., Any]]] = {
     },
     "Finished runs": {
         "verify": finished.verify, "merge": finished.merge, "compare": finished.compare, "report": finished.report,
+        "gate": pipeline.gate,
     },
     "Finding one's way": {"list": knowing.list_, "cite": knowing.cite, "demo": knowing.demo},
 }  # fmt: skip

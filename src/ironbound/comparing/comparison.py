@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from ironbound.comparing.transfer import transfer as transfer_of
 from ironbound.core.errors import RunError
 from ironbound.core.progress import Listener, silent
 from ironbound.core.store import write_json
+from ironbound.core.temporary import Temporary
 from ironbound.core.text import json_text
 from ironbound.core.version import __version__
 
@@ -32,6 +32,8 @@ class Comparison:
     """All of it as plain data: what `to_json` writes and docs/defenses.md lists."""
     folder: Path | None
     """Where compare.json and the further audits are; None where nothing was written."""
+    temporary: Temporary | None = None
+    """What holds the further audits where nobody gave them a place: they go with this comparison."""
 
     @property
     def scopes(self) -> list[dict[str, Any]]:
@@ -74,7 +76,7 @@ def compare(
     models, data: what the runs were made with, where they do not say themselves where both are: models by the names that
         the comparison has for them, "pgd" and "pgd (start)" for the folder pgd, and their data (or the samples audited).
     out: folder for compare.json and the further audits; `resume` goes on there. Without it nothing is written, and further
-        audits go to a temporary folder.
+        audits go to a temporary folder, which goes with what is returned.
 
     Models of other data, samples, threats or plans are told apart as scopes. Raises RunError for folders without a finished
     run, UsageError where a model is to be opened and cannot be.
@@ -86,8 +88,9 @@ def compare(
         raise RunError(f"{folder} is no empty folder. Go on with a comparison by --resume, or give another --out.")
     tell, opened = progress or silent, Opened(models, data)
     found = found_in(runs)
-    if threats or methods:
-        place = folder or Path(tempfile.mkdtemp(prefix="ironbound-"))
+    temporary = Temporary() if folder is None and (threats or methods) else None
+    place = folder if temporary is None else temporary.path
+    if place is not None and (threats or methods):
         found += further(found, Audits(tuple(threats), tuple(methods), audit), opened, place / "audits", tell)
     scopes = sorted(_scopes(found), key=lambda scope: -len(scope))
     facts = {
@@ -97,7 +100,7 @@ def compare(
     }
     if folder is not None:
         write_json(folder / OUTCOME, facts)
-    return Comparison(facts, folder)
+    return Comparison(facts, folder, temporary)
 
 
 class Opened:

@@ -294,3 +294,7 @@ class GateFacts(TypedDict):
     conditions: list[Condition]
     run: str
     baseline: NotRequired[str]
+    notes: NotRequired[list[str]]
+    """What speaks against a figure or a comparison, and stands in the reason too."""
+    confidence: NotRequired[float]
+    """Of all intervals, two-sided."""

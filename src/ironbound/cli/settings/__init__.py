@@ -3,6 +3,7 @@
 from ironbound.cli.settings.fields import Settings
 from ironbound.cli.settings.finished import CompareSettings, MergeSettings, VerifySettings
 from ironbound.cli.settings.hardening import HardenSettings
+from ironbound.cli.settings.pipeline import GateSettings
 from ironbound.cli.settings.reading import read_yaml, settings_of
 from ironbound.cli.settings.running import (
     AttackSettings,
@@ -18,6 +19,7 @@ __all__ = [
     "CertifySettings",
     "CompareSettings",
     "DataSettings",
+    "GateSettings",
     "HardenSettings",
     "MergeSettings",
     "ModelSettings",

@@ -44,6 +44,15 @@ def _count(value: Any) -> Any:
     return None if value == "all" else value
 
 
+def _drops(value: Any) -> Any:
+    """0.01 for the attacked fraction, or "attacked=0.01,clean=0.02" as a mapping."""
+    parts = _listed(value)
+    if not isinstance(parts, list):
+        return parts
+    pairs = [str(part).partition("=") for part in parts]
+    return {name.strip() if equals else "attacked": figure if equals else name for name, equals, figure in pairs}
+
+
 def key(
     default: Any, words: str, shape: str = "TEXT", *, unit: str = "", absent: str = "", several: bool = False,
     values: str = "",
@@ -64,6 +73,7 @@ Texts = Annotated[tuple[str, ...], BeforeValidator(_each)]
 Lists = Annotated[tuple[str, ...], BeforeValidator(_parts)]
 Limits = Annotated[tuple[float, float] | None, BeforeValidator(_limits)]
 Count = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_count)]
+Drops = Annotated[dict[str, float], BeforeValidator(_drops)]
 Positive = Annotated[int, Field(ge=1)]
 Length = Annotated[float, BeforeValidator(_ratio)]
 CHECKS = "budget: they cost about half of what the verdicts do; full: they look at all they would like to"
