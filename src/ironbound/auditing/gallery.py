@@ -1,59 +1,123 @@
-"""The pictures of a report: a few clean inputs with their witnesses, kept in the run folder so that it is complete."""
+"""The pictures of a report: samples of every verdict and class, broken ones with their witnesses, kept in the run folder."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+from torch import Tensor
+
 from ironbound.auditing.checks.check import Evidence
 from ironbound.auditing.inside import around
+from ironbound.auditing.verdicts import Verdicts
 from ironbound.core.rng import Rng, content_keys
 from ironbound.core.store import read_tensors, write_tensors
 from ironbound.showing.images import Picture, is_picture
 from ironbound.showing.seen import answers
 
-MOST = 24
+ORDER = ("broken", "undecided", "certified", "wrong")
+"""Of the verdicts in the gallery, and the numbers that stand for them in its file."""
+MOST = {"broken": 36, "undecided": 12, "certified": 12, "wrong": 12}
+"""Samples of each verdict; of the broken ones, with more classes than that, one of each class up to `WIDEST`."""
+WIDEST = 100
+BYTES = 32 << 20
+"""Of all inputs that are kept; where they take more, fewer are, but never fewer than `LEAST` of a verdict."""
+LEAST = 2
 
 
 def keep_gallery(folder: Path, evidence: Evidence) -> None:
-    """Store broken samples (those with the smallest keys) and their witnesses, where they are pictures."""
-    places = evidence.verdicts.places("broken", most=MOST)
-    if not is_picture(evidence.data.first) or len(places) == 0 or evidence.model.box is None:
+    """Store samples of each verdict, spread over the classes, and the witnesses of the broken ones.
+
+    Only of pictures and vectors; of each class those with the smallest keys.
+    """
+    first = evidence.data.first
+    picture = is_picture(first)
+    if not picture and not (isinstance(first, Tensor) and first.ndim == 2 and first.is_floating_point()):
         return
-    x, y = evidence.samples(places)
-    adversarial = evidence.witnesses(places)
+    if picture and evidence.model.box is None:
+        return
+    places = chosen(evidence.verdicts, first[0].numel() * first.element_size())
+    numbers = np.concatenate([np.full(len(found), code) for code, found in enumerate(places)])
+    if len(numbers) == 0:
+        return
+    every, broken = torch.from_numpy(np.concatenate(places)), torch.from_numpy(places[0])
+    x, y = evidence.samples(every)
     tables: dict[str, Any] = {
         "clean": x,
-        "adversarial": adversarial,
         "label": y.cpu(),
-        "index": evidence.data.index[places],
+        "index": evidence.data.index[every],
+        "verdict": torch.from_numpy(numbers),
     }
-    for name, inputs in (("clean", x), ("adversarial", adversarial)):
-        keys = content_keys(x, y).to(evidence.model.device)
-        said = answers(evidence.model, inputs, Rng.of(evidence.seed, keys), evidence.rows)
-        if said is None:
+    keys = content_keys(x, y).to(evidence.model.device)
+    if not _heard(evidence, "clean", x, keys, tables):
+        return
+    if len(broken):
+        near, adversarial = x[: len(broken)], evidence.witnesses(broken)
+        tables["adversarial"] = adversarial
+        if not _heard(evidence, "adversarial", adversarial, keys[: len(broken)], tables):
             return
-        tables[f"{name}_answer"], tables[f"{name}_confidence"] = said
-    region = around(evidence.threat, places, x, evidence.model.box)
-    tables["size"] = region.size(evidence.points(region, places, adversarial)).cpu()
+        region = around(evidence.threat, broken, near, evidence.model.box)
+        tables["size"] = region.size(evidence.points(region, broken, adversarial)).cpu()
     write_tensors(folder / "gallery.safetensors", tables)
 
 
+def _heard(evidence: Evidence, name: str, inputs: Any, keys: Tensor, tables: dict[str, Any]) -> bool:
+    """Note what the model says of the inputs; False where it names no classes."""
+    said = answers(evidence.model, inputs, Rng.of(evidence.seed, keys), evidence.rows)
+    if said is not None:
+        tables[f"{name}_answer"], tables[f"{name}_confidence"] = said
+    return said is not None
+
+
+def chosen(verdicts: Verdicts, weight: int) -> list[np.ndarray[Any, Any]]:
+    """The places of the samples to keep, verdict by verdict in ORDER; each sample takes `weight` bytes.
+
+    The classes take turns, each with its smallest keys first, so that rare ones are there; then they stand class by class.
+    """
+    most = dict(MOST)
+    most["broken"] = max(most["broken"], min(WIDEST, len(np.unique(verdicts.label))))
+    share = BYTES / max(1, weight * (sum(most.values()) + most["broken"]))  # a broken one is kept twice
+    found = []
+    for verdict in ORDER:
+        places = np.flatnonzero(verdicts.verdict == verdict)
+        places = places[np.argsort(verdicts.digest[places], kind="stable")]
+        labels = verdicts.label[places]
+        by_turns = np.lexsort((np.arange(len(places)), _turns(labels)))
+        kept = by_turns[: max(LEAST, int(most[verdict] * min(1.0, share)))]
+        found.append(places[kept[np.lexsort((kept, labels[kept]))]])
+    return found
+
+
+def _turns(labels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """For each element, how many equal ones stand before it."""
+    order = np.argsort(labels, kind="stable")
+    ascending = labels[order]
+    turns = np.empty(len(labels), dtype=np.int64)
+    turns[order] = np.arange(len(labels)) - np.searchsorted(ascending, ascending)
+    return turns
+
+
 def pictures(folder: Path, facts: dict[str, Any]) -> list[Picture]:
-    """The gallery of a run folder as the report shows it, in [0, 1]."""
+    """The gallery of a run folder as the report shows it: pictures in [0, 1], vectors in the model's own units."""
     path = folder / "gallery.safetensors"
     if not path.exists():
         return []
     tables, _ = read_tensors(path)
     names, (low, high) = facts["data"]["classes"], facts["model"]["range"] or (0.0, 1.0)
     named = lambda label: names[int(label)] if int(label) < len(names) else str(int(label))
-    shown = lambda image: ((image.float() - low) / (high - low)).clamp(0, 1)
+    shown = lambda x: x.float() if x.ndim == 1 else ((x.float() - low) / (high - low)).clamp(0, 1)
+    witnessed = len(tables.get("adversarial", ()))
+    codes = tables.get("verdict", torch.zeros(witnessed, dtype=torch.int64))  # earlier runs kept broken ones alone
     return [
         Picture(
             index=int(tables["index"][i]), label=named(tables["label"][i]), clean_answer=named(tables["clean_answer"][i]),
-            adversarial_answer=named(tables["adversarial_answer"][i]), clean_confidence=float(tables["clean_confidence"][i]),
-            adversarial_confidence=float(tables["adversarial_confidence"][i]), verdict="broken", size=float(tables["size"][i]),
-            clean=shown(tables["clean"][i]), adversarial=shown(tables["adversarial"][i]),
+            adversarial_answer=named(tables["adversarial_answer"][i]) if i < witnessed else "",
+            clean_confidence=float(tables["clean_confidence"][i]),
+            adversarial_confidence=float(tables["adversarial_confidence"][i]) if i < witnessed else float("nan"),
+            verdict=ORDER[int(codes[i])], size=float(tables["size"][i]) if i < witnessed else 0.0,
+            clean=shown(tables["clean"][i]), adversarial=shown(tables["adversarial"][i]) if i < witnessed else None,
         )
         for i in range(len(tables["index"]))
     ]  # fmt: skip

@@ -14,6 +14,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from ironbound.core.store import write_text
 from ironbound.core.version import __version__
 from ironbound.showing import words
+from ironbound.showing.contents import headings
 from ironbound.showing.images import Picture, figures, tables
 
 IMAGE_BYTES = 4_000_000
@@ -29,7 +30,7 @@ def environment(*packages: str) -> Environment:
         loader=ChoiceLoader(loaders), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     made.filters.update(count=words.count, percent=words.percent, number=words.number)
-    made.globals.update(plural=words.plural, version=__version__)
+    made.globals.update(plural=words.plural, version=__version__, headings=headings)
     return made
 
 
@@ -61,7 +62,7 @@ def page_of(
 ) -> Page:
     """Pictures or vectors as a page."""
     drawn = bool(shown) and shown[0].clean.ndim == 3
-    made = list(figures(shown, IMAGE_BYTES) if drawn else tables(shown, features))
+    made = figures(shown, IMAGE_BYTES) if drawn else list(tables(shown, features))
     for one in made:
         one["size"] = words.size_in(threat, one["picture"].size)
     text = environment().get_template("found.html.j2").render(

@@ -199,17 +199,19 @@ def _heard(facts: Curve) -> str:
 
 
 def _frame(radii: list[float], across: list[float]) -> Markup:
-    """Both scales; radii are named where there is room."""
+    """Both scales; radii are named where there is room for it on a phone, some 320 pixels wide, and the last one always."""
     top, height, left, right = FIELD
-    drawn, last = Markup(""), -100.0
+    drawn, labels = Markup(""), [f"{radius:.3g}" for radius in radii]
+    wide = [100 * (7 * len(label) + 4) / 320 for label in labels]
+    last, end = -100.0, across[-1] - wide[-1] / 2
     for tick in (0, 25, 50, 75, 100):
         y = top + height * (1 - tick / 100)
         drawn += line(left, right, y, y, "grid") + text(left, y + 4, f"{tick}%", "end", "scale", -8)
-    for radius, x in zip(radii, across, strict=True):
+    for label, x, space in zip(labels, across, wide, strict=True):
         drawn += line(x, x, top + height, top + height + 5, "tick")
-        if x - last >= 11:
-            drawn += text(x, top + height + 19, f"{radius:.3g}", "middle", "scale")
-            last = x
+        if x == across[-1] or (x - space / 2 >= last and x + space / 2 <= end):
+            drawn += text(x, top + height + 19, label, "middle", "scale")
+            last = x + space / 2
     return drawn
 
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
 from jinja2 import Environment
+from markupsafe import Markup
 
 from ironbound.auditing.report import pictures, wording
-from ironbound.auditing.report.schema import Audit, Check, GroupFacts
-from ironbound.showing.images import Picture, figures
+from ironbound.auditing.report.closing import closing
+from ironbound.auditing.report.schema import Audit, Check, GroupFacts, Part
+from ironbound.showing.images import Picture, figures, tables
 from ironbound.showing.page import IMAGE_BYTES, environment
 
 FEW_CLASSES = 20  # above that, the worst ones stand first and the full table can be opened
 
 RESULTS = ("fail", "cannot tell", "pass", "not applicable")
+GALLERY: tuple[Part, ...] = ("broken", "undecided", "certified", "wrong")
 SEVERITIES = ("red", "amber", "info")
 MEANINGS = {
     "certified": "proven to stay right for every change that the threat allows",
@@ -40,22 +44,22 @@ def render_many(title: str, audits: Sequence[tuple[str, Audit, Sequence[Picture]
     first = audits[0][1]
     lead = wording.sentence(first) if alone else wording.comparison([(name, audit) for name, audit, _ in audits])
     template = page_environment().get_template("report.html.j2")
-    return template.render(title=title, lead=lead, views=views, alone=alone, first=first)
+    choices = max(len(view["gallery"]["classes"]) for view in views)
+    return template.render(title=title, lead=lead, views=views, alone=alone, first=first, choices=choices)
 
 
 @cache
 def page_environment() -> Environment:
     """The house's, with what only reports need; only our own SVG is marked as safe."""
     made = environment("ironbound.auditing.report")
-    made.filters.update(duration=wording.duration)
+    made.filters.update(duration=wording.duration, moment=wording.moment)
     made.globals.update(meanings=MEANINGS, meter=pictures.meter, span=wording.span, strip=pictures.strip)
-    made.globals.update(swatch=pictures.swatch)
+    made.globals.update(swatch=pictures.swatch, within=within)
     return made
 
 
 def view_of(prefix: str, name: str, audit: Audit, gallery: Sequence[Picture], room: int) -> dict[str, Any]:
     """All that the template shows of one audit."""
-    shown = list(figures(gallery, room))
     rows = _rows(audit["classes"])
     ranked = sorted(rows, key=_weakness)
     return {
@@ -76,18 +80,44 @@ def view_of(prefix: str, name: str, audit: Audit, gallery: Sequence[Picture], ro
         "summary": pictures.bracket(audit, f"{prefix}s"),
         "curve": pictures.curve(audit, prefix),
         "against_radius": wording.against_radius(audit),
-        "ordering": wording.ordering(audit),
-        "not_run": wording.not_run(audit),
+        "remarks": wording.remarks(audit),
+        "closing": closing(audit, prefix),
         "apart": wording.apart(audit),
         "parts": pictures.PARTS,
         "total": sum(audit["verdicts"][part] for part in pictures.PARTS),
-        "figures": [{**figure, "size": wording.size(audit, figure["picture"].size)} for figure in shown],
-        "left_out": len(gallery) - len(shown),
+        "gallery": gallery_of(audit, gallery, room),
         "classes": rows if len(rows) <= FEW_CLASSES else ranked[:FEW_CLASSES],
         "more_classes": ranked[FEW_CLASSES:],
         "slices": [{**found, "rows": _rows(found["groups"])} for found in audit["slices"]],
         "checks": _grouped(audit["checks"]),
     }
+
+
+def gallery_of(audit: Audit, gallery: Sequence[Picture], room: int) -> dict[str, Any]:
+    """The samples that are shown, and by what they can be chosen: verdicts and classes that occur, with how many there are."""
+    drawn = bool(gallery) and gallery[0].clean.ndim == 3
+    made = figures(gallery, room) if drawn else list(tables(gallery, None))
+    verdicts = Counter(one["picture"].verdict for one in made)
+    labels = Counter(one["picture"].label for one in made)
+    known = [name for name in dict.fromkeys(audit["data"]["classes"]) if name in labels]
+    names = [*known, *sorted(set(labels) - set(known))]
+    number = {name: k for k, name in enumerate(names)}
+    samples = [
+        {**one, "size": wording.size(audit, one["picture"].size), "choice": number[one["picture"].label]}
+        for one in made
+    ]
+    return {
+        "samples": samples,
+        "drawn": drawn,
+        "left_out": len(gallery) - len(made),
+        "verdicts": [(part, verdicts[part], audit["verdicts"][part]) for part in GALLERY if verdicts[part]],
+        "classes": [(name, labels[name]) for name in names],
+    }
+
+
+def within(name: str, body: Markup) -> Markup:
+    """The sections of one audit among several: each is named after the audit too, so that no two have one name."""
+    return Markup(str(body).replace('<section aria-labelledby="', f'<section aria-labelledby="{name} '))
 
 
 def _rows(groups: Sequence[GroupFacts]) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from math import ceil, floor
 
 from ironbound.auditing.report.schema import Audit, Check
@@ -11,6 +12,8 @@ from ironbound.showing.words import count as count
 from ironbound.showing.words import number as number
 from ironbound.showing.words import percent as percent
 from ironbound.showing.words import plural as plural
+
+MONTHS = "January February March April May June July August September October November December".split()
 
 
 def ends(low: float, high: float) -> tuple[str, str]:
@@ -34,6 +37,16 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600:,} h {whole % 3600 // 60:02d} min"
+
+
+def moment(created: str) -> str:
+    """A point in time as "2 November 2026, 09:30 UTC"; what is none, as it is written."""
+    try:
+        when = datetime.fromisoformat(created)
+    except ValueError:
+        return created
+    zone = "" if when.tzinfo is None else f" {when.tzname()}"
+    return f"{when.day} {MONTHS[when.month - 1]} {when.year}, {when:%H:%M}{zone}"
 
 
 def threat(audit: Audit) -> str:
@@ -158,6 +171,12 @@ def not_run(audit: Audit) -> list[str]:
         for stage in waited
         if stage["after"] and stage["name"] not in ran
     ]
+
+
+def remarks(audit: Audit) -> list[str]:
+    """What there is to say of the plan: how its order was found, what was left out, what was not needed."""
+    first = [said for said in [ordering(audit)] if said]
+    return [*first, *audit.get("notes", []), *not_run(audit)]
 
 
 def apart(audit: Audit) -> list[tuple[str, int, int, float | None]]:
