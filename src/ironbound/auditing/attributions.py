@@ -188,9 +188,9 @@ def attributed(folder: Path, facts: dict[str, Any]) -> list[Attributed]:
     named = lambda label: names[int(label)] if int(label) < len(names) else str(int(label))
     pairs = {name: (tables[name]["clean"], tables[name]["adversarial"]) for name in said["methods"]}
     alike = {name: (cosine(*pair).tolist(), rank_correlation(*pair).tolist()) for name, pair in pairs.items()}
-    low, high = limits or (0.0, 1.0)
+    low, high = limits or (float(tables["clean"].min()), float(tables["clean"].max()))
     drawn = tables["clean"].ndim == 4
-    shown = lambda rows: ((rows.float() - low) / (high - low)).clamp(0, 1) if drawn else rows
+    shown = lambda rows: ((rows.float() - low) / ((high - low) or 1.0)).clamp(0, 1) if drawn else rows
     clean, adversarial = (shown(tables[name]) for name in KEPT)
     return [
         Attributed(

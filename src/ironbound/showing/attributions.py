@@ -20,6 +20,8 @@ FOR, AGAINST = (213, 94, 0), (0, 114, 178)
 """Vermillion and blue of Okabe and Ito's palette: what speaks for the class, and what against."""
 FINEST = 64
 """Cells along a side of a map; of a larger input each is the mean of several values."""
+PICTURE = 96
+"""Pixels along a side of the picture beside them, at most."""
 CELLS = 8
 """Cells along a side among which the strongest are marked."""
 MARKS = 3
@@ -70,7 +72,7 @@ def panels(shown: Sequence[Attributed], room: int) -> Iterator[dict[str, Any]]:
             yield {**panel, "tables": [_table(one, each) for each in one.maps]}
             continue
         heats = [_heats(one, each) for each in one.maps]
-        images = [png(_fitted(image, 2 * FINEST)) for image in (one.clean, one.adversarial)]
+        images = [png(_fitted(image, PICTURE)) for image in (one.clean, one.adversarial)]
         sides = [
             {"name": name, "score": one.scores[i], "image": images[i], "heats": [pair[i] for pair in heats]}
             for i, name in enumerate(("clean", "witness"))
@@ -150,7 +152,7 @@ def _table(one: Attributed, each: Map) -> dict[str, Any]:
     named = lambda i: one.features[i] if one.features else f"{i}"
     rows = [
         {
-            "name": named(i), "values": (float(one.clean[i]), float(one.adversarial[i])),
+            "name": named(i), "inputs": (float(one.clean[i]), float(one.adversarial[i])),
             "parts": [(float(v[i]), float(v[i]) / scale) for v in (clean, witness)],
         }
         for i in order
