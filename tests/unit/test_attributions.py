@@ -20,8 +20,10 @@ from ironbound.auditing import attributions as module
 from ironbound.auditing.attributions import FILE, MOST, REASONS, attributed, contradicted, wanted_methods
 from ironbound.auditing.audit import Audit
 from ironbound.auditing.report.render import ATTRIBUTED, render, render_many
+from ironbound.cli.completing import KNOWN
 from ironbound.core.errors import UnknownName, UsageError
 from ironbound.core.store import read_tensors, write_tensors
+from ironbound.explaining.attribution import CAPTUM, METHODS
 from ironbound.showing.attributions import AGAINST, FOR, Attributed, Map, heat, marks, panels
 from ironbound.showing.page import IMAGE_BYTES
 from report_samples import audit, picture
@@ -290,3 +292,7 @@ def test_a_run_without_them_has_no_section() -> None:
     said = render({**audit(), "attributions": {"left_out": "Because of this."}}, [])
     assert "Because of this." in section(said)
     assert "<img" not in section(said)
+
+
+def test_the_prompt_completes_their_names() -> None:
+    assert set(KNOWN["attribution"]) == {"none", *METHODS, *(f"captum:{name}" for name in CAPTUM)}

@@ -30,7 +30,7 @@ class MergeSettings(VerifySettings):
         None, "the plan of the shards, where it is a file", "NAME", absent="the recorded one", values="audit"
     )
     curve: bool | None = key(None, "find robust accuracy against radius too", absent="as the plan says")
-    attributions: Names = key(("gradient", "integrated"), ATTRIBUTIONS, "NAME,..")
+    attributions: Names = key(("gradient", "integrated"), ATTRIBUTIONS, "NAME,..", values="attribution")
     resume: bool = key(False, "go on with a merge that was interrupted, or was made without the model")
     rows: Positive | None = key(
         None, "the most in one pass; changes no verdict", "N", unit="model rows", absent="what fits into memory"

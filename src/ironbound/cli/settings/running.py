@@ -99,7 +99,7 @@ class RunSettings(PlaceSettings):
         None, "2/8: the second of eight parts, which ironbound merge puts together", "I/N", absent="the whole"
     )
     curve: bool | None = key(None, "find robust accuracy against radius too", absent="as the plan says")
-    attributions: Names = key(("gradient", "integrated"), ATTRIBUTIONS, "NAME,..")
+    attributions: Names = key(("gradient", "integrated"), ATTRIBUTIONS, "NAME,..", values="attribution")
 
 
 class AttackSettings(RunSettings):
