@@ -34,6 +34,7 @@ def merge(
     samples: int | None = None,
     rows: int | None = None,
     curve: bool | None = None,
+    attributions: str | Sequence[str] | None = None,
     resume: bool = False,
     checks: str = "budget",
     progress: Listener | None = None,
@@ -47,7 +48,7 @@ def merge(
         need both; without them the run is written all the same, and its report says that the checks are pending.
     threat, method: those of the shards, where they have no name that the folders could say them by.
     checks: "budget" or "full", as for `audit`.
-    curve: as for `audit`; it needs the model.
+    curve, attributions: as for `audit`; they need the model.
     out: a new folder; `resume` goes on with a merge that was interrupted there, or was made without the model.
 
     Raises RunError where a shard is missing, named twice, not finished or altered, FingerprintMismatch where two are not of
@@ -55,6 +56,7 @@ def merge(
 
     >>> report = merge(["runs/a", "runs/b"], net, (x, y), out="runs/whole")  # doctest: +SKIP
     """
+    from ironbound.auditing.attributions import wanted_methods
     from ironbound.auditing.audit import finish, unchecked
     from ironbound.auditing.checks.budget import extent_of
     from ironbound.auditing.folder import locked
@@ -67,7 +69,7 @@ def merge(
 
     if (model is None) != (data is None):
         raise UsageError("the checks need model and data, both or neither of them; got one.")
-    extent, shards = extent_of(checks), fitting(folders)
+    extent, methods, shards = extent_of(checks), wanted_methods(attributions), fitting(folders)
     if model is None:
         return unchecked(gathered(shards, out, resume))
     recorded = shards[0].manifest
@@ -83,8 +85,9 @@ def merge(
     with locked(whole.path):  # what no shard could do alone
         last_stages(whole, loaded, Evaluation(wrapped, chosen, ready, seed, rows, progress=progress or silent))
     return finish(
-        whole, wrapped, loaded, chosen, plan, seed=seed, rows=rows, extent=extent, curve=curve, progress=progress
-    )
+        whole, wrapped, loaded, chosen, plan, seed=seed, rows=rows, extent=extent, curve=curve, attributions=methods,
+        progress=progress,
+    )  # fmt: skip
 
 
 def _plan(run: RunFolder, method: Any, threat: PerturbationSet) -> Plan:

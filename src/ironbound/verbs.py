@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from numbers import Integral
 from pathlib import Path
@@ -174,6 +175,7 @@ def audit(
     pool: int | None = None,
     shard: str | None = None,
     curve: bool | None = None,
+    attributions: str | Sequence[str] | None = None,
     resume: bool = False,
     checks: str = "budget",
     progress: Listener | None = None,
@@ -195,12 +197,15 @@ def audit(
         they change no verdict, and `resume` makes them again.
     curve: whether robust accuracy against radius follows the verdicts, for up to half of their passes; None: as the plan
         says ("standard" and "thorough" do). It changes no verdict, and can be added to a finished run with `resume`.
+    attributions: what the report shows of why a few witnesses work, as methods of `attribute`: "gradient,integrated" where
+        nothing is said, "captum:NAME" with the extra captum, "none" for nothing. They decide no verdict.
     origin: how to load model and data again, kept in the manifest.
 
     Raises errors about data, model and folder before the first pool; SoundnessAlarm if a certified sample is broken.
 
     >>> report = audit(net, (x, y), threat="linf:0.3", out="runs/x")  # doctest: +SKIP
     """
+    from ironbound.auditing.attributions import wanted_methods
     from ironbound.auditing.audit import finish
     from ironbound.auditing.checks.budget import extent_of
     from ironbound.auditing.run import run, storable
@@ -208,6 +213,7 @@ def audit(
     from ironbound.data import load
 
     part, extent = None if shard is None else Shard.parse(shard), extent_of(checks)
+    methods = wanted_methods(attributions)
     if part is not None and curve:
         raise UsageError(
             "a shard has no curve, which is about all samples: ask merge for it, by curve=True or --curve."
@@ -221,8 +227,9 @@ def audit(
         seed=seed, rows=rows, pool=pool, shard=part, resume=resume, progress=progress, origin=origin,
     )  # fmt: skip
     return finish(
-        folder, wrapped, loaded, chosen, plan, seed=seed, rows=rows, extent=extent, curve=curve, progress=progress
-    )
+        folder, wrapped, loaded, chosen, plan, seed=seed, rows=rows, extent=extent, curve=curve, attributions=methods,
+        progress=progress,
+    )  # fmt: skip
 
 
 def verify(

@@ -122,7 +122,8 @@ def test_classes_are_counted_by_label(whole: Audit) -> None:
 def test_the_folder_is_complete(whole: Audit) -> None:
     names = {str(p.relative_to(whole.folder)) for p in whole.folder.rglob("*") if p.is_file()}
     assert names == {
-        "manifest.json", "audit.json", "report.html", "gallery.safetensors", "digests.json", "lock",
+        "manifest.json", "audit.json", "report.html", "gallery.safetensors", "attributions.safetensors",
+        "digests.json", "lock",
         *(f"results/part-0000{i}.parquet" for i in range(3)),
         *(f"witnesses/part-0000{i}.safetensors" for i in range(3)),
     }  # fmt: skip

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ironbound.auditing.attributions import attributed, attributions_of, wanted_methods
+from ironbound.auditing.attributions import remove as remove_attributions
 from ironbound.auditing.checks.budget import budget_of, cost_of
 from ironbound.auditing.checks.check import Evidence, run_checks
 from ironbound.auditing.checks.confidence import grade
@@ -112,6 +114,11 @@ class Audit:
         """The gallery of the report."""
         return pictures(self.folder, self.facts)
 
+    @property
+    def attributed(self) -> list[Any]:
+        """The attributions of the report: of a few samples, clean and as witness; none where the run made none."""
+        return attributed(self.folder, self.facts)
+
     def witnesses(self) -> tuple[Tensor, Any]:
         """Row numbers of all broken samples in the data source, and their adversarial inputs."""
         from ironbound.core import rows
@@ -141,7 +148,7 @@ class Audit:
         """The report as one self-contained page."""
         from ironbound.auditing.report.render import render
 
-        return render(self.facts, self.pictures)  # type: ignore[arg-type]
+        return render(self.facts, self.pictures, self.attributed)  # type: ignore[arg-type]
 
     def to_markdown(self, gate: Any = None) -> str:
         """A section for a model card or a pull request. `gate`: what `gate` returned, or its facts."""
@@ -189,11 +196,12 @@ def _facts(gate: Any) -> Any:
 def finish(
     folder: RunFolder, model: Model, data: Data, threat: PerturbationSet, plan: Plan,
     *, seed: int = 0, rows: int | None = None, extent: str = "budget", curve: bool | None = None,
-    progress: Listener | None = None,
+    attributions: str | Sequence[str] | None = None, progress: Listener | None = None,
 ) -> Audit:  # fmt: skip
     """Check a run whose pools are all there, within a "budget" or in "full", and write audit.json and report.html.
 
     curve: whether robust accuracy against radius is found too; None: as the plan says.
+    attributions: which are made of a few witnesses (see attributions.py); None: the usual ones.
 
     A shard is not checked: most checks need all samples, and are made when all shards are merged. Raises SoundnessAlarm,
     after writing, where a certified sample could be broken.
@@ -221,9 +229,10 @@ def finish(
         folder.unseal()
         checks = run_checks(evidence, progress or silent, budget)
         keep_gallery(folder.path, evidence)
+        explained = attributions_of(folder.path, evidence, wanted_methods(attributions))
         unsound = any(c["number"] == 28 and c["result"] == "fail" for c in checks)
         against_radius = curve_of(folder, evidence, plan.curve if curve is None else curve, unsound, progress or silent)
-        audit = _concluded(folder, verdicts, checks, against_radius)
+        audit = _concluded(folder, verdicts, checks, against_radius, explained)
     if unsound or against_radius == UNSOUND:
         if folder.temporary is not None:
             folder.temporary.keep()
@@ -239,13 +248,15 @@ def unchecked(folder: RunFolder) -> Audit:
     with locked(folder.path):
         folder.unseal()
         remove(folder)
+        remove_attributions(folder.path)
         return _concluded(folder, Verdicts.of(folder), [])
 
 
 def _concluded(
-    folder: RunFolder, verdicts: Verdicts, checks: Sequence[Any], curve: dict[str, Any] | None = None
-) -> Audit:
-    audit = Audit(folder.path, facts_of(folder, verdicts, checks, curve), folder.temporary)
+    folder: RunFolder, verdicts: Verdicts, checks: Sequence[Any], curve: dict[str, Any] | None = None,
+    attributions: dict[str, Any] | None = None,
+) -> Audit:  # fmt: skip
+    audit = Audit(folder.path, facts_of(folder, verdicts, checks, curve, attributions), folder.temporary)
     write_json(folder.path / "audit.json", audit.facts)
     write_text(folder.path / "report.html", audit.to_html())
     folder.seal()
@@ -253,8 +264,9 @@ def _concluded(
 
 
 def facts_of(
-    folder: RunFolder, verdicts: Verdicts, checks: Sequence[Any], curve: dict[str, Any] | None = None
-) -> dict[str, Any]:
+    folder: RunFolder, verdicts: Verdicts, checks: Sequence[Any], curve: dict[str, Any] | None = None,
+    attributions: dict[str, Any] | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Everything a report says, as plain data (see report/schema.py)."""
     manifest = folder.manifest
     clean, attacked, certified = verdicts.clean, verdicts.attacked, verdicts.certified
@@ -289,6 +301,7 @@ def facts_of(
         "seed": manifest["seed"], "environment": manifest["environment"], "fingerprints": manifest["fingerprints"],
         **({"shard": manifest["shard"]} if "shard" in manifest else {}),
         **({"curve": curve} if curve is not None else {}),
+        **({"attributions": attributions} if attributions is not None else {}),
     }  # fmt: skip
 
 

@@ -6,6 +6,7 @@
     curve/part-00000.*               robust accuracy against radius, likewise a part a pool (see curve/parts.py)
     audit.json, report.html          written when all pools are finished
     gallery.safetensors              the pictures of the report
+    attributions.safetensors         what spoke for the answers to a few of them (see attributions.py)
     digests.json                     the digest of every other file but the report's, written last: the run is sealed
 
 A run folder is data: nothing in it is executed.

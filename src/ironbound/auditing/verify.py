@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ironbound.auditing.attributions import contradicted
 from ironbound.auditing.audit import Audit, facts_of
 from ironbound.auditing.curve.recheck import Recheck
 from ironbound.auditing.folder import RunFolder
@@ -347,9 +348,10 @@ def _check_counts(folder: RunFolder, verdicts: Verdicts, found: Verification) ->
     if not (folder.path / "audit.json").exists():
         return
     facts = Audit.load(folder.path).facts
-    again = facts_of(folder, verdicts, facts["checks"], facts.get("curve"))
+    again = facts_of(folder, verdicts, facts["checks"], facts.get("curve"), facts.get("attributions"))
     for name in [*again, *(name for name in facts if name not in again)]:
         if name not in facts or name not in again or facts[name] != again[name]:
             found.failures.append(f"audit.json: {name!r} does not follow from the results")
+    found.failures += contradicted(folder.path, facts, set(verdicts.index[verdicts.verdict == "broken"].tolist()))
     if facts["checks"] and (still := pending(folder)):  # checks are made when nothing is left to run
         found.failures.append(f"audit.json: the run was checked, and still lacks {still[0]}")

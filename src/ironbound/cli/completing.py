@@ -29,6 +29,10 @@ KNOWN: dict[str, tuple[str, ...]] = {
     "kind": ("attacks", "sets", "bounds", "defenses", "plans", "attack", "certify", "audit", "harden"),
     "norm": ("linf", "l2", "l1", "l0"),
     "access": ("white-box", "scores", "decisions"),
+    "attribution": (
+        "captum:Deconvolution", "captum:DeepLift", "captum:FeatureAblation", "captum:GuidedBackprop", "captum:InputXGradient",
+        "captum:IntegratedGradients", "captum:Occlusion", "captum:Saliency", "gradient", "integrated", "none",
+    ),
     "split": ("train", "test", "validation"),
     "device": ("auto", "cpu", "cuda", "cuda:0"),
 }  # fmt: skip

@@ -29,7 +29,8 @@ def run_merge(places: list[str], settings: MergeSettings, terminal: Terminal) ->
     with terminal.progress() as display:
         audit = merge(
             [shard.path for shard in shards], model, data, out=folder, method=method, rows=settings.rows,
-            resume=settings.resume, checks=settings.checks, curve=settings.curve, progress=display.listener(),
+            resume=settings.resume, checks=settings.checks, curve=settings.curve,
+            attributions=settings.attributions, progress=display.listener(),
         )  # fmt: skip
     if terminal.json:
         terminal.data({"folder": str(folder), **audit.facts})

@@ -105,7 +105,8 @@ def write_page(folders: list[Path], path: Path, title: str, names: list[str] | N
             page = audits[0].to_html()
         else:
             named = names or _names(folders, audits)
-            page = render_many(title, [(name, a.facts, a.pictures) for name, a in zip(named, audits, strict=True)])
+            shown = [(name, a.facts, a.pictures) for name, a in zip(named, audits, strict=True)]
+            page = render_many(title, shown, [a.attributed for a in audits])
     except unreadable as error:
         places = ", ".join(str(folder) for folder in folders)
         raise RunError(f"{places}: audit.json is not what an audit writes ({error}); it was altered.") from None

@@ -58,13 +58,17 @@ def magnified(clean: Tensor, adversarial: Tensor) -> tuple[Tensor, float]:
 
 def png(image: Tensor) -> str:
     """An image (C, H, W) in [0, 1] as a data: URI; other than 1 or 3 channels are averaged to grey."""
-    from PIL import Image
-
     channels = image.detach().cpu().double()
     if channels.shape[0] not in (1, 3):
         channels = channels.mean(dim=0, keepdim=True)
     pixels = (channels.nan_to_num().clamp(0, 1) * 255).round().to(torch.uint8)
-    array = pixels[0].numpy() if len(pixels) == 1 else pixels.permute(1, 2, 0).contiguous().numpy()
+    return encoded(pixels[0].numpy() if len(pixels) == 1 else pixels.permute(1, 2, 0).contiguous().numpy())
+
+
+def encoded(array: Any) -> str:
+    """Bytes (H, W), (H, W, 3) or (H, W, 4) as a PNG in a data: URI."""
+    from PIL import Image
+
     file = io.BytesIO()
     Image.fromarray(array).save(file, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")

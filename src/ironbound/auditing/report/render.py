@@ -13,10 +13,13 @@ from markupsafe import Markup
 from ironbound.auditing.report import pictures, wording
 from ironbound.auditing.report.closing import closing
 from ironbound.auditing.report.schema import Audit, Check, GroupFacts, Part
+from ironbound.showing.attributions import Attributed, panels, title
 from ironbound.showing.images import Picture, figures, tables
 from ironbound.showing.page import IMAGE_BYTES, environment
 
 FEW_CLASSES = 20  # above that, the worst ones stand first and the full table can be opened
+
+ATTRIBUTED = 4  # a quarter of the bytes for pictures, at most, is for attributions
 
 RESULTS = ("fail", "cannot tell", "pass", "not applicable")
 GALLERY: tuple[Part, ...] = ("broken", "undecided", "certified", "wrong")
@@ -29,17 +32,28 @@ MEANINGS = {
 }
 
 
-def render(audit: Audit, gallery: Sequence[Picture]) -> str:
+def render(audit: Audit, gallery: Sequence[Picture], attributed: Sequence[Attributed] = ()) -> str:
     """One audit as one HTML document: inline style, inline SVG, images inside, no network, no script."""
-    return render_many(audit["title"], [(audit["model"]["name"], audit, gallery)])
+    return render_many(audit["title"], [(audit["model"]["name"], audit, gallery)], [attributed])
 
 
-def render_many(title: str, audits: Sequence[tuple[str, Audit, Sequence[Picture]]]) -> str:
-    """Several audits as one HTML document: their brackets side by side first, then a section for each."""
+def render_many(
+    title: str,
+    audits: Sequence[tuple[str, Audit, Sequence[Picture]]],
+    attributed: Sequence[Sequence[Attributed]] = (),
+) -> str:
+    """Several audits as one HTML document: their brackets side by side first, then a section for each.
+
+    attributed: the attributions of each, where there are any.
+    """
     if not audits:
         raise ValueError("Got no audit, expected at least one: render_many(title, [(name, audit, pictures)]).")
     room = IMAGE_BYTES // len(audits)
-    views = [view_of(f"a{i}", name, audit, shown, room) for i, (name, audit, shown) in enumerate(audits, start=1)]
+    explained = attributed or [()] * len(audits)
+    views = [
+        view_of(f"a{i}", name, audit, shown, room, mine)
+        for i, ((name, audit, shown), mine) in enumerate(zip(audits, explained, strict=True), start=1)
+    ]
     alone = len(views) == 1
     first = audits[0][1]
     lead = wording.sentence(first) if alone else wording.comparison([(name, audit) for name, audit, _ in audits])
@@ -54,12 +68,15 @@ def page_environment() -> Environment:
     made = environment("ironbound.auditing.report")
     made.filters.update(duration=wording.duration, moment=wording.moment)
     made.globals.update(meanings=MEANINGS, meter=pictures.meter, span=wording.span, strip=pictures.strip)
-    made.globals.update(swatch=pictures.swatch, within=within)
+    made.globals.update(swatch=pictures.swatch, within=within, likeness=wording.likeness, title_of=title)
     return made
 
 
-def view_of(prefix: str, name: str, audit: Audit, gallery: Sequence[Picture], room: int) -> dict[str, Any]:
+def view_of(
+    prefix: str, name: str, audit: Audit, gallery: Sequence[Picture], room: int, attributed: Sequence[Attributed] = (),
+) -> dict[str, Any]:  # fmt: skip
     """All that the template shows of one audit."""
+    explained = list(panels(attributed, room // ATTRIBUTED))
     rows = _rows(audit["classes"])
     ranked = sorted(rows, key=_weakness)
     return {
@@ -85,7 +102,10 @@ def view_of(prefix: str, name: str, audit: Audit, gallery: Sequence[Picture], ro
         "apart": wording.apart(audit),
         "parts": pictures.PARTS,
         "total": sum(audit["verdicts"][part] for part in pictures.PARTS),
-        "gallery": gallery_of(audit, gallery, room),
+        "gallery": gallery_of(audit, gallery, room - sum(panel.get("bytes", 0) for panel in explained)),
+        "attributions": wording.attributions(audit),
+        "panels": explained,
+        "panels_left_out": len(attributed) - len(explained),
         "classes": rows if len(rows) <= FEW_CLASSES else ranked[:FEW_CLASSES],
         "more_classes": ranked[FEW_CLASSES:],
         "slices": [{**found, "rows": _rows(found["groups"])} for found in audit["slices"]],

@@ -229,6 +229,34 @@ class Curve(TypedDict, total=False):
     cost: CurveCost
 
 
+class Alike(TypedDict):
+    """How alike the attributions of clean inputs and of their witnesses are: medians over the samples; None: not defined."""
+
+    cosine: float | None
+    """Of the angle between them: 1 for the same, -1 for the opposite."""
+    rank: float | None
+    """Spearman's correlation of the magnitudes."""
+
+
+class Attributions(TypedDict, total=False):
+    """What spoke for the answers to a few samples, clean and as witness; or only why that was not looked at."""
+
+    left_out: str
+    methods: list[str]
+    samples: int
+    """Broken ones, those with the smallest keys."""
+    steps: int
+    """Of integrated gradients, by Gauss-Legendre quadrature."""
+    baseline: float
+    """The input value from which they start."""
+    forward: int
+    """Model rows that were run."""
+    backward: int
+    gap: float
+    """The largest gap of completeness, as a share of the magnitudes of a sample's values."""
+    alike: dict[str, Alike]
+
+
 class Audit(TypedDict):
     """Everything that a report needs to know."""
 
@@ -260,6 +288,7 @@ class Audit(TypedDict):
     environment: dict[str, str]
     fingerprints: dict[str, str]
     curve: NotRequired[Curve]
+    attributions: NotRequired[Attributions]
     shard: NotRequired[dict[str, int]]
     """Which part of an audit this is: number, of."""
 

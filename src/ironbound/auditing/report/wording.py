@@ -143,6 +143,29 @@ def against_radius(audit: Audit) -> str:
     )
 
 
+def attributions(audit: Audit) -> str:
+    """Of how many samples attributions were made and what they cost; why there are none, where there are none."""
+    said = audit.get("attributions", {})
+    if "methods" not in said:
+        return said.get("left_out", "")
+    gap = f", which miss their sum by at most {percent(said['gap'])} of their magnitudes" if "gap" in said else ""
+    steps = (
+        f" Integrated gradients take {said['steps']} points on the way from {number(said['baseline'])}{gap}."
+        if gap
+        else ""
+    )
+    return (
+        f"Of {plural(said['samples'], 'broken sample')}, those with the smallest keys.{steps} Beside the stages this cost "
+        f"{count(said['forward'])} forward and {count(said['backward'])} backward rows. It decides no verdict."
+    )
+
+
+def likeness(cosine: float | None, rank: float | None) -> str:
+    """How alike two attributions are, in figures."""
+    said = lambda value: "not defined" if value is None or value != value else f"{value:.2f}"
+    return f"cosine {said(cosine)}, rank correlation {said(rank)}"
+
+
 def ordering(audit: Audit) -> str:
     """What a pilot did to the order of the stages; nothing where there was none."""
     pilot = audit["plan"].get("pilot")

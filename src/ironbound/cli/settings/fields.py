@@ -76,6 +76,7 @@ Count = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_count)]
 Drops = Annotated[dict[str, float], BeforeValidator(_drops)]
 Positive = Annotated[int, Field(ge=1)]
 Length = Annotated[float, BeforeValidator(_ratio)]
+ATTRIBUTIONS = "what the report shows of why a few witnesses work: gradient, integrated, captum:NAME; or none"
 CHECKS = "budget: they cost about half of what the verdicts do; full: they look at all they would like to"
 
 

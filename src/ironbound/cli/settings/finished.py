@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from ironbound.cli.settings.fields import CHECKS, Count, Lists, Names, Positive, Settings, Texts, key
+from ironbound.cli.settings.fields import ATTRIBUTIONS, CHECKS, Count, Lists, Names, Positive, Settings, Texts, key
 from ironbound.cli.settings.running import DataSettings, ModelSettings
 
 
@@ -30,6 +30,7 @@ class MergeSettings(VerifySettings):
         None, "the plan of the shards, where it is a file", "NAME", absent="the recorded one", values="audit"
     )
     curve: bool | None = key(None, "find robust accuracy against radius too", absent="as the plan says")
+    attributions: Names = key(("gradient", "integrated"), ATTRIBUTIONS, "NAME,..", values="attribution")
     resume: bool = key(False, "go on with a merge that was interrupted, or was made without the model")
     rows: Positive | None = key(
         None, "the most in one pass; changes no verdict", "N", unit="model rows", absent="what fits into memory"

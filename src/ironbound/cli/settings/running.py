@@ -6,7 +6,18 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from ironbound.cli.settings.fields import CHECKS, Count, Limits, Names, Numbers, Positive, Settings, assigned, key
+from ironbound.cli.settings.fields import (
+    ATTRIBUTIONS,
+    CHECKS,
+    Count,
+    Limits,
+    Names,
+    Numbers,
+    Positive,
+    Settings,
+    assigned,
+    key,
+)
 
 RAW = "input units"
 
@@ -88,6 +99,7 @@ class RunSettings(PlaceSettings):
         None, "2/8: the second of eight parts, which ironbound merge puts together", "I/N", absent="the whole"
     )
     curve: bool | None = key(None, "find robust accuracy against radius too", absent="as the plan says")
+    attributions: Names = key(("gradient", "integrated"), ATTRIBUTIONS, "NAME,..", values="attribution")
 
 
 class AttackSettings(RunSettings):
