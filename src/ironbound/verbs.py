@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from numbers import Integral
 from pathlib import Path
@@ -174,6 +175,7 @@ def audit(
     pool: int | None = None,
     shard: str | None = None,
     curve: bool | None = None,
+    slice_by: str | Sequence[str] | None = None,
     resume: bool = False,
     checks: str = "budget",
     progress: Listener | None = None,
@@ -194,6 +196,8 @@ def audit(
         they change no verdict, and `resume` makes them again.
     curve: whether robust accuracy against radius follows the verdicts, for up to half of their passes; None: as the plan
         says ("standard" and "thorough" do). It changes no verdict, and can be added to a finished run with `resume`.
+    slice_by: the further columns of the data that become slices of the report, such as ["hospital", "age"]: each value with
+        its own fractions, numbers of many values in bins. None: every column that has few values. It changes no verdict.
     origin: how to load model and data again, kept in the manifest.
 
     Raises errors about data, model and folder before the first pool; SoundnessAlarm if a certified sample is broken.
@@ -202,6 +206,7 @@ def audit(
     """
     from ironbound.auditing.audit import finish
     from ironbound.auditing.checks.budget import extent_of
+    from ironbound.auditing.columns import must_be_there
     from ironbound.auditing.run import run, storable
     from ironbound.auditing.shards import Shard
     from ironbound.data import load
@@ -212,6 +217,8 @@ def audit(
             "a shard has no curve, which is about all samples: ask merge for it, by curve=True or --curve."
         )
     wrapped, loaded = Model.of(model), storable(load(data, samples=samples, seed=seed))
+    sliced = None if slice_by is None else [slice_by] if isinstance(slice_by, str) else list(slice_by)
+    must_be_there(sliced or (), loaded.columns)
     chosen, plan = rows_.of_rows(set_of(threat), loaded.index), plan_named(method)
     radius_must_fit(chosen, wrapped, loaded.first)
     plan_must_fit(plan, chosen)
@@ -220,8 +227,9 @@ def audit(
         seed=seed, rows=rows, pool=pool, shard=part, resume=resume, progress=progress, origin=origin,
     )  # fmt: skip
     return finish(
-        folder, wrapped, loaded, chosen, plan, seed=seed, rows=rows, extent=extent, curve=curve, progress=progress
-    )
+        folder, wrapped, loaded, chosen, plan, seed=seed, rows=rows, extent=extent, curve=curve, slice_by=sliced,
+        progress=progress,
+    )  # fmt: skip
 
 
 def verify(

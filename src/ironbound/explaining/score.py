@@ -143,6 +143,8 @@ def must_have_gradients(model: Model, x: Any) -> None:
             "that returns logits or probabilities."
         )
     if model.outputs == "anything":
-        raise ModelError("attributions are of one class, and this model was said to answer with anything else (outputs).")
+        raise ModelError(
+            "attributions are of one class, and this model was said to answer with anything else (outputs)."
+        )
     if rows_.count(x) == 0:
         raise InputError("there are no inputs: the batch is empty.")

@@ -8,7 +8,7 @@ from typing import Any
 
 from jinja2 import Environment
 
-from ironbound.auditing.report import pictures, wording
+from ironbound.auditing.report import fairness, pictures, wording
 from ironbound.auditing.report.schema import Audit, Check, GroupFacts
 from ironbound.showing.images import Picture, figures
 from ironbound.showing.page import IMAGE_BYTES, environment
@@ -23,6 +23,17 @@ MEANINGS = {
     "broken": "right when clean, wrong for a change that was found and can be checked again",
     "wrong": "wrong before any change",
 }
+UNTRIED = {
+    (False, True): {"undecided": "no proof was found, and no attack was run"},
+    (True, False): {"undecided": "no attack that was run breaks it, and no bound was run"},
+    (False, False): {"undecided": "right when clean; neither attacks nor bounds were run"},
+}
+"""What it means otherwise where there were no attacks or no bounds: (attacked, bounded)."""
+
+
+def meanings_of(audit: Audit) -> dict[str, str]:
+    """What the verdicts mean in this audit."""
+    return {**MEANINGS, **UNTRIED.get((wording.was_attacked(audit), wording.was_bounded(audit)), {})}
 
 
 def render(audit: Audit, gallery: Sequence[Picture]) -> str:
@@ -69,6 +80,12 @@ def view_of(prefix: str, name: str, audit: Audit, gallery: Sequence[Picture], ro
         "threat": wording.threat(audit),
         "context": wording.context(audit),
         "accuracy": wording.accuracy(audit),
+        "upper": wording.upper(audit),
+        "attacked": wording.was_attacked(audit),
+        "not_tried": wording.not_tried(audit),
+        "meanings": meanings_of(audit),
+        "gaps": fairness.gaps(audit),
+        "gap_way": fairness.WAY,
         "doubted": wording.doubted(audit),
         "decided": audit["verdicts"]["undecided"] == 0,
         "state": wording.checks_state(audit),
@@ -85,7 +102,10 @@ def view_of(prefix: str, name: str, audit: Audit, gallery: Sequence[Picture], ro
         "left_out": len(gallery) - len(shown),
         "classes": rows if len(rows) <= FEW_CLASSES else ranked[:FEW_CLASSES],
         "more_classes": ranked[FEW_CLASSES:],
-        "slices": [{**found, "rows": _rows(found["groups"])} for found in audit["slices"]],
+        "slices": [
+            {**found, "rows": _rows(found["groups"]), "gaps": fairness.gaps(audit, found["column"])}
+            for found in audit["slices"]
+        ],
         "checks": _grouped(audit["checks"]),
     }
 

@@ -6,7 +6,18 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from ironbound.cli.settings.fields import CHECKS, Count, Limits, Names, Numbers, Positive, Settings, assigned, key
+from ironbound.cli.settings.fields import (
+    CHECKS,
+    Count,
+    Limits,
+    Lists,
+    Names,
+    Numbers,
+    Positive,
+    Settings,
+    assigned,
+    key,
+)
 
 RAW = "input units"
 
@@ -88,6 +99,10 @@ class RunSettings(PlaceSettings):
         None, "2/8: the second of eight parts, which ironbound merge puts together", "I/N", absent="the whole"
     )
     curve: bool | None = key(None, "find robust accuracy against radius too", absent="as the plan says")
+    slice_by: Lists | None = key(
+        None, "further columns of the data by whose values samples are told apart; many numbers become bins", "COL,..",
+        absent="all with few values", several=True,
+    )  # fmt: skip
 
 
 class AttackSettings(RunSettings):
