@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import Environment
 
 from ironbound.auditing.report import fairness, pictures, wording
+from ironbound.auditing.report.evidence import ABOUT, evidence
 from ironbound.auditing.report.schema import Audit, Check, GroupFacts
 from ironbound.showing.images import Picture, figures
 from ironbound.showing.page import IMAGE_BYTES, environment
@@ -107,6 +108,8 @@ def view_of(prefix: str, name: str, audit: Audit, gallery: Sequence[Picture], ro
             for found in audit["slices"]
         ],
         "checks": _grouped(audit["checks"]),
+        "evidence": evidence(audit),
+        "evidence_about": ABOUT,
     }
 
 
