@@ -11,6 +11,7 @@ from jinja2 import Environment
 from ironbound.auditing.report import fairness, pictures, wording
 from ironbound.auditing.report.evidence import ABOUT, evidence
 from ironbound.auditing.report.schema import Audit, Check, GroupFacts
+from ironbound.auditing.report.scopes import APART, grouped, titled
 from ironbound.showing.images import Picture, figures
 from ironbound.showing.page import IMAGE_BYTES, environment
 
@@ -50,9 +51,26 @@ def render_many(title: str, audits: Sequence[tuple[str, Audit, Sequence[Picture]
     views = [view_of(f"a{i}", name, audit, shown, room) for i, (name, audit, shown) in enumerate(audits, start=1)]
     alone = len(views) == 1
     first = audits[0][1]
+    tables = tables_of(views)
     lead = wording.sentence(first) if alone else wording.comparison([(name, audit) for name, audit, _ in audits])
+    if len(tables) > 1:
+        lead = f"{wording.plural(len(views), 'audit')} in {wording.plural(len(tables), 'table')}. {APART}"
     template = page_environment().get_template("report.html.j2")
-    return template.render(title=title, lead=lead, views=views, alone=alone, first=first)
+    return template.render(title=title, lead=lead, views=views, tables=tables, alone=alone, first=first)
+
+
+def tables_of(views: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The views by scope, so that unlike figures never stand in one table."""
+    scopes = grouped([view["audit"] for view in views])
+    if len(scopes) == 1:
+        return [{"id": "compare", "title": "Side by side", "text": "", "views": list(views)}]
+    tables = []
+    for number, places in enumerate(scopes, start=1):
+        mine = [views[place] for place in places]
+        text = wording.comparison([(view["name"], view["audit"]) for view in mine])
+        title = f"Table {number}: {titled(mine[0]['audit'])}"
+        tables.append({"id": f"compare-{number}", "title": title, "text": text, "views": mine})
+    return tables
 
 
 @cache
@@ -83,6 +101,7 @@ def view_of(prefix: str, name: str, audit: Audit, gallery: Sequence[Picture], ro
         "accuracy": wording.accuracy(audit),
         "upper": wording.upper(audit),
         "attacked": wording.was_attacked(audit),
+        "bounded": wording.was_bounded(audit),
         "not_tried": wording.not_tried(audit),
         "meanings": meanings_of(audit),
         "gaps": fairness.gaps(audit),
