@@ -176,6 +176,7 @@ def audit(
     shard: str | None = None,
     curve: bool | None = None,
     attributions: str | Sequence[str] | None = None,
+    slice_by: str | Sequence[str] | None = None,
     resume: bool = False,
     checks: str = "budget",
     progress: Listener | None = None,
@@ -199,6 +200,8 @@ def audit(
         says ("standard" and "thorough" do). It changes no verdict, and can be added to a finished run with `resume`.
     attributions: what the report shows of why a few witnesses work, as methods of `attribute`: "gradient,integrated" where
         nothing is said, "captum:NAME" with the extra captum, "none" for nothing. They decide no verdict.
+    slice_by: the further columns of the data that become slices of the report, such as ["hospital", "age"]: each value with
+        its own fractions, numbers of many values in bins. None: every column that has few values. It changes no verdict.
     origin: how to load model and data again, kept in the manifest.
 
     Raises errors about data, model and folder before the first pool; SoundnessAlarm if a certified sample is broken.
@@ -208,6 +211,7 @@ def audit(
     from ironbound.auditing.attributions import wanted_methods
     from ironbound.auditing.audit import finish
     from ironbound.auditing.checks.budget import extent_of
+    from ironbound.auditing.columns import must_be_there
     from ironbound.auditing.run import run, storable
     from ironbound.auditing.shards import Shard
     from ironbound.data import load
@@ -219,6 +223,8 @@ def audit(
             "a shard has no curve, which is about all samples: ask merge for it, by curve=True or --curve."
         )
     wrapped, loaded = Model.of(model), storable(load(data, samples=samples, seed=seed))
+    sliced = None if slice_by is None else [slice_by] if isinstance(slice_by, str) else list(slice_by)
+    must_be_there(sliced or (), loaded.columns)
     chosen, plan = rows_.of_rows(set_of(threat), loaded.index), plan_named(method)
     radius_must_fit(chosen, wrapped, loaded.first)
     plan_must_fit(plan, chosen)
@@ -228,6 +234,7 @@ def audit(
     )  # fmt: skip
     return finish(
         folder, wrapped, loaded, chosen, plan, seed=seed, rows=rows, extent=extent, curve=curve, attributions=methods,
+        slice_by=sliced,
         progress=progress,
     )  # fmt: skip
 

@@ -110,7 +110,7 @@ def test_what_is_wrong_in_a_file_is_said_with_its_line(tmp_path, content, said):
 
 def test_a_flag_over_a_file_is_blamed_itself(tmp_path):
     (tmp_path / "s.yaml").write_text(LINES + "samples: 5\nweight-decay: x\n")
-    with pytest.raises(UsageError, match="^--samples is how many"):
+    with pytest.raises(UsageError, match=r"^--samples is how many"):
         settings_of(RunSettings, {"samples": "none", "seed": "1"}, str(tmp_path / "s.yaml"))
     with pytest.raises(UsageError, match="line 5: weight-decay is the pull"):
         settings_of(HardenSettings, {}, str(tmp_path / "s.yaml"))

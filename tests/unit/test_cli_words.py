@@ -11,6 +11,7 @@ import pytest
 import ironbound
 import ironbound.cli
 from cli_samples import harmless
+from ironbound.auditing.gaps import gaps_of
 from ironbound.cli import app as app_
 from ironbound.cli import run
 from ironbound.cli.demo import demo_place
@@ -227,3 +228,17 @@ def test_the_demo_takes_a_free_folder(tmp_path, monkeypatch):
 
 def test_every_command_has_words():
     assert all(command.callback.__doc__ for command in app_.app.registered_commands)
+
+
+def test_what_was_not_attacked_is_not_called_attacked(capsys):
+    facts = audit(20, 0, 30, 50)
+    facts["stages"] = [stage for stage in facts["stages"] if stage["kind"] != "attack"]
+    facts["notes"], facts["gaps"] = [], gaps_of(facts["classes"], [])
+    facts["slices"] = []
+    summarise(Terminal(), facts, Path("runs"))
+    out = capsys.readouterr().out
+    assert "certified 30.0% <= true robust accuracy <= 80.0% right when clean, no attack was run" in out
+    assert "no proof was found, and no attack was run" in out
+    assert "By class. Right when clean: the worst of 10 is" in out
+    assert "under attack" not in out
+    assert "attacked" not in out

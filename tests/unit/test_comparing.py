@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,19 +13,24 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import multinomial
 from torch import nn
 
 import ironbound as ib
 from audit_samples import mlp
 from ironbound.auditing import plans
 from ironbound.auditing.plan import Plan
+from ironbound.auditing.report import wording
+from ironbound.cli import run
 from ironbound.comparing.comparison import Comparison
+from ironbound.comparing.cost import paired
 from ironbound.comparing.figures import front
 from ironbound.comparing.kinds import held_out, kinds_of, threat_met
 from ironbound.core.errors import FingerprintMismatch, RunError, UsageError
 from ironbound.hardening.record import CLIMBS, read_record
 from ironbound.names import plan_of
 from training_samples import images
+from unit.test_report import Tree
 
 QUICK = Plan("one", plan_of("attack", ["i_fgsm"]).stages)
 THREAT = "linf:0.3"
@@ -278,7 +285,137 @@ def _after(folder: Path) -> nn.Module:
     return net.eval()
 
 
+# ------------------------------------------------------------------------------------------------------- clean cost
+def test_the_clean_cost_is_counted_sample_by_sample(runs: Path) -> None:
+    found = ib.compare([runs / "pgd", runs / "blind", runs / "alone"], baseline="alone")
+    was, now = set(_right(runs / "alone")), set(_right(runs / "blind"))
+    cost = named(found, "blind")["clean_cost"]
+    assert (cost["against"], cost["lost"], cost["gained"], cost["total"]) == (
+        "alone",
+        len(was - now),
+        len(now - was),
+        60,
+    )
+    assert cost["low"] <= cost["difference"] == (len(was) - len(now)) / 60 <= cost["high"]
+    assert named(found, "alone")["clean_cost"] is None
+    with pytest.raises(
+        UsageError, match=r"no model 'alon' to compare with\. There are: pgd \(start\), pgd, blind, alone"
+    ):
+        ib.compare([runs / "pgd", runs / "blind", runs / "alone"], baseline="alon")
+    assert len(found.facts["skipped"]) == 0
+
+
+def test_a_hardened_model_is_held_against_its_own_start(compared: Comparison) -> None:
+    for name in ("pgd", "plain"):  # both began with one model, which is there once
+        assert named(compared, name)["clean_cost"]["against"] == "pgd (start)"
+    assert [named(compared, name)["clean_cost"] for name in ("pgd (start)", "alone", "blind")] == [None] * 3
+
+
+@given(st.integers(1, 40).flatmap(lambda n: st.tuples(st.integers(0, n), st.integers(0, n), st.just(n))))
+def test_the_paired_interval_holds_the_difference(counts: tuple[int, int, int]) -> None:
+    lost, gained, total = counts[0], min(counts[1], counts[2] - counts[0]), counts[2]
+    low, high = paired(lost, gained, total)
+    assert -1 <= low <= (lost - gained) / total <= high <= 1
+    assert low < high
+    assert paired(gained, lost, total) == pytest.approx((-high, -low))
+
+
+@pytest.mark.parametrize(("loses", "gains"), [(0.1, 0.1), (0.0, 0.05), (0.3, 0.02), (0.5, 0.5)])
+def test_the_paired_interval_covers(loses: float, gains: float) -> None:
+    n, held = 25, 0.0
+    for lost in range(n + 1):
+        for gained in range(n + 1 - lost):
+            low, high = paired(lost, gained, n)
+            inside = low <= loses - gains <= high
+            held += inside * multinomial.pmf([lost, gained, n - lost - gained], n, [loses, gains, 1 - loses - gains])
+    assert held >= 0.95
+
+
+# ------------------------------------------------------------------------------------------------------------- page
+def test_the_page_has_every_model_and_its_figures(runs: Path, compared: Comparison, tmp_path: Path) -> None:
+    page = compared.to_html()
+    Tree(page)
+    assert not re.search(r"<script|<link|src=|https?://", page)
+    for row in compared.scopes[0]["models"]:
+        assert f">{row['name']}<" in page
+        assert html.escape(wording.span(row["clean"]["low"], row["clean"]["high"])) in page
+    assert "Transferability" not in page
+    ib.compare([runs], out=tmp_path / "c")
+    assert (tmp_path / "c" / "compare.html").read_text() == page
+
+
+def test_unlike_figures_never_stand_in_one_table(runs: Path, tmp_path: Path) -> None:
+    audited(bands(), tmp_path / "smaller", threat="linf:0.1")
+    audited(bands(), tmp_path / "fewer", (DATA[0][:30], DATA[1][:30]))
+    tables = re.findall(
+        r'<table class="summary".*?</table>', ib.compare([runs / "alone", tmp_path]).to_html(), re.DOTALL
+    )
+    assert len(tables) == 6  # two of each scope
+    for table in tables:
+        assert sum(f">{name}<" in table for name in ("alone", "fewer", "smaller")) == 1
+    places = [str(runs / "alone"), str(tmp_path / "fewer"), str(runs / "blind")]
+    assert run(["report", *places, "--out", str(tmp_path / "page.html")]) == 0
+    page = (tmp_path / "page.html").read_text()
+    Tree(page)
+    first, second = re.findall(r'<table class="summary".*?</table>', page, re.DOTALL)
+    assert first.count("60 samples") == 2
+    assert "30 samples" not in first
+    assert "30 samples" in second
+    assert "3 audits in 2 tables." in page
+
+
+def test_the_matrix_is_text_with_counts(runs: Path) -> None:
+    nets = {"<b>x": bands(), "blind": Shifted(bands(), 2)}
+    (runs / "alone").rename(runs / "<b>x")
+    try:
+        found = ib.compare([runs / "<b>x", runs / "blind"], transfer=True, models=nets, data=DATA)
+    finally:
+        (runs / "<b>x").rename(runs / "alone")
+    page = found.to_html()
+    Tree(page)
+    assert "<b>x" not in page
+    assert "tried on &lt;b&gt;x" in page
+    (table,) = re.findall(r'<table class="heat".*?</table>', page, re.DOTALL)
+    cells = re.findall(r'<td class="n s(\d)">(.*?)</td>', table, re.DOTALL)
+    wanted = [cell["of_right"] for row in found.scopes[0]["transfer"]["cells"] for cell in row]
+    assert len(cells) == len(wanted) == 4
+    for (shade, words), share in zip(cells, wanted, strict=True):
+        assert int(shade) == min(9, int(10 * share["fraction"]))
+        assert f"{share['count']} of {share['total']}" in words
+        assert wording.percent(share["fraction"]).replace("<", "&lt;").replace(">", "&gt;") in words
+        assert wording.span(share["low"], share["high"]) in words
+    assert table.count("its own witnesses") == 2
+
+
+def test_bounds_alone_are_not_called_attacked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ib.audit(
+        bands(), DATA, threat=THREAT, method=Plan("bounds", plan_of("certify", ["ibp"]).stages), out=tmp_path / "a"
+    )
+    found = ib.compare([tmp_path / "a"])
+    assert found.scopes[0]["models"][0]["ran"] == {"attacks": False, "bounds": True}
+    assert "right when clean, and no attack was run" in str(found)
+    assert "no attack was run" in found.to_html()
+    assert run(["compare", str(tmp_path / "a")]) == 0
+    assert "no attack was run" in capsys.readouterr().out
+
+
 # ---------------------------------------------------------------------------------------------------------- refusals
+def test_what_is_not_usable_is_left_out_where_others_are(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ib.harden(bands(), images(60), threat=THREAT, method="standard", epochs=1, audit=None, out=tmp_path / "bare")
+    (tmp_path / "begun" / "training").mkdir(parents=True)
+    found = ib.compare([runs / "alone", tmp_path], out=tmp_path / "c")
+    assert [row["name"] for row in found.scopes[0]["models"]] == ["alone"]
+    bare, begun = found.facts["skipped"]
+    assert bare["folder"].endswith("bare")
+    assert "no figure of it is evidence" in bare["why"]
+    assert "not finished" in begun["why"]
+    assert "no figure of it is evidence" in found.to_html()
+    assert run(["compare", str(runs / "alone"), str(tmp_path / "bare")]) == 0
+    assert "Left out: " in capsys.readouterr().out
+
+
 def test_what_cannot_be_compared(runs: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="is no folder"):
         ib.compare([tmp_path / "nothing"])

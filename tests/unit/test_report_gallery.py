@@ -24,7 +24,7 @@ from report_samples import audit, picture
 
 def verdicts(labels: list[int], kinds: list[str], seed: int = 0) -> Any:
     """As much of `Verdicts` as choosing needs."""
-    order = np.random.default_rng(seed).permutation(len(labels))  # noqa: NPY002
+    order = np.random.default_rng(seed).permutation(len(labels))
     digest = np.array([f"{k:032d}".encode() for k in order], dtype="S32")
     return SimpleNamespace(verdict=np.array(kinds, dtype=object), label=np.array(labels), digest=digest)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import itertools
 import math
 from collections import Counter
 from pathlib import Path
@@ -16,11 +18,14 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 import ironbound as ib
-from audit_samples import data_of, digits, digits_net
+from audit_samples import data_of, digits, digits_net, edited
 from ironbound.auditing.audit import Audit
+from ironbound.auditing.columns import chosen, groups_of
 from ironbound.auditing.slices import MOST, by_class, by_column
 from ironbound.auditing.table import VERDICTS
 from ironbound.auditing.verdicts import StageRows
+from ironbound.cli import run
+from ironbound.core.errors import UsageError
 
 RIGHT = {
     "clean": {"broken", "certified", "undecided"},
@@ -112,3 +117,108 @@ def test_slices_of_a_run_and_of_its_folder(tmp_path: Path) -> None:
     stages, cost = report.facts["stages"], report.facts["cost"]
     assert all(stage["cpu"] > 0 for stage in stages if stage["forward"])
     assert cost["cpu"] == pytest.approx(sum(stage["cpu"] for stage in stages))
+
+
+# ------------------------------------------------------------------------------------------------- columns by choice
+def sliced(columns: dict[str, Any], *wanted: str) -> list[dict[str, Any]]:
+    n = len(next(iter(columns.values())))
+    return by_column(verdicts_of(["undecided"] * n, [0] * n, **columns), wanted)
+
+
+def test_only_what_is_asked_for_in_that_order() -> None:
+    columns = {"a": [1, 2] * 5, "b": ["x", "y"] * 5, "c": [True, False] * 5}
+    assert [s["column"] for s in sliced(columns, "c", "a", "c")] == ["c", "a"]
+    assert sliced(columns, "label") == []  # the classes have a table of their own
+    assert chosen(["label"], ["label"]) == ["label"]  # unless the data have such a column
+    with pytest.raises(
+        UsageError, match=r"no column 'aa' to slice by\. Did you mean 'a'\? There are: a, b, c; and label"
+    ):
+        sliced(columns, "aa")
+
+
+@settings(deadline=None, derandomize=True, max_examples=60)
+@given(st.lists(st.one_of(st.none(), st.just(math.nan), st.floats(-1e6, 1e6), st.sampled_from([0.0, 1.0])), min_size=2))
+def test_bins_hold_every_sample_once_within_their_edges(values: list[float | None]) -> None:
+    found = groups_of(pa.chunked_array([pa.array(values, pa.float64())]), forced=True)
+    if isinstance(found, str):
+        return
+    assert len(found.of) == len(values)
+    assert sorted(set(found.of.tolist())) == sorted(found.listed) or len(found.listed) == MOST
+    if not found.note.endswith("largest value."):
+        return
+    inside: dict[int, list[float]] = {}
+    for value, mine in zip(values, found.of.tolist(), strict=True):
+        if value is None or math.isnan(value):
+            assert found.names[mine] == ("no value" if value is None else "nan")
+        else:
+            inside.setdefault(mine, []).append(value)
+    ends = [(min(mine), max(mine)) for _, mine in sorted(inside.items())]
+    assert all(high < low for (_, high), (low, _) in itertools.pairwise(ends))
+    assert len(set(found.names)) == len(found.names)
+    for (low, high), name in zip(ends, found.names, strict=False):
+        assert float(name.split(" to ")[0]) == pytest.approx(low, rel=1e-3)
+        assert float(name.split(" to ")[-1]) == pytest.approx(high, rel=1e-3)
+
+
+def test_numbers_become_quarters_and_texts_are_listed() -> None:
+    n = 400
+    columns: dict[str, Any] = {
+        "age": [i % 100 for i in range(n)], "id": [f"p{i}" for i in range(n)], "word": [f"w{i // 2}" for i in range(n)],
+        "day": [datetime.date(2026, 1, 1) + datetime.timedelta(days=i) for i in range(n)], "grade": [i % 3 for i in range(n)],
+    }  # fmt: skip
+    found = {s["column"]: s for s in sliced(columns, *columns)}
+    assert [(g["name"], g["total"]) for g in found["age"]["groups"]] == [
+        ("0 to 24", 100), ("25 to 49", 100), ("50 to 74", 100), ("75 to 99", 100)
+    ]  # fmt: skip
+    assert found["day"]["groups"][0]["name"] == "2026-01-01 to 2026-04-10"
+    assert [g["name"] for g in found["grade"]["groups"]] == ["0", "1", "2"]  # few enough to stand for themselves
+    assert found["id"]["note"] == "It has 400 values, too many for slices."  # each of one sample
+    assert len(found["word"]["groups"]) == MOST
+    close = [1.0 + i * 1e-6 for i in range(100)]
+    names = [g["name"] for g in sliced({"x": close}, "x")[0]["groups"]]
+    assert len(set(names)) == 4
+    assert names[0] == "1 to 1.000024"
+
+
+def test_a_run_is_sliced_as_asked_and_again_when_finished(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, where = digits(24), tmp_path / "run"
+    made = data_of(
+        data.x, data.y, index=data.index,
+        columns={"ward": [f"ward {int(i) % 3}" for i in data.index], "age": list(range(24)), "<b>x</b>": ["p", "q"] * 12},
+    )  # fmt: skip
+    asked: dict[str, Any] = {"threat": "linf:0.05", "method": "fgsm", "out": where}
+    with pytest.raises(UsageError, match=r"no column 'wards' to slice by\. Did you mean 'ward'"):
+        ib.audit(digits_net(), made, slice_by="wards", **asked)
+    assert not where.exists()  # said before anything is run
+    report = ib.audit(digits_net(), made, slice_by=["age"], **asked)
+    assert (report.facts["slice_by"], [s["column"] for s in report.facts["slices"]]) == (["age"], ["age"])
+    assert {gap["column"] for gap in report.facts["gaps"]} == {None, "age"}
+    assert ib.verify(where, digits_net(), made).holds
+    other = report.sliced_by("ward")
+    assert Audit.load(where).facts == report.facts
+    assert [g["total"] for g in other.facts["slices"][0]["groups"]] == [10, 7, 7]
+    assert run(["report", str(where), "--slice-by", "ward,<b>x</b>", "--out", str(tmp_path / "page.html")]) == 0
+    assert Audit.load(where).facts == report.facts  # a page elsewhere leaves the run alone
+    assert "&lt;b&gt;x&lt;/b&gt;" in (tmp_path / "page.html").read_text()
+    assert "<b>x</b>" not in (tmp_path / "page.html").read_text()
+    assert run(["report", str(where), "--slice-by", "ward"]) == 0
+    assert Audit.load(where).facts == other.facts
+    assert "By ward, most samples first" in (where / "report.html").read_text()
+    assert ib.verify(where, digits_net(), made).holds
+    assert run(["report", str(where), "--slice-by", "nothing"]) == 2
+    (where / "results" / "part-00000.parquet").write_bytes(
+        (where / "results" / "part-00000.parquet").read_bytes() + b" "
+    )
+    capsys.readouterr()
+    assert run(["report", str(where), "--slice-by", "age"]) == 2  # what was altered must not be sealed again
+    assert "was altered" in capsys.readouterr().err
+
+
+def test_a_run_from_before_there_were_gaps_holds(tmp_path: Path) -> None:
+    data = digits(12)
+    ib.audit(digits_net(), data, threat="linf:0.05", method="fgsm", out=tmp_path)
+    edited(tmp_path / "audit.json", lambda facts: facts.pop("gaps"))
+    assert ib.verify(tmp_path, digits_net(), data).holds
+    assert "Fairness gap" not in Audit.load(tmp_path).to_html()
+    edited(tmp_path / "audit.json", lambda facts: facts.update(slice_by=["age"]))
+    assert "slice_by" in str(ib.verify(tmp_path, digits_net(), data))

@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,7 +19,8 @@ from ironbound.auditing.checks.confidence import grade
 from ironbound.auditing.curve.draw import UNSOUND, curve_of
 from ironbound.auditing.curve.parts import remove
 from ironbound.auditing.folder import RunFolder, copied_run, locked
-from ironbound.auditing.gallery import keep_gallery, pictures
+from ironbound.auditing.gallery import keep_gallery, pictures, witness_reader
+from ironbound.auditing.gaps import gaps_of
 from ironbound.auditing.plan import Plan
 from ironbound.auditing.shards import Shard, samples_of
 from ironbound.auditing.slices import by_class, by_column
@@ -119,6 +119,15 @@ class Audit:
         """The attributions of the report: of a few samples, clean and as witness; none where the run made none."""
         return attributed(self.folder, self.facts)
 
+    def sliced_by(self, *columns: str) -> Audit:
+        """The same with slices by these further columns of the data alone; nothing is run, and nothing is written.
+
+        Numbers of many values become bins. Raises UsageError for a column that there is not.
+        """
+        from ironbound.auditing.reslicing import sliced_by
+
+        return sliced_by(self, columns)
+
     def witnesses(self) -> tuple[Tensor, Any]:
         """Row numbers of all broken samples in the data source, and their adversarial inputs."""
         from ironbound.core import rows
@@ -196,12 +205,14 @@ def _facts(gate: Any) -> Any:
 def finish(
     folder: RunFolder, model: Model, data: Data, threat: PerturbationSet, plan: Plan,
     *, seed: int = 0, rows: int | None = None, extent: str = "budget", curve: bool | None = None,
-    attributions: str | Sequence[str] | None = None, progress: Listener | None = None,
+    attributions: str | Sequence[str] | None = None, slice_by: Sequence[str] | None = None,
+    progress: Listener | None = None,
 ) -> Audit:  # fmt: skip
     """Check a run whose pools are all there, within a "budget" or in "full", and write audit.json and report.html.
 
     curve: whether robust accuracy against radius is found too; None: as the plan says.
     attributions: which are made of a few witnesses (see attributions.py); None: the usual ones.
+    slice_by: the further columns of the data that become slices; None: all that can.
 
     A shard is not checked: most checks need all samples, and are made when all shards are merged. Raises SoundnessAlarm,
     after writing, where a certified sample could be broken.
@@ -210,7 +221,7 @@ def finish(
     if len(verdicts) != wanted:
         raise RunError(f"{folder.path} has {len(verdicts)} of {wanted} samples: go on with it by --resume.")
     if Shard.of_manifest(folder.manifest) is not None:
-        return unchecked(folder)
+        return unchecked(folder, slice_by)
     if still := pending(folder):
         raise RunError(f"{folder.path} still lacks {still[0]}: go on with it by --resume.")
     budget = budget_of(verdicts, extent)
@@ -220,7 +231,7 @@ def finish(
         threat,
         plan.against(threat).following(folder.manifest["plan"]["stages"]),
         verdicts,
-        _witness_reader(folder, verdicts),
+        witness_reader(folder, verdicts),
         seed,
         rows,
         folder.manifest,
@@ -232,7 +243,7 @@ def finish(
         explained = attributions_of(folder.path, evidence, wanted_methods(attributions))
         unsound = any(c["number"] == 28 and c["result"] == "fail" for c in checks)
         against_radius = curve_of(folder, evidence, plan.curve if curve is None else curve, unsound, progress or silent)
-        audit = _concluded(folder, verdicts, checks, against_radius, explained)
+        audit = _concluded(folder, verdicts, checks, against_radius, explained, slice_by)
     if unsound or against_radius == UNSOUND:
         if folder.temporary is not None:
             folder.temporary.keep()
@@ -243,20 +254,20 @@ def finish(
     return audit
 
 
-def unchecked(folder: RunFolder) -> Audit:
+def unchecked(folder: RunFolder, slice_by: Sequence[str] | None = None) -> Audit:
     """Write audit.json and report.html of a run whose pools are all there, and leave the checks for later."""
     with locked(folder.path):
         folder.unseal()
         remove(folder)
         remove_attributions(folder.path)
-        return _concluded(folder, Verdicts.of(folder), [])
+        return _concluded(folder, Verdicts.of(folder), [], slice_by=slice_by)
 
 
 def _concluded(
     folder: RunFolder, verdicts: Verdicts, checks: Sequence[Any], curve: dict[str, Any] | None = None,
-    attributions: dict[str, Any] | None = None,
+    attributions: dict[str, Any] | None = None, slice_by: Sequence[str] | None = None,
 ) -> Audit:  # fmt: skip
-    audit = Audit(folder.path, facts_of(folder, verdicts, checks, curve, attributions), folder.temporary)
+    audit = Audit(folder.path, facts_of(folder, verdicts, checks, curve, attributions, slice_by), folder.temporary)
     write_json(folder.path / "audit.json", audit.facts)
     write_text(folder.path / "report.html", audit.to_html())
     folder.seal()
@@ -265,7 +276,7 @@ def _concluded(
 
 def facts_of(
     folder: RunFolder, verdicts: Verdicts, checks: Sequence[Any], curve: dict[str, Any] | None = None,
-    attributions: dict[str, Any] | None = None,
+    attributions: dict[str, Any] | None = None, slice_by: Sequence[str] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Everything a report says, as plain data (see report/schema.py)."""
     manifest = folder.manifest
@@ -289,7 +300,7 @@ def facts_of(
         "clean": clean.as_dict(), "attacked": attacked.as_dict(), "certified": certified.as_dict(),
         "bracket": {"low": certified.fraction, "high": attacked.fraction, "interval": [certified.low, attacked.high]},
         "verdicts": {name: verdicts.count(name) for name in VERDICTS},
-        "stages": stages, "classes": by_class(verdicts, named), "slices": by_column(verdicts), "checks": list(checks),
+        "stages": stages, **groups_facts(verdicts, named, slice_by), "checks": list(checks),
         "confidence": grade(list(checks), (attacked.high - attacked.low) / 2) if checks else _unchecked(folder, waiting),
         "pending": waiting,
         "notes": [*_below_chance(verdicts, len(named)), *manifest.get("notes", []), *manifest["plan"].get("notes", [])],
@@ -303,6 +314,13 @@ def facts_of(
         **({"curve": curve} if curve is not None else {}),
         **({"attributions": attributions} if attributions is not None else {}),
     }  # fmt: skip
+
+
+def groups_facts(verdicts: Verdicts, named: Sequence[str], slice_by: Sequence[str] | None) -> dict[str, Any]:
+    """The classes, the slices and their gaps."""
+    classes, slices = by_class(verdicts, named), by_column(verdicts, slice_by)
+    asked = {} if slice_by is None else {"slice_by": list(slice_by)}
+    return {"classes": classes, "slices": slices, **asked, "gaps": gaps_of(classes, slices)}
 
 
 def _below_chance(verdicts: Verdicts, named: int) -> list[str]:
@@ -346,28 +364,3 @@ def _stage(folder: RunFolder, verdicts: Verdicts, name: str) -> dict[str, Any]:
     costs, kind = verdicts.stage_costs(name), folder.manifest["kinds"][name]
     whole = {key: round(costs[key]) for key in ("entered", "decided", "forward", "backward", "bounding")}
     return {"name": name, "kind": kind, **whole, "seconds": costs["seconds"], "cpu": costs["cpu"]}
-
-
-def _witness_reader(folder: RunFolder, verdicts: Verdicts) -> Any:
-    """From a sample's place to a table of its witness ("adversarial", "points"); the part that was read last is kept."""
-    from ironbound.core import rows
-
-    parts = [(number, folder.witnessed(number)) for number in folder.finished()]
-    index = np.concatenate([mine for _, mine in parts])
-    part = np.concatenate([np.full(len(mine), number) for number, mine in parts])
-    row = np.concatenate([np.arange(len(mine)) for _, mine in parts])
-    order = np.argsort(index, kind="stable")
-    last: dict[int, Any] = {}
-
-    def witness(place: int, table: str = "adversarial") -> Any:
-        wanted = int(verdicts.index[place])
-        found = np.searchsorted(index, wanted, "right", sorter=order) - 1  # the later one, of two
-        if found < 0 or index[order[found]] != wanted:
-            raise RunError(f"{folder.path} has no witness of sample {wanted}, which it says is broken.")
-        number = int(part[order[found]])
-        if number not in last:
-            last.clear()
-            last[number] = folder.witnesses(number)
-        return rows.take(last[number].get(table), torch.tensor([int(row[order[found]])]))
-
-    return witness

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from ironbound.auditing.checks.check import Evidence
+from ironbound.auditing.folder import RunFolder
 from ironbound.auditing.inside import around
 from ironbound.auditing.verdicts import Verdicts
+from ironbound.core.errors import RunError
 from ironbound.core.rng import Rng, content_keys
 from ironbound.core.store import read_tensors, write_tensors
 from ironbound.showing.images import Picture, is_picture
@@ -121,3 +123,28 @@ def pictures(folder: Path, facts: dict[str, Any]) -> list[Picture]:
         )
         for i in range(len(tables["index"]))
     ]  # fmt: skip
+
+
+def witness_reader(folder: RunFolder, verdicts: Verdicts) -> Any:
+    """From a sample's place to a table of its witness ("adversarial", "points"); the part that was read last is kept."""
+    from ironbound.core import rows
+
+    parts = [(number, folder.witnessed(number)) for number in folder.finished()]
+    index = np.concatenate([mine for _, mine in parts])
+    part = np.concatenate([np.full(len(mine), number) for number, mine in parts])
+    row = np.concatenate([np.arange(len(mine)) for _, mine in parts])
+    order = np.argsort(index, kind="stable")
+    last: dict[int, Any] = {}
+
+    def witness(place: int, table: str = "adversarial") -> Any:
+        wanted = int(verdicts.index[place])
+        found = np.searchsorted(index, wanted, "right", sorter=order) - 1  # the later one, of two
+        if found < 0 or index[order[found]] != wanted:
+            raise RunError(f"{folder.path} has no witness of sample {wanted}, which it says is broken.")
+        number = int(part[order[found]])
+        if number not in last:
+            last.clear()
+            last[number] = folder.witnesses(number)
+        return rows.take(last[number].get(table), torch.tensor([int(row[order[found]])]))
+
+    return witness

@@ -73,7 +73,7 @@ def run(
     plan = plan if note else plan.without(set(unbounded))
     refused += [] if note else [f"{name} was left out: {reason}" for name, reason in unbounded.items()]
     temporary = Temporary() if out is None else None
-    path = Path(out) if temporary is None else temporary.path
+    path = temporary.path if out is None and temporary is not None else Path(str(out))
     usable(path, resume)
     with locked(path):
         evaluation = Evaluation(model, threat, plan, seed, rows, graph, not note, tell)

@@ -7,14 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from ironbound.auditing.columns import MOST as MOST
+from ironbound.auditing.columns import Groups, chosen, groups_of
 from ironbound.auditing.intervals import Share
 from ironbound.auditing.table import DATA
 from ironbound.auditing.verdicts import Verdicts
 
-MOST = 20
-"""Values of a column that are listed, those with the most samples: of more, each would be of too few to say much."""
-COVERED = 0.5
-"""The share of all samples that these must be of, and with two samples a value on average: or they are no slices."""
 SHARES = {
     "clean": ("broken", "certified", "undecided"),
     "attacked": ("certified", "undecided"),
@@ -26,40 +24,32 @@ def by_class(verdicts: Verdicts, named: Sequence[str]) -> list[dict[str, Any]]:
     """Each class of the label that has samples, in the order of the labels."""
     labels, group = np.unique(verdicts.label, return_inverse=True)
     names = [named[label] if label < len(named) else str(label) for label in labels.tolist()]
-    return _groups(verdicts, group, names)
+    return _counted(verdicts, group, names)
 
 
-def by_column(verdicts: Verdicts) -> list[dict[str, Any]]:
-    """Each further column of the data: its commonest values, and in words what was left out."""
+def by_column(verdicts: Verdicts, wanted: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """Further columns of the data, all or those that are `wanted`: their values, and in words what was left out.
+
+    Raises UsageError for a column that there is not.
+    """
     rows = verdicts.stage_rows("clean")
-    names = [name for name in rows if name.startswith(DATA)]
-    return [{"column": name.removeprefix(DATA), **_sliced(verdicts, rows.arrow(name))} for name in names]
+    columns = [name.removeprefix(DATA) for name in rows if name.startswith(DATA)]
+    found = []
+    for name in chosen(wanted, columns):
+        groups = groups_of(rows.arrow(DATA + name), forced=wanted is not None)
+        found.append({"column": name, **_sliced(verdicts, groups)})
+    return found
 
 
-def _sliced(verdicts: Verdicts, column: Any) -> dict[str, Any]:
-    """`groups` and `note` of one column, a value a sample."""
-    import pyarrow as pa
-
-    try:
-        encoded = column.combine_chunks().dictionary_encode(null_encoding="encode")
-    except pa.ArrowException:  # lists, structures
-        return {"groups": [], "note": "Its values are not single ones; no slices were made."}
-    group = encoded.indices.to_numpy(zero_copy_only=False)
-    names = ["no value" if value is None else str(value) for value in encoded.dictionary.to_pylist()]
-    if len(names) < 2:
-        return {"groups": [], "note": "Every sample has the same value."}
-    sizes = np.bincount(group, minlength=len(names)).tolist()
-    order = sorted(range(len(names)), key=lambda i: (-sizes[i], names[i]))[:MOST]
-    left = len(group) - sum(sizes[i] for i in order)
-    if left > COVERED * len(group) or 2 * len(names) > len(group):
-        return {"groups": [], "note": f"It has {len(names):,} values, too many for slices."}
-    found = _groups(verdicts, group, names)
-    others = len(names) - len(order)
-    note = f"The {MOST} values with the most samples; {others:,} others with {left:,} in all are left out."
-    return {"groups": [found[i] for i in order], "note": note if others else ""}
+def _sliced(verdicts: Verdicts, groups: Groups | str) -> dict[str, Any]:
+    """`groups` and `note` of one column."""
+    if isinstance(groups, str):
+        return {"groups": [], "note": groups}
+    counted = _counted(verdicts, groups.of, groups.names)
+    return {"groups": [counted[i] for i in groups.listed], "note": groups.note}
 
 
-def _groups(verdicts: Verdicts, group: np.ndarray[Any, Any], names: list[str]) -> list[dict[str, Any]]:
+def _counted(verdicts: Verdicts, group: np.ndarray[Any, Any], names: list[str]) -> list[dict[str, Any]]:
     """Name, total and shares of each group; `group` holds the number of each sample's own."""
     total = np.bincount(group, minlength=len(names)).tolist()
     counts = {

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ironbound.auditing.report import wording
 from ironbound.cli.runs import place_of
 from ironbound.cli.settings import CompareSettings
 from ironbound.cli.terminal import Terminal
@@ -34,7 +33,7 @@ def run_compare(runs: Sequence[str], settings: CompareSettings, terminal: Termin
     with terminal.progress() as display:
         found = compare(
             runs, threats=threats, methods=settings.method, audit=plan_named(settings.audit), transfer=settings.transfer,
-            out=folder, resume=settings.resume, progress=display.listener(),
+            baseline=settings.baseline, out=folder, resume=settings.resume, progress=display.listener(),
         )  # fmt: skip
     if terminal.json:
         terminal.data({**({} if folder is None else {"folder": str(folder)}), **found.facts})
@@ -54,8 +53,10 @@ def say_comparison(terminal: Terminal, found: Comparison) -> None:
         if several:
             terminal.say()
         _say_scope(terminal, scope, f"Table {number}: " if several else "")
+    for left in found.facts["skipped"]:
+        terminal.say(f"Left out: {left['why']}", style="yellow")
     if found.folder is not None:
-        terminal.say(f"As JSON: {found.folder}/compare.json")
+        terminal.say(f"As a page: {found.folder}/compare.html; as JSON: {found.folder}/compare.json")
 
 
 def _say_scope(terminal: Terminal, scope: dict[str, Any], number: str) -> None:
@@ -77,79 +78,49 @@ def _unit(scope: dict[str, Any]) -> str:
 
 def _brackets(models: Sequence[dict[str, Any]]) -> Table:
     """The brackets, with the state of the checks."""
-    table = new_table("model", "clean", "certified <=", "true <= attacked", "checks", "front")
+    from ironbound.comparing import words
+
+    table = new_table("model", "clean", "clean cost", "certified <=", "true <= attacked", "checks", "front")
     for model in models:
-        shares = [share_words(model[kind]) for kind in ("clean", "certified", "attacked")]
-        so_far = "attacked so far; " if model["doubted"] else ""
+        clean, certified, attacked = (words.share(model[kind]) for kind in ("clean", "certified", "attacked"))
+        attacked = attacked if model["ran"]["attacks"] else "no attack was run"
+        certified = certified if model["ran"]["bounds"] else "no bound was run"
+        so_far = "attacked so far; " if model["doubted"] and model["ran"]["attacks"] else ""
         front = {True: "yes", False: "no", None: "not known"}[model["front"]]
-        add_row(table, model["name"], *shares, so_far + model["checks"]["state"], front)
+        cells = (clean, words.clean_cost(model), certified, attacked, so_far + model["checks"]["state"], front)
+        add_row(table, model["name"], *cells)
     return table
 
 
 def _further(models: Sequence[dict[str, Any]]) -> Table:
     """Fairness, attacks that were not trained on, and what the training took."""
+    from ironbound.comparing import words
+
     table = new_table(
-        "model", "worst class clean", "worst class attacked", "held out from training", "training", "per minute"
-    )
+        "model", "worst class clean", "worst class attacked", "fairness gap", "held out from training", "training",
+        "per minute",
+    )  # fmt: skip
     for model in models:
-        worst = [_worst(model["worst_class"][kind]) for kind in ("clean", "attacked")]
-        add_row(table, model["name"], *worst, _held_out(model), _training(model), _per_minute(model))
+        worst = [words.worst(model, kind) for kind in ("clean", "attacked")]
+        add_row(
+            table,
+            model["name"],
+            *worst,
+            words.gap(model),
+            words.held_out(model),
+            words.training(model),
+            words.per_minute(model),
+        )
     return table
-
-
-def _worst(share: dict[str, Any] | None) -> str:
-    if share is None:
-        return "one class only"
-    return f"{share['class']}: {share_words(share)}"
-
-
-def _held_out(model: dict[str, Any]) -> str:
-    """What is new to the model in this audit: the threat, and what attacks of other kinds found beyond the trained ones."""
-    met, share = model["threat_trained_on"], model["held_out"]["broken"]
-    if met is None:
-        return "not known"
-    threat = "" if met == "same" else f"{met}\n"
-    if met == "none":
-        return "all: trained on no threat"
-    if not model["held_out"]["kinds_trained_on"]:
-        return f"{threat}all attacks"
-    kinds = {stage["kind"] for stage in model["held_out"]["stages"] if stage["trained_on"] is False}
-    if not kinds:
-        return f"{threat}no other attacks"
-    return (
-        f"{threat}{', '.join(sorted(kinds))}: {wording.percent(share['fraction'])} broken\n"
-        f"{wording.span(share['low'], share['high'])}"
-    )
-
-
-def _training(model: dict[str, Any]) -> str:
-    training = model["training"]
-    if training is None:
-        return "none here" if model["role"] == "start" else "not known"
-    took = training["took"]
-    return f"{training['method']}, {wording.plural(took['epochs'], 'epoch')}\n{wording.duration(took['seconds'])}"
-
-
-def _per_minute(model: dict[str, Any]) -> str:
-    found = model["robust_per_minute"]["clock"]
-    if found is None:
-        return ""
-    middle, low, high = (
-        f"{found[end]:,.0f}" if found["low"] >= 100 else f"{found[end]:.3g}" for end in ("fraction", "low", "high")
-    )
-    return f"{middle}\n{low} to {high}"
 
 
 def _transfer(matrix: dict[str, Any]) -> Table:
+    from ironbound.comparing import words
+
     table = new_table("found against \\ tried on", *matrix["to"])
     for name, row in zip(matrix["from"], matrix["cells"], strict=True):
-        add_row(table, name, *(share_words(cell["of_right"]) for cell in row))
+        add_row(table, name, *(words.share(cell["of_right"]) for cell in row))
     return table
-
-
-def share_words(share: dict[str, Any]) -> str:
-    """A share with its count and its 95% interval."""
-    return f"{wording.percent(share['fraction'])} of {share['total']:,}\n{wording.span(share['low'], share['high'])}"
 
 
 def new_table(*columns: str) -> Table:

@@ -18,17 +18,27 @@ FORMS = ("html", "json", "markdown", "junit", "sarif", "csv")
 
 
 def run_report(
-    places: list[str], out: str | None, terminal: Terminal, form: str = "html", source: str | None = None
-) -> int:
-    """Write the page, or another form, and say where it is."""
+    places: list[str], out: str | None, terminal: Terminal, form: str = "html", source: str | None = None,
+    slice_by: list[str] | None = None,
+) -> int:  # fmt: skip
+    """Write the page, or another form, and say where it is.
+
+    slice_by: columns, or several between commas. The run's own report.html and audit.json are both written anew with them, so
+    that they say the same; a page elsewhere, or another form, leaves the run as it is.
+    """
+    columns = (
+        None if slice_by is None else [name.strip() for part in slice_by for name in part.split(",") if name.strip()]
+    )
     if form not in FORMS:
         raise UsageError(f"--form {form} is none of {', '.join(FORMS)}.")
     if form != "html":
-        return _other_form(places, out, terminal, form, source)
-    return _pages(places, out, terminal)
+        return _other_form(places, out, terminal, form, source, columns)
+    return _pages(places, out, terminal, columns)
 
 
-def _other_form(places: list[str], out: str | None, terminal: Terminal, form: str, source: str | None) -> int:
+def _other_form(
+    places: list[str], out: str | None, terminal: Terminal, form: str, source: str | None, columns: list[str] | None
+) -> int:
     """One run in another form: into a file, or to standard output where there is none."""
     from ironbound.auditing.forms.verdicts_csv import csv_blocks
     from ironbound.core.store import write_text
@@ -37,7 +47,7 @@ def _other_form(places: list[str], out: str | None, terminal: Terminal, form: st
     if len(folders) != 1:
         named = ", ".join(str(folder) for folder in folders)
         raise UsageError(f"--form {form} is of one run, and this is {len(folders)} ({named}). Name one of them.")
-    audit = _opened(folders[0])
+    audit = _opened(folders[0], columns)
     path = None if out is None else _page(Path(out).expanduser(), f"report.{form}")
     if form == "csv" and path is not None:
         audit.to_csv(path)
@@ -72,8 +82,9 @@ def _page(path: Path, example: str) -> Path:
     return path
 
 
-def _pages(places: list[str], out: str | None, terminal: Terminal) -> int:
+def _pages(places: list[str], out: str | None, terminal: Terminal, columns: list[str] | None) -> int:
     """The page of one run, or of several side by side."""
+    from ironbound.auditing.reslicing import keep
     from ironbound.hardening.record import RECORD
     from ironbound.hardening.record import write_page as write_hardening
 
@@ -84,14 +95,22 @@ def _pages(places: list[str], out: str | None, terminal: Terminal) -> int:
     path = path / "report.html" if out is None else path
     path = _page(path, "report.html")
     if out is None and (path.parent / RECORD).exists():
+        if columns is not None:
+            raise UsageError(
+                f"{places[0]} is a hardening; slices are of its audits: {places[0]}/before, {places[0]}/after."
+            )
         write_hardening(path.parent)
+    elif out is None and len(folders) == 1 and columns is not None:
+        keep(_opened(folders[0], columns))
     else:
-        write_page(folders, path, "Audits side by side")
+        write_page(folders, path, "Audits side by side", columns=columns)
     terminal.data({"report": str(path)}) if terminal.json else terminal.say(f"Report: {path}")
     return 0
 
 
-def write_page(folders: list[Path], path: Path, title: str, names: list[str] | None = None) -> None:
+def write_page(
+    folders: list[Path], path: Path, title: str, names: list[str] | None = None, columns: list[str] | None = None
+) -> None:
     """One page for one run or several. Raises RunError where one is not finished or was altered."""
     from jinja2 import TemplateError
 
@@ -99,7 +118,7 @@ def write_page(folders: list[Path], path: Path, title: str, names: list[str] | N
     from ironbound.core.store import write_text
 
     unreadable: tuple[type[Exception], ...] = (*BROKEN, TemplateError)
-    audits = [_opened(folder) for folder in folders]
+    audits = [_opened(folder, columns) for folder in folders]
     try:
         if len(audits) == 1:
             page = audits[0].to_html()
@@ -147,10 +166,11 @@ def write_found(audit: Any, model: Any, data: Any, threat: Any, seed: int, rows:
     return path
 
 
-def _opened(folder: Path) -> Any:
+def _opened(folder: Path, columns: list[str] | None = None) -> Any:
     from ironbound.auditing.audit import Audit
 
-    return Audit.load(folder)
+    audit = Audit.load(folder)
+    return audit if columns is None else audit.sliced_by(*columns)
 
 
 def _names(folders: list[Path], audits: list[Any]) -> list[str]:

@@ -49,7 +49,7 @@ def run_audit(verb: str, settings: RunSettings, terminal: Terminal, folder: Path
         audit = verbs.audit(
             model, data, threat=threat, method=plan, out=folder, seed=settings.seed, rows=settings.rows,
             pool=settings.pool, shard=settings.shard, resume=settings.resume, checks=settings.checks, curve=settings.curve,
-            attributions=settings.attributions, progress=display.listener(), origin=origin,
+            attributions=settings.attributions, slice_by=settings.slice_by, progress=display.listener(), origin=origin,
         )  # fmt: skip
     page = _shown(audit, model, data, threat, settings) if getattr(settings, "show", False) else None
     if terminal.json:

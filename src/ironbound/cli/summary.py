@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ironbound.auditing.intervals import Share
-from ironbound.auditing.report import wording
-from ironbound.auditing.report.render import MEANINGS, SEVERITIES
+from ironbound.auditing.report import fairness, wording
+from ironbound.auditing.report.render import SEVERITIES, meanings_of
 from ironbound.cli.terminal import Terminal
 from ironbound.cli.text import shown
 
@@ -59,22 +59,16 @@ def bracket(facts: Any) -> str:
     """certified <= true <= attacked, with threat, n, interval and the state of the checks."""
     low, high = (wording.percent(facts["bracket"][end]) for end in ("low", "high"))
     upper = f"{high} attacked so far" if wording.doubted(facts) else f"{high} attacked"
+    if not wording.was_attacked(facts):
+        upper = f"{high} right when clean, no attack was run"
     return f"certified {low} <= true robust accuracy <= {upper}   ({wording.context(facts)})"
 
 
 def weakest(facts: Any) -> list[str]:
-    """The class, and of each further column the slice, of which least is right under attack; all are in the report."""
-    tables = [("class", facts["classes"]), *((found["column"], found["groups"]) for found in facts["slices"])]
-    return [_weakest(shown(of), groups) for of, groups in tables if len(groups) > 1]
-
-
-def _weakest(of: str, groups: Sequence[Any]) -> str:
-    group = min(groups, key=lambda g: (g["attacked"]["fraction"], g["certified"]["fraction"]))
-    share, (low, high) = group["attacked"], wording.ends(group["attacked"]["low"], group["attacked"]["high"])
-    return (
-        f"Weakest of {len(groups)} by {of}: {shown(group['name'])}, {share['count']:,} of {share['total']:,} right under attack "
-        f"({wording.percent(share['fraction'])}, 95% interval {low} to {high} for it alone)"
-    )
+    """By class and by each further column: the worst and the best group and the gap, under attack where there was one."""
+    tables = [("class", None), *((found["column"], found["column"]) for found in facts["slices"])]
+    said = ((of, fairness.gaps(facts, column)) for of, column in tables)
+    return [f"By {shown(of)}. {shown(found[0])}" for of, found in said if found]
 
 
 def bar(terminal: Terminal, facts: Any, width: int = WIDTH) -> Any:
@@ -106,14 +100,14 @@ def _verdicts(facts: Any) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    total = sum(facts["verdicts"].values())
+    total, means = sum(facts["verdicts"].values()), meanings_of(facts)
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for part in PARTS:
         share = Share.of(facts["verdicts"][part], total)
         interval = f"95% interval {wording.span(share.low, share.high)}"
         table.add_row(
             Text(part, style=STYLES[part]), Text(f"{share.count:,} of {total:,}"), Text(wording.percent(share.fraction)),
-            Text(interval), Text(MEANINGS[part], style="dim"),
+            Text(interval), Text(means[part], style="dim"),
         )  # fmt: skip
     return table
 
@@ -179,6 +173,7 @@ def compared(terminal: Terminal, rows: Sequence[tuple[str, Any, str]], caption: 
     for name, facts, further in rows:
         shares = [facts[kind] for kind in ("clean", "certified", "attacked")]
         cells = [f"{wording.percent(s['fraction'])}\n{wording.span(s['low'], s['high'])}" for s in shares]
+        cells[-1] += "" if wording.was_attacked(facts) else "\nno attack was run"
         table.add_row(
             Text(shown(name), style="bold"), *map(Text, cells), *([bar(terminal, facts, 20)] if drawn else []),
             Text(wording.checks_state(facts)), *([Text(further)] if last else []),

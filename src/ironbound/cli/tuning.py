@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ironbound.auditing.report import wording
-from ironbound.cli.comparing import add_row, new_table, share_words
+from ironbound.cli.comparing import add_row, new_table
 from ironbound.cli.runs import say_hardened
 from ironbound.cli.settings import HardenSettings
 from ironbound.cli.terminal import Terminal
@@ -38,6 +38,8 @@ def run_tune(
 
 def say_tuned(terminal: Terminal, facts: dict[str, Any]) -> None:
     """The trials, those on the front, and which one was chosen by what rule."""
+    from ironbound.comparing import words
+
     measured, cost = facts["measured_on"], facts["cost"]
     terminal.say(
         f"{wording.plural(len(facts['trials']), 'trial')} of {facts['method']}, "
@@ -54,7 +56,7 @@ def say_tuned(terminal: Terminal, facts: dict[str, Any]) -> None:
         if trial["clean"] is None:
             add_row(table, str(number), searched, "failed", "failed", "", "", "")
             continue
-        shares = [share_words(trial[kind]) for kind in ("clean", "attacked")]
+        shares = [words.share(trial[kind]) for kind in ("clean", "attacked")]
         front = "chosen" if number == facts["chosen"] else "yes" if number in facts["front"] else ""
         add_row(table, str(number), searched, *shares, wording.count(trial["rows"]), trial["checks"], front)
     terminal.out.print(table)

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ironbound.auditing.folder import RunFolder
 from ironbound.auditing.report import wording
+from ironbound.comparing.cost import baseline_of, must_be_among
 from ironbound.comparing.figures import figures, front
 from ironbound.comparing.found import OUTCOME, Found, found_in
 from ironbound.comparing.further import Audits, further
 from ironbound.comparing.transfer import transfer as transfer_of
 from ironbound.core.errors import RunError
 from ironbound.core.progress import Listener, silent
-from ironbound.core.store import write_json
+from ironbound.core.store import write_json, write_text
 from ironbound.core.temporary import Temporary
 from ironbound.core.text import json_text
 from ironbound.core.version import __version__
 
+PAGE = "compare.html"
 SCHEMA = 1
 """Of compare.json, counted up where what stands in it changes its form."""
 
@@ -31,7 +33,9 @@ class Comparison:
     facts: dict[str, Any]
     """All of it as plain data: what `to_json` writes and docs/defenses.md lists."""
     folder: Path | None
-    """Where compare.json and the further audits are; None where nothing was written."""
+    """Where compare.json, compare.html and the further audits are; None where nothing was written."""
+    audits: tuple[tuple[dict[str, Any], ...], ...] = field(default=(), repr=False)
+    """What each audit says, scope by scope and model by model, in the order of the facts."""
     temporary: Temporary | None = None
     """What holds the further audits where nobody gave them a place: they go with this comparison."""
 
@@ -43,6 +47,12 @@ class Comparison:
     def to_json(self) -> str:
         """The facts as JSON."""
         return json_text(self.facts)
+
+    def to_html(self) -> str:
+        """One self-contained page: brackets, clean cost, training, held-out attacks, transfer, a table for each scope."""
+        from ironbound.comparing.page import render_comparison
+
+        return render_comparison(self.facts, self.audits)
 
     def __str__(self) -> str:
         return "\n".join(scope["text"] for scope in self.scopes)
@@ -58,6 +68,7 @@ def compare(
     methods: Sequence[str] = (),
     audit: Any = "standard",
     transfer: bool = False,
+    baseline: str | None = None,
     models: Mapping[str, Any] | None = None,
     data: Any = None,
     out: str | Path | None = None,
@@ -73,13 +84,16 @@ def compare(
     threats: further threats under which every model is audited by the plan `audit`: norms that were not trained on.
     methods: names of attacks by each of which every model is audited alone, under the threat of its run.
     transfer: whether the witnesses of each model are tried on all others of its scope.
+    baseline: the name of the model that the clean accuracy of all others is held against; by default each hardened model is
+        held against the one that its training began with.
     models, data: what the runs were made with, where they do not say themselves where both are: models by the names that
         the comparison has for them, "pgd" and "pgd (start)" for the folder pgd, and their data (or the samples audited).
-    out: folder for compare.json and the further audits; `resume` goes on there. Without it nothing is written, and further
-        audits go to a temporary folder, which goes with what is returned.
+    out: folder for compare.json, compare.html and the further audits; `resume` goes on there. Without it nothing is
+        written, and further audits go to a temporary folder, which goes with what is returned.
 
-    Models of other data, samples, threats or plans are told apart as scopes. Raises RunError for folders without a finished
-    run, UsageError where a model is to be opened and cannot be.
+    Models of other data, samples, threats or plans are told apart as scopes. Folders that hold nothing to compare are left
+    out, and `facts["skipped"]` says why. Raises RunError where no folder holds a finished audit, UsageError where a model is
+    to be opened and cannot be.
 
     >>> both = compare(["runs/pgd", "runs/trades"])  # doctest: +SKIP
     """
@@ -87,7 +101,8 @@ def compare(
     if folder is not None and folder.exists() and not resume and (not folder.is_dir() or any(folder.iterdir())):
         raise RunError(f"{folder} is no empty folder. Go on with a comparison by --resume, or give another --out.")
     tell, opened = progress or silent, Opened(models, data)
-    found = found_in(runs)
+    found, skipped = found_in(runs)
+    must_be_among(baseline, found)
     temporary = Temporary() if folder is None and (threats or methods) else None
     place = folder if temporary is None else temporary.path
     if place is not None and (threats or methods):
@@ -96,11 +111,15 @@ def compare(
     facts = {
         "schema": SCHEMA,
         "ironbound": __version__,
-        "scopes": [_scope(scope, opened if transfer else None, tell) for scope in scopes],
+        "scopes": [_scope(scope, opened if transfer else None, tell, baseline) for scope in scopes],
+        "skipped": [{"folder": one.folder, "why": one.why} for one in skipped],
     }
+    told = tuple(tuple(one.audit.facts for one in scope) for scope in scopes)
+    compared = Comparison(facts, folder, told, temporary)
     if folder is not None:
         write_json(folder / OUTCOME, facts)
-    return Comparison(facts, folder, temporary)
+        write_text(folder / PAGE, compared.to_html())
+    return compared
 
 
 class Opened:
@@ -158,9 +177,9 @@ def _scopes(found: Sequence[Found]) -> list[list[Found]]:
     return list(scopes.values())
 
 
-def _scope(found: Sequence[Found], opened: Any, tell: Listener) -> dict[str, Any]:
+def _scope(found: Sequence[Found], opened: Any, tell: Listener, baseline: str | None) -> dict[str, Any]:
     """All of one scope."""
-    facts, rows = found[0].audit.facts, [figures(one) for one in found]
+    facts, rows = found[0].audit.facts, [figures(one, baseline_of(one, found, baseline)) for one in found]
     named: list[Any] = [(one.name, one.audit.facts) for one in found]
     for row, best in zip(rows, front(rows), strict=True):
         row["front"] = best

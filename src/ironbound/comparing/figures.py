@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ironbound.auditing.gaps import KINDS, gap_of
 from ironbound.auditing.report import wording
+from ironbound.comparing.cost import clean_cost
 from ironbound.comparing.found import Found
 from ironbound.comparing.kinds import held_out, threat_met
 
 PER_MINUTE = "points of attacked accuracy (of 100) per minute of training"
 
 
-def figures(one: Found) -> dict[str, Any]:
-    """What there is to say of a model, as JSON data; every fraction with its count, its total and its 95% interval."""
+def figures(one: Found, baseline: Found | None = None) -> dict[str, Any]:
+    """What there is to say of a model, as JSON data; every fraction with its count, its total and its 95% interval.
+
+    baseline: the model that its clean accuracy is held against.
+    """
     facts: Any = one.audit.facts
     seconds = seconds_of(one)
     took = None if one.training is None else one.training["took"]
@@ -25,7 +30,10 @@ def figures(one: Found) -> dict[str, Any]:
         **{kind: facts[kind] for kind in ("clean", "attacked", "certified", "bracket")},
         "checks": {"state": wording.checks_state(facts), "grade": facts["confidence"]["grade"]},
         "doubted": wording.doubted(facts),
+        "ran": {"attacks": wording.was_attacked(facts), "bounds": wording.was_bounded(facts)},
+        "clean_cost": clean_cost(one, baseline),
         "worst_class": {kind: worst_class(facts, kind) for kind in ("clean", "attacked")},
+        "gap": {kind: _gap(facts, kind) for kind in KINDS},
         "threat_trained_on": threat_met(facts, one.training),
         "held_out": held_out(facts, one.training),
         "training": None if one.training is None else _training(one.training),
@@ -45,6 +53,11 @@ def worst_class(facts: Any, kind: str) -> dict[str, Any] | None:
         return None
     worst = min(groups, key=lambda group: group[kind]["fraction"])
     return {"class": worst["name"], "classes": len(groups), **worst[kind]}
+
+
+def _gap(facts: Any, kind: str) -> dict[str, Any] | None:
+    """The fairness gap by class; None where there is but one."""
+    return gap_of([(group["name"], group[kind]["count"], group["total"]) for group in facts["classes"]])
 
 
 def seconds_of(one: Found) -> float | None:

@@ -26,6 +26,8 @@ class Found:
     audit: Audit
     training: dict[str, Any] | None
     """The record of the training that made this model (hardening/record.py); None where no folder says."""
+    start: str | None = None
+    """The fingerprint of the model that this training began with, where that was audited."""
 
     @property
     def run(self) -> RunFolder:
@@ -44,17 +46,32 @@ class Found:
         return facts["fingerprints"]["data"], facts["fingerprints"]["threat"], facts["plan"]["name"]
 
 
-def found_in(places: Iterable[str | Path]) -> list[Found]:
+def found_in(places: Iterable[str | Path]) -> tuple[list[Found], list[Skipped]]:
     """All models in these folders, and in the folders of runs among them; each starting model once in each scope.
 
-    Raises RunError for a folder that holds no finished run, UsageError where nothing is there.
+    Folders that hold nothing to compare (not finished, not audited, a shard) are skipped, and why is said, as long as another
+    one does. Raises RunError for a path that is no folder or where none is usable, UsageError where nothing is there.
     """
-    found: list[Found] = []
+    found, skipped, first = list[Found](), list[Skipped](), None
     for path in _folders(places):
-        found += _hardened(path) if (path / RECORD).exists() else [_audited(path)]
+        try:
+            found += _hardened(path) if (path / RECORD).exists() else [_audited(path)]
+        except RunError as error:
+            first = first or error
+            skipped.append(Skipped(str(path), str(error)))
+    if not found and first is not None:
+        raise first
     if not found:
         raise UsageError("there is nothing to compare: give the folders that were --out of harden or audit.")
-    return _told_apart(_once(_trainings_known(found)))
+    return _told_apart(_once(_trainings_known(found))), skipped
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A folder that holds nothing to compare."""
+
+    folder: str
+    why: str
 
 
 def _folders(places: Iterable[str | Path]) -> list[Path]:
@@ -89,7 +106,8 @@ def _hardened(path: Path) -> list[Found]:
     after = Found(path.name, "trained", Audit.load(path / record["after"]), record)
     if record["before"] is None:
         return [after]
-    return [Found(f"{path.name} (start)", "start", Audit.load(path / record["before"]), None), after]
+    start = Found(f"{path.name} (start)", "start", Audit.load(path / record["before"]), None)
+    return [start, replace(after, start=start.model)]
 
 
 def _audited(path: Path) -> Found:
@@ -103,8 +121,9 @@ def _audited(path: Path) -> Found:
 
 def _trainings_known(found: Sequence[Found]) -> list[Found]:
     """An audit of a model that one of the trainings made (other threats, other plans) is of a trained model, too."""
-    made = {one.model: one.training for one in found if one.training is not None}
-    return [replace(one, training=made.get(one.model)) if one.role == "audited" else one for one in found]
+    made = {one.model: one for one in found if one.training is not None}
+    same = lambda one: replace(one, training=made[one.model].training, start=made[one.model].start)
+    return [same(one) if one.role == "audited" and one.model in made else one for one in found]
 
 
 def _once(found: Sequence[Found]) -> list[Found]:

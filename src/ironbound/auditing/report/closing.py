@@ -15,7 +15,7 @@ TALL = 22
 
 def closing(audit: Audit, prefix: str) -> list[dict[str, Any]]:
     """For each stage: its facts, the verdict it gives, how many samples it left open, and the strip after it."""
-    total = sum(audit["verdicts"].values())  # type: ignore[misc]
+    total = audit["attacked"]["total"]
     so_far: dict[str, int] = dict.fromkeys(("certified", "broken", "wrong"), 0)
     made = []
     for stage in audit["stages"]:
@@ -28,7 +28,7 @@ def closing(audit: Audit, prefix: str) -> list[dict[str, Any]]:
 
 
 def _strip(before: dict[str, int], after: dict[str, int], left: int, total: int, prefix: str) -> Markup:
-    """What was decided before is pale, what this stage decided is strong; certified grows from the left, the rest from the right."""
+    """Pale: decided before; strong: by this stage. Certified grows from the left, the rest from the right."""
     pieces = [
         ("certified", before["certified"], "old"),
         ("certified", after["certified"] - before["certified"], "new"),

@@ -10,9 +10,11 @@ from typing import Any
 from jinja2 import Environment
 from markupsafe import Markup
 
-from ironbound.auditing.report import pictures, wording
+from ironbound.auditing.report import fairness, pictures, wording
 from ironbound.auditing.report.closing import closing
+from ironbound.auditing.report.evidence import ABOUT, evidence
 from ironbound.auditing.report.schema import Audit, Check, GroupFacts, Part
+from ironbound.auditing.report.scopes import APART, grouped, titled
 from ironbound.showing.attributions import Attributed, panels, title
 from ironbound.showing.images import Picture, figures, tables
 from ironbound.showing.page import IMAGE_BYTES, environment
@@ -30,6 +32,17 @@ MEANINGS = {
     "broken": "right when clean, wrong for a change that was found and can be checked again",
     "wrong": "wrong before any change",
 }
+UNTRIED = {
+    (False, True): {"undecided": "no proof was found, and no attack was run"},
+    (True, False): {"undecided": "no attack that was run breaks it, and no bound was run"},
+    (False, False): {"undecided": "right when clean; neither attacks nor bounds were run"},
+}
+"""What it means otherwise where there were no attacks or no bounds: (attacked, bounded)."""
+
+
+def meanings_of(audit: Audit) -> dict[str, str]:
+    """What the verdicts mean in this audit."""
+    return {**MEANINGS, **UNTRIED.get((wording.was_attacked(audit), wording.was_bounded(audit)), {})}
 
 
 def render(audit: Audit, gallery: Sequence[Picture], attributed: Sequence[Attributed] = ()) -> str:
@@ -56,10 +69,29 @@ def render_many(
     ]
     alone = len(views) == 1
     first = audits[0][1]
+    tables = tables_of(views)
     lead = wording.sentence(first) if alone else wording.comparison([(name, audit) for name, audit, _ in audits])
+    if len(tables) > 1:
+        lead = f"{wording.plural(len(views), 'audit')} in {wording.plural(len(tables), 'table')}. {APART}"
     template = page_environment().get_template("report.html.j2")
     choices = max(len(view["gallery"]["classes"]) for view in views)
-    return template.render(title=title, lead=lead, views=views, alone=alone, first=first, choices=choices)
+    return template.render(
+        title=title, lead=lead, views=views, tables=tables, alone=alone, first=first, choices=choices
+    )
+
+
+def tables_of(views: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The views by scope, so that unlike figures never stand in one table."""
+    scopes = grouped([view["audit"] for view in views])
+    if len(scopes) == 1:
+        return [{"id": "compare", "title": "Side by side", "text": "", "views": list(views)}]
+    tables = []
+    for number, places in enumerate(scopes, start=1):
+        mine = [views[place] for place in places]
+        text = wording.comparison([(view["name"], view["audit"]) for view in mine])
+        title = f"Table {number}: {titled(mine[0]['audit'])}"
+        tables.append({"id": f"compare-{number}", "title": title, "text": text, "views": mine})
+    return tables
 
 
 @cache
@@ -90,6 +122,13 @@ def view_of(
         "threat": wording.threat(audit),
         "context": wording.context(audit),
         "accuracy": wording.accuracy(audit),
+        "upper": wording.upper(audit),
+        "attacked": wording.was_attacked(audit),
+        "bounded": wording.was_bounded(audit),
+        "not_tried": wording.not_tried(audit),
+        "meanings": meanings_of(audit),
+        "gaps": fairness.gaps(audit),
+        "gap_way": fairness.WAY,
         "doubted": wording.doubted(audit),
         "decided": audit["verdicts"]["undecided"] == 0,
         "state": wording.checks_state(audit),
@@ -108,8 +147,13 @@ def view_of(
         "panels_left_out": len(attributed) - len(explained),
         "classes": rows if len(rows) <= FEW_CLASSES else ranked[:FEW_CLASSES],
         "more_classes": ranked[FEW_CLASSES:],
-        "slices": [{**found, "rows": _rows(found["groups"])} for found in audit["slices"]],
+        "slices": [
+            {**found, "rows": _rows(found["groups"]), "gaps": fairness.gaps(audit, found["column"])}
+            for found in audit["slices"]
+        ],
         "checks": _grouped(audit["checks"]),
+        "evidence": evidence(audit),
+        "evidence_about": ABOUT,
     }
 
 

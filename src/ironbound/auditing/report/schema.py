@@ -146,6 +146,32 @@ class SliceFacts(TypedDict):
     note: str
 
 
+class Extreme(TypedDict):
+    """The worst or the best of several groups, with an interval that holds for all of them at once."""
+
+    name: str
+    count: int
+    total: int
+    fraction: float
+    low: float
+    high: float
+
+
+class GapFacts(TypedDict):
+    """The fairness gap of one table of groups: best minus worst share, with its 95% interval (auditing/gaps.py)."""
+
+    column: str | None
+    """The column whose values are the groups; None: the classes."""
+    share: Literal["clean", "attacked"]
+    groups: int
+    """How many were compared: those listed that have samples."""
+    worst: Extreme
+    best: Extreme
+    difference: float
+    low: float
+    high: float
+
+
 class Check(TypedDict):
     """One question about the evaluation itself, with its answer and what to do next."""
 
@@ -276,6 +302,9 @@ class Audit(TypedDict):
     stages: list[Stage]
     classes: list[GroupFacts]
     slices: list[SliceFacts]
+    slice_by: NotRequired[list[str]]
+    """The columns that were asked for, where some were; else every further column is one of the slices."""
+    gaps: NotRequired[list[GapFacts]]
     checks: list[Check]
     confidence: Confidence
     notes: NotRequired[list[str]]

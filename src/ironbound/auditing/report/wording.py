@@ -13,7 +13,10 @@ from ironbound.showing.words import number as number
 from ironbound.showing.words import percent as percent
 from ironbound.showing.words import plural as plural
 
-MONTHS = "January February March April May June July August September October November December".split()
+MONTHS = (
+    "January", "February", "March", "April", "May", "June",
+    "July", "August", "September", "October", "November", "December",
+)  # fmt: skip
 
 
 def ends(low: float, high: float) -> tuple[str, str]:
@@ -83,9 +86,40 @@ def doubted(audit: Audit) -> bool:
     return pending or any(check["result"] == "fail" and check["severity"] == "red" for check in audit["checks"])
 
 
+def was_attacked(audit: Audit) -> bool:
+    """Whether attacks are among the stages; else the share right "under attack" is only what is right when clean."""
+    return any(stage["kind"] == "attack" for stage in audit["stages"])
+
+
+def was_bounded(audit: Audit) -> bool:
+    """Whether bounds are among the stages; else nothing could be certified."""
+    return any(stage["kind"] == "bound" for stage in audit["stages"])
+
+
 def accuracy(audit: Audit) -> str:
     """What the upper end of the bracket may be called."""
+    if not was_attacked(audit):
+        return "right when clean, not attacked"
     return "attacked so far" if doubted(audit) else "robust accuracy"
+
+
+def upper(audit: Audit) -> str:
+    """What the share is that stands under "attacked": its name in tables."""
+    if not was_attacked(audit):
+        return "Right when clean (no attack was run)"
+    return "Right under attack, so far" if doubted(audit) else "Right under attack"
+
+
+def not_tried(audit: Audit) -> str:
+    """A sentence where one end of the bracket was not looked for at all; else nothing."""
+    attacked, bounded = was_attacked(audit), was_bounded(audit)
+    if not attacked and not bounded:
+        return "Neither attacks nor bounds were run: nothing is known beyond what is right when clean."
+    if not attacked:
+        return "No attack was run: the upper end is what is right when clean, and says nothing about attacks."
+    return (
+        "" if bounded else "No bound was run: nothing could be certified, and the lower end is not known to be above 0."
+    )
 
 
 def applicable(checks: Sequence[Check]) -> int:
@@ -112,11 +146,16 @@ def checks_state(audit: Audit) -> str:
 def found(audit: Audit) -> str:
     """What stays right, without threat, n or interval."""
     low, high = percent(audit["bracket"]["low"]), percent(audit["bracket"]["high"])
+    attacked, bounded = was_attacked(audit), was_bounded(audit)
+    if not attacked:
+        clean = f"{high} right when clean, and no attack was run"
+        return f"{low} certified, {clean}" if bounded else clean
     if doubted(audit):
-        return f"{low} certified and {high} still right, attacked so far"
+        so_far = f"{high} still right, attacked so far"
+        return f"{low} certified and {so_far}" if bounded else f"{so_far}, and no bound was run"
     if audit["verdicts"]["undecided"] == 0:
         return f"{high} stay right, with no sample undecided"
-    return f"between {low} and {high} stay right"
+    return f"between {low} and {high} stay right" if bounded else f"at most {high} stay right, and no bound was run"
 
 
 def sentence(audit: Audit) -> str:

@@ -70,10 +70,17 @@ def report(
             metavar="FILE", help="of sarif: the file of the repository to show findings at (default: the model's)"
         ),
     ] = None,
+    slice_by: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COL,..",
+            help="further columns of the data by whose values samples are told apart (default: as the run)",
+        ),
+    ] = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Write the report of a run again, in another form, or one page for several runs."""
     from ironbound.cli.pages import run_report
 
-    raise typer.Exit(run_report(runs, out, Terminal(json=json), form, source))
+    raise typer.Exit(run_report(runs, out, Terminal(json=json), form, source, slice_by))

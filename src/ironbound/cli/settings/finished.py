@@ -50,8 +50,12 @@ class CompareSettings(Settings):
     )
     audit: str = key("standard", "the plan of the audits under further threats", "PLAN", values="audit")
     transfer: bool = key(False, "try the witnesses of each model on the others")
+    baseline: str | None = key(
+        None, "the model that the clean accuracy of all others is held against", "NAME",
+        absent="the one that each training began with",
+    )  # fmt: skip
     out: str | None = key(
-        None, "the folder of compare.json and of further audits", "FOLDER",
+        None, "the folder of compare.html, compare.json and further audits", "FOLDER",
         absent="nothing is written; further audits: a new one below runs/", values="runs",
     )  # fmt: skip
     resume: bool = key(False, "go on with the comparison in --out")

@@ -11,6 +11,7 @@ from ironbound.cli.settings.fields import (
     CHECKS,
     Count,
     Limits,
+    Lists,
     Names,
     Numbers,
     Positive,
@@ -100,6 +101,10 @@ class RunSettings(PlaceSettings):
     )
     curve: bool | None = key(None, "find robust accuracy against radius too", absent="as the plan says")
     attributions: Names = key(("gradient", "integrated"), ATTRIBUTIONS, "NAME,..", values="attribution")
+    slice_by: Lists | None = key(
+        None, "further columns of the data by whose values samples are told apart; many numbers become bins", "COL,..",
+        absent="all with few values", several=True,
+    )  # fmt: skip
 
 
 class AttackSettings(RunSettings):

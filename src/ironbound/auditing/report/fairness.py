@@ -1,0 +1,55 @@
+"""The fairness gap in words: which group holds least, which most, and how far apart they are beyond chance."""
+
+from __future__ import annotations
+
+from math import ceil, floor
+from typing import Any
+
+from ironbound.auditing.report import wording
+from ironbound.auditing.report.schema import Audit, Extreme, GapFacts
+
+WAY = (
+    "Fairness gap: the best group's share minus the worst one's. The 95% interval of the gap is exact and knows that the two "
+    "were picked among all groups (exact binomial tests of each pair, Bonferroni below); those of the two groups hold for all "
+    "groups at once."
+)
+WORDS = {"clean": "when clean", "attacked": "under attack"}
+
+
+def gaps(audit: Audit, column: str | None = None) -> list[str]:
+    """A sentence for each gap of one table: by class (None) or by a column; the one under attack first.
+
+    Where no attack was run, only the clean one: the other would be the same figure under another name.
+    """
+    found = [gap for gap in audit.get("gaps", []) if gap["column"] == column]
+    shown = [gap for gap in found if gap["share"] == "clean" or wording.was_attacked(audit)]
+    return [sentence(gap, wording.doubted(audit)) for gap in sorted(shown, key=lambda gap: gap["share"])]
+
+
+def sentence(gap: GapFacts, doubted: bool = False) -> str:
+    """One gap: both groups with their counts and intervals, and the gap with its own."""
+    when = WORDS[gap["share"]] + (", so far" if doubted and gap["share"] == "attacked" else "")
+    low, high = points(gap["low"], floor), points(gap["high"], ceil)
+    words = (
+        f"Right {when}: the worst of {gap['groups']:,} is {_named(gap['worst'])}, the best {_named(gap['best'])}. Fairness gap "
+        f"{100 * gap['difference']:.1f} points (95% interval {low} to {high})"
+    )
+    return f"{words}: chance alone may explain it." if gap["low"] == 0 else f"{words}."
+
+
+def short(gap: GapFacts) -> str:
+    """The gap alone: "47.0 points (24.1 to 66.2)"."""
+    return f"{100 * gap['difference']:.1f} points ({points(gap['low'], floor)} to {points(gap['high'], ceil)})"
+
+
+def points(share: float, outwards: Any) -> str:
+    """A share in points of 100 with one decimal, rounded outwards."""
+    nudge = 1e-9 if outwards is floor else -1e-9
+    return f"{outwards(1000 * share + nudge) / 10:.1f}"
+
+
+def _named(group: Extreme) -> str:
+    return (
+        f"{group['name']} ({group['count']:,} of {group['total']:,}, {wording.percent(group['fraction'])}, 95% interval "
+        f"{wording.span(group['low'], group['high'])})"
+    )
