@@ -166,14 +166,8 @@ def _decide(stream: Stream, tallies: list[Tally]) -> int:
 
 def _masked(tallies: list[Tally], weak: set[str]) -> list[str]:
     """A sentence where weak attacks broke what strong ones left."""
-    weak = {"fgsm", "noise", "square"}
-    broken = sum(
-        n
-        for t in tallies
-        if t.requirement == "attacked"
-        for (v, s), n in t.kinds.items()
-        if v == "broken" and s in weak
-    )
+    attacked = [tally.kinds for tally in tallies if tally.requirement == "attacked"]
+    broken = sum(kinds["broken", stage] for kinds in attacked for stage in weak)
     if not broken:
         return []
     return [

@@ -77,11 +77,12 @@ class Stream:
     """The samples that are left to ask about, and how."""
 
     evaluation: Evaluation
-    data: Data
-    survey: Survey
     order: Int[Tensor, " n"]
+    """The places of all samples, in the order in which they are asked about."""
     at_once: int
     """The most samples that go through the stages together."""
+    data: Data
+    survey: Survey
     notes: tuple[str, ...]
 
     def cases(self, start: int, count: int, requirements: set[str]) -> Iterator[Case]:
@@ -138,7 +139,7 @@ def stream_of(
     if "certified" in requirements and not any(stage.kind == "bound" for stage in evaluation.plan.stages):
         raise UsageError(f"certified_at_least: every bound of the plan {plan.name} is too dear: {' '.join(notes)}")
     at_once = usual_size(data, model.device, alone=True)
-    return Stream(evaluation, data, survey, order_of(survey, seed), at_once, tuple(notes))
+    return Stream(evaluation, order_of(survey, seed), at_once, data, survey, tuple(notes))
 
 
 def _at_once(plan: Plan, requirements: set[str]) -> tuple[Plan, list[str]]:

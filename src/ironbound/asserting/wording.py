@@ -84,7 +84,6 @@ def _how(found: Found) -> str:
 
 def _against(found: Found) -> list[str]:
     """The counts of what speaks against it, and its worst samples."""
-    figure = min(found.figures, key=lambda figure: ORDER[figure.result])
     total = sum(found.kinds.values())
     if not total:
         return []
@@ -93,7 +92,7 @@ def _against(found: Found) -> list[str]:
         word = _kind(verdict, stage)
         kinds[word] = kinds.get(word, 0) + number
     counted = ", ".join(f"{number:,} {word}" for word, number in kinds.items())
-    lines = [f"Not {RIGHT[figure.requirement]}: {plural(total, 'sample')} ({counted}). The worst:"]
+    lines = [f"What speaks against it: {plural(total, 'sample')} ({counted}). The worst:"]
     lines += [f"  {_line(case)}" for case in found.against[:LISTED]]
     if found.page is not None:
         lines.append(f"The worst {len(found.against)} as a page: {shown(found.page)}" if len(found.against) > 1
