@@ -11,6 +11,8 @@ from ironbound.core.version import __version__
 if TYPE_CHECKING:
     from ironbound import goals, objectives, oracles, recipes
     from ironbound.applying import Transfer, apply, measure
+    from ironbound.asserting.found import NotRobust
+    from ironbound.asserting.robust import assert_robust
     from ironbound.certification import bounds
     from ironbound.comparing import Comparison, compare
     from ironbound.core.attack import Attack
@@ -93,6 +95,7 @@ __all__ = [
     "Margin",
     "Model",
     "Momentum",
+    "NotRobust",
     "Part",
     "Patch",
     "ProbabilityMargin",
@@ -115,6 +118,7 @@ __all__ = [
     "Want",
     "__version__",
     "apply",
+    "assert_robust",
     "attack",
     "attribute",
     "audit",
@@ -137,6 +141,8 @@ __all__ = [
 
 _HOMES = {
     "applying": "Transfer apply measure",
+    "asserting.found": "NotRobust",
+    "asserting.robust": "assert_robust",
     "certification.bounds": "bounds",
     "comparing": "Comparison compare",
     "core.attack": "Attack",
