@@ -133,6 +133,11 @@ def _words(values: Tensor, one: Attributed) -> dict[str, Any]:
     return {"lines": lines or ["no value matters"]}
 
 
+def _short(name: str) -> str:
+    """A class for a narrow place; the caption has it whole."""
+    return name if len(name) <= 16 else f"{name[:15]}\N{HORIZONTAL ELLIPSIS}"
+
+
 def _where(part: Tensor) -> str:
     """In which ninth of the picture most of a part lies."""
     if not float(part.sum()) > 0 or min(part.shape) < 3:
