@@ -28,6 +28,7 @@ from ironbound.showing.attributions import AGAINST, FOR, Attributed, Map, heat, 
 from ironbound.showing.page import IMAGE_BYTES
 from report_samples import audit, picture
 
+MINUS = "\u2212"
 HOSTILE = "<script>alert(1)</script>\"'&"
 
 
@@ -207,16 +208,16 @@ def test_vectors_have_the_features_that_matter_most(tmp_path: Path) -> None:
     one = found.attributed[0]
     assert one.features == tuple(named)
     tables = next(panels([one], 0))["tables"]
-    assert [row["name"] for row in tables[0]["rows"]] == [*"jihgfedc"]  # by weight, which is the gradient
-    assert tables[0]["further"] == 2
+    assert [row["name"] for row in tables[0]["rows"]] == [*"jihgfe"]  # by weight, which is the gradient
+    assert tables[0]["further"] == 4
     sign = 1 if one.label == "1" else -1
     assert [part[0] for part in tables[0]["rows"][0]["parts"]] == [9 * sign, 9 * sign]
     shares = {row["name"]: [part[0] for part in row["parts"]] for row in tables[1]["rows"]}
     assert shares["j"] == pytest.approx([9 * sign * float(one.clean[9]), 9 * sign * float(one.adversarial[9])])
     assert one.maps[0].cosine == pytest.approx(1.0)
     text = section(found.to_html())
-    assert "table the sign is written too" in text
-    assert f"{'+' if sign > 0 else '-'}9" in text
+    assert "Marks stand on" not in text
+    assert f"</svg>{'+' if sign > 0 else MINUS}9</td>" in text
 
 
 # ----------------------------------------------------------------------------------------------------- how it is shown
@@ -246,10 +247,12 @@ def test_the_words_say_what_the_map_shows() -> None:
     values[0, 0, 0], values[0, 4, 4] = 3.0, -1.0
     nothing = torch.zeros(1, 9, 9)
     one = sample(shape=(1, 9, 9), maps=(Map("gradient", values, nothing, float("nan"), float("nan")),))
-    clean, witness = (side["heats"][0]["words"] for side in next(panels([one], IMAGE_BYTES))["sides"])
-    assert clean == "75% for 7, most in the upper left; 25% for 3, most in the centre"
-    assert witness == "no value matters"
-    assert "cosine not defined, rank correlation not defined" in section(render(told(), [], [one]))
+    clean, witness = (side["heats"][0]["lines"] for side in next(panels([one], IMAGE_BYTES))["sides"])
+    assert clean == ["+ 75% for 7, upper left", "\u2212 25% for 3, centre"]
+    assert witness == ["no value matters"]
+    text = section(render(told(), [], [one]))
+    assert "cosine not defined, rank not defined" in text
+    assert "+ 75% for 7, upper left<br> \u2212 25% for 3, centre" in text
 
 
 def test_both_rows_of_a_method_share_a_scale() -> None:

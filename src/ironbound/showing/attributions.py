@@ -25,7 +25,7 @@ PICTURE = 96
 CELLS = 8
 """Cells along a side among which the strongest are marked."""
 MARKS = 3
-FEATURES = 8
+FEATURES = 6
 """Of a vector, as many as a table shows."""
 ROWS, COLUMNS = ("upper", "middle", "lower"), ("left", "centre", "right")
 TITLES = {"gradient": "Gradient", "integrated": "Integrated gradients"}
@@ -122,13 +122,20 @@ def marks(values: Tensor) -> list[dict[str, Any]]:
 
 
 def _words(values: Tensor, one: Attributed) -> dict[str, Any]:
-    """The same in words: how much of all speaks for the true class, and where each side is strongest."""
+    """The same in words, a line a side: its sign, its share of all, the class that it speaks for, where it is strongest."""
     total = float(values.abs().sum())
-    if not total > 0:
-        return {"share": None, "words": "no value matters"}
-    sides = ((one.label, values.clamp_min(0)), (one.rival, (-values).clamp_min(0)))
-    said = [f"{100 * float(part.sum()) / total:.0f}% for {name}{_where(part)}" for name, part in sides]
-    return {"share": float(sides[0][1].sum()) / total, "words": "; ".join(said)}
+    sides = (("+", one.label, values.clamp_min(0)), ("\u2212", one.rival, (-values).clamp_min(0)))
+    lines = [
+        f"{sign} {100 * float(part.sum()) / total:.0f}% for {name}{_where(part)}"
+        for sign, name, part in sides
+        if total > 0
+    ]
+    return {"lines": lines or ["no value matters"]}
+
+
+def _short(name: str) -> str:
+    """A class for a narrow place; the caption has it whole."""
+    return name if len(name) <= 16 else f"{name[:15]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def _where(part: Tensor) -> str:
@@ -140,7 +147,12 @@ def _where(part: Tensor) -> str:
         for row, band in zip(ROWS, part.tensor_split(3, 0), strict=True)
         for across, cell in zip(COLUMNS, band.tensor_split(3, 1), strict=True)
     ]
-    return f", most in the {max(ninths, key=lambda ninth: ninth[0])[1]}".replace("middle centre", "centre")
+    return f", {max(ninths, key=lambda ninth: ninth[0])[1]}".replace("middle centre", "centre")
+
+
+def signed(value: float) -> str:
+    """A number with its sign, three digits."""
+    return f"{value:+.3g}".replace("-", "\u2212")
 
 
 def _table(one: Attributed, each: Map) -> dict[str, Any]:

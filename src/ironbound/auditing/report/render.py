@@ -15,13 +15,14 @@ from ironbound.auditing.report.closing import closing
 from ironbound.auditing.report.evidence import ABOUT, evidence
 from ironbound.auditing.report.schema import Audit, Check, GroupFacts, Part
 from ironbound.auditing.report.scopes import APART, grouped, titled
-from ironbound.showing.attributions import Attributed, panels, title
+from ironbound.showing.attributions import Attributed, panels, signed, title
 from ironbound.showing.images import Picture, figures, tables
 from ironbound.showing.page import IMAGE_BYTES, environment
 
 FEW_CLASSES = 20  # above that, the worst ones stand first and the full table can be opened
 
 ATTRIBUTED = 4  # a quarter of the bytes for pictures, at most, is for attributions
+OPEN, OPEN_VECTORS = 4, 2  # samples whose attributions stand open, as pictures or as tables; the others unfold
 
 RESULTS = ("fail", "cannot tell", "pass", "not applicable")
 GALLERY: tuple[Part, ...] = ("broken", "undecided", "certified", "wrong")
@@ -100,7 +101,7 @@ def page_environment() -> Environment:
     made = environment("ironbound.auditing.report")
     made.filters.update(duration=wording.duration, moment=wording.moment)
     made.globals.update(meanings=MEANINGS, meter=pictures.meter, span=wording.span, strip=pictures.strip)
-    made.globals.update(swatch=pictures.swatch, within=within, likeness=wording.likeness, title_of=title)
+    made.globals.update(swatch=pictures.swatch, within=within, likeness=wording.likeness, title_of=title, signed=signed)
     return made
 
 
@@ -109,6 +110,7 @@ def view_of(
 ) -> dict[str, Any]:  # fmt: skip
     """All that the template shows of one audit."""
     explained = list(panels(attributed, room // ATTRIBUTED))
+    open_ = OPEN if explained and "sides" in explained[0] else OPEN_VECTORS
     rows = _rows(audit["classes"])
     ranked = sorted(rows, key=_weakness)
     return {
@@ -143,7 +145,8 @@ def view_of(
         "total": sum(audit["verdicts"][part] for part in pictures.PARTS),
         "gallery": gallery_of(audit, gallery, room - sum(panel.get("bytes", 0) for panel in explained)),
         "attributions": wording.attributions(audit),
-        "panels": explained,
+        "panels": explained[:open_],
+        "more_panels": explained[open_:],
         "panels_left_out": len(attributed) - len(explained),
         "classes": rows if len(rows) <= FEW_CLASSES else ranked[:FEW_CLASSES],
         "more_classes": ranked[FEW_CLASSES:],

@@ -202,7 +202,7 @@ def attributions(audit: Audit) -> str:
 def likeness(cosine: float | None, rank: float | None) -> str:
     """How alike two attributions are, in figures."""
     said = lambda value: "not defined" if value is None or value != value else f"{value:.2f}"
-    return f"cosine {said(cosine)}, rank correlation {said(rank)}"
+    return f"cosine {said(cosine)}, rank {said(rank)}"
 
 
 def ordering(audit: Audit) -> str:
