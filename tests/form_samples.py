@@ -80,3 +80,23 @@ def schema_errors(schema: Path, document: Any) -> list[str]:
     """What a document has against a JSON Schema."""
     errors = checker(str(schema)).iter_errors(document)
     return [f"{'/'.join(map(str, error.absolute_path))}: {error.message[:200]}" for error in errors]
+
+
+def undescribed(name: str, document: Any) -> list[str]:
+    """What a file has against its published schema ("audit-2"), where no key may be in it that the schema does not name."""
+    from jsonschema import Draft202012Validator
+
+    from ironbound.core.jsonschemas import published
+
+    return [error.message[:200] for error in Draft202012Validator(_closed(published(name))).iter_errors(document)]
+
+
+def _closed(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_closed(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {key: _closed(part) for key, part in schema.items()}
+    return (
+        {"additionalProperties": False, **found} if "properties" in found and found.get("type") == "object" else found
+    )

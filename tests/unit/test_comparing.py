@@ -18,6 +18,7 @@ from torch import nn
 
 import ironbound as ib
 from audit_samples import mlp
+from form_samples import undescribed
 from ironbound.auditing import plans
 from ironbound.auditing.plan import Plan
 from ironbound.auditing.report import wording
@@ -102,6 +103,7 @@ def test_every_model_once_with_its_figures(runs: Path, compared: Comparison) -> 
     assert scope["transfer"] is None
     for row in scope["models"]:
         facts = json.loads((Path(row["folder"]) / "audit.json").read_text())
+        assert undescribed("audit-2", facts) == []
         assert all(row[kind] == facts[kind] for kind in ("clean", "attacked", "certified"))
         assert row["attacked"]["total"] == 60
         assert row["checks"] == {"state": "checks pending", "grade": "none"}
@@ -244,7 +246,9 @@ def test_further_threats_and_attacks_are_audited_and_kept(runs: Path, tmp_path: 
 def test_witnesses_are_tried_on_the_others(runs: Path) -> None:
     nets = {"alone": bands(), "pgd (start)": bands(), "blind": Shifted(bands(), 2), "pgd": _after(runs / "pgd")}
     places = [runs / name for name in ("alone", "blind", "pgd")]
-    (scope,) = ib.compare(places, transfer=True, models=nets, data=DATA).scopes
+    whole = ib.compare(places, transfer=True, models=nets, data=DATA)
+    assert undescribed("compare-1", json.loads(whole.to_json())) == []
+    (scope,) = whole.scopes
     matrix, rows = scope["transfer"], {row["name"]: row for row in scope["models"]}
     cell = lambda a, b: matrix["cells"][matrix["from"].index(a)][matrix["to"].index(b)]
     for name, row in rows.items():

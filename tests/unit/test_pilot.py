@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import ironbound as ib
 from audit_samples import digits, digits_net
+from form_samples import undescribed
 from ironbound import recipes
 from ironbound.auditing.audit import facts_of
 from ironbound.auditing.folder import RunFolder
@@ -112,6 +113,7 @@ def test_the_manifest_says_what_was_decided(audit: ib.Audit) -> None:
     assert said["stages"].index("cheap") < said["stages"].index("dear")
     assert [*said["pilot"]["left_out"].values()] == [note for note in audit.facts["notes"] if "left out" in note]
     assert audit.facts["pilot"]["forward"] > 16
+    assert undescribed("audit-2", json.loads(audit.to_json())) == []
     assert {stage["name"] for stage in audit.facts["stages"]} <= {*said["stages"]}
 
 

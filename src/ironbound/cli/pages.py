@@ -14,7 +14,8 @@ WITNESSES = 24
 """Inputs that found.html shows, at most."""
 
 
-FORMS = ("html", "json", "markdown", "junit", "sarif", "csv")
+FORMS = {"html": "html", "json": "json", "markdown": "md", "junit": "xml", "sarif": "sarif", "csv": "csv"}
+"""The forms of a report, and how the names of their files end."""
 
 
 def run_report(
@@ -48,7 +49,7 @@ def _other_form(
         named = ", ".join(str(folder) for folder in folders)
         raise UsageError(f"--form {form} is of one run, and this is {len(folders)} ({named}). Name one of them.")
     audit = _opened(folders[0], columns)
-    path = None if out is None else _page(Path(out).expanduser(), f"report.{form}")
+    path = None if out is None else _page(Path(out).expanduser(), f"report.{FORMS[form]}")
     if form == "csv" and path is not None:
         audit.to_csv(path)
     elif form == "csv":
