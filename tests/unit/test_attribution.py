@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from tests.audit_samples import Wrap, drawn, mlp
 from torch import Tensor, nn
 
 import ironbound as ib
