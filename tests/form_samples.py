@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import cache
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,25 @@ HOSTILE = {
 }
 
 
+class Html(HTMLParser):
+    """Tags, attributes and words of a page."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.words = ""
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+
 def gate(passed: bool = False) -> GateFacts:
     """A gate with a condition of each kind and outcome, or one that is passed."""
     conditions: list[Any] = [
@@ -84,11 +104,16 @@ def schema_errors(schema: Path, document: Any) -> list[str]:
 
 def undescribed(name: str, document: Any) -> list[str]:
     """What a file has against its published schema ("audit-2"), where no key may be in it that the schema does not name."""
+    return [error.message[:200] for error in _strict(name).iter_errors(document)]
+
+
+@cache
+def _strict(name: str) -> Any:
     from jsonschema import Draft202012Validator
 
     from ironbound.core.jsonschemas import published
 
-    return [error.message[:200] for error in Draft202012Validator(_closed(published(name))).iter_errors(document)]
+    return Draft202012Validator(_closed(published(name)))
 
 
 def _closed(schema: Any) -> Any:

@@ -12,16 +12,23 @@ from xml.etree import ElementTree
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import ironbound as ib
 import report_samples
 from audit_samples import PGD, data_of, digits, digits_net, drawn, mlp
 from cli_samples import harmless
-from form_samples import HOSTILE, SARIF, gate, schema_errors, undescribed
+from form_samples import HOSTILE, SARIF, Html, gate, schema_errors, undescribed
 from ironbound.auditing.audit import Audit
 from ironbound.auditing.folder import RunFolder
+from ironbound.auditing.forms.junit import junit
+from ironbound.auditing.forms.sarif import sarif
 from ironbound.auditing.forms.verdicts_csv import OWN, csv_blocks, text_cell
+from ironbound.auditing.report.render import render
 from ironbound.cli import run
+from ironbound.cli.summary import summarise
+from ironbound.cli.terminal import Terminal
 from ironbound.core.errors import RunError
 from ironbound.core.jsonschemas import published
 from ironbound.core.store import read_json, write_json, write_stream
@@ -30,7 +37,7 @@ from ironbound.core.text import brief, encoded, json_text, shown
 SHIPPED = Path(ib.__file__).parent / "schemas"
 NAMES = [text[:200] for text in HOSTILE.values()]
 SIGNS = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-COLUMN = "=a,b\n<i>"
+COLUMN = "=a,b\n<i>\udce9"
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +47,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Audit:
     x = drawn(len(NAMES), 8)
     y = torch.arange(len(NAMES))
     y[: len(NAMES) // 2] = net(x).argmax(1)[: len(NAMES) // 2]
-    written = [name.encode("utf-8", "replace").decode() for name in NAMES]  # a table of results is UTF-8
-    data = data_of(x, y, classes=NAMES, name=HOSTILE["surrogate"], columns={COLUMN: written, "n": [-1.5] * len(NAMES)})
+    data = data_of(x, y, classes=NAMES, name=HOSTILE["surrogate"], columns={COLUMN: NAMES, "n": [-1.5] * len(NAMES)})
     return ib.audit(
         ib.Model(net, name=HOSTILE["surrogate"] + HOSTILE["ansi"], range=(0, 1)), data, threat=ib.Linf(0.05), method=PGD,
         out=tmp_path_factory.mktemp("runs") / "hostile", checks="budget", curve=False,
@@ -86,6 +92,43 @@ def test_the_terminal_is_not_steered(hostile, capsysbinary):
         assert harmless(said.replace("\r\n", "\n").replace("\u2060", "")), form
 
 
+@settings(derandomize=True, deadline=None, max_examples=40)
+@given(st.text(st.characters(codec=None), max_size=40))
+def test_any_text_stays_text(text):
+    facts = report_samples.audit(checks=[report_samples.check(1, "fail", name=text, evidence=text)], title=text)
+    facts["model"]["name"] = facts["data"]["name"] = text
+    facts["classes"][0] = report_samples.group(text, 100, 90, 0, 0)
+    junit_ = ElementTree.fromstring(junit(facts, gate()))
+    assert junit_.get("name") == f"ironbound: {shown(text)}"
+    assert junit_.find("testsuite[@name='checks']/testcase/failure").get("message") == shown(text)
+    run_ = json.loads(sarif(facts, gate()))["runs"][0]
+    assert run_["properties"]["title"] == shown(text)
+    assert run_["automationDetails"]["id"].count("/") == 4
+    assert json.loads(json_text(facts)) == facts
+    cell = text_cell(text)
+    assert cell.replace("'", "") == shown(text).replace("'", "")  # nothing but apostrophes was added
+    assert not any(part.lstrip(" ").startswith(SIGNS) for part in re.split("[;|]", cell))
+
+
+def test_page_and_terminal_show_text_as_text(capsys):
+    texts = list(HOSTILE.values())
+    checks = [report_samples.check(n, "fail", name=text, evidence=text) for n, text in enumerate(texts)]
+    facts = report_samples.audit(checks=checks, title=texts[0])
+    facts["classes"] = [report_samples.group(text, 100, 90, n, 0) for n, text in enumerate(texts)]
+    facts["model"]["name"] = facts["data"]["name"] = facts["title"] = " ".join(texts)
+    facts["notes"] = texts
+    text = render(facts, [report_samples.picture(label=" ".join(texts))])
+    text.encode()
+    assert all(char.isprintable() or char == "\n" for char in text)
+    page = Html(text)
+    assert "script" not in page.tags
+    assert not any(name.startswith("on") for name, _ in page.attributes)
+    for one in texts:
+        assert page.words.count(shown(one, "\n").strip()) >= 2
+    summarise(Terminal(), facts, Path("runs/x"))
+    assert harmless(capsys.readouterr().out)
+
+
 # ----------------------------------------------------------------------------------------------------------- schema
 def test_schemas_are_what_the_types_say():
     """Where this fails: python docs/schemas/write.py, and count the version up if a reader of the older form would go wrong."""
@@ -103,10 +146,10 @@ def test_schemas_are_what_the_types_say():
 
 def test_all_that_an_audit_writes_is_in_its_schema(tmp_path, hostile):
     """With a curve, notes, stages behind the pools and slices; shards and what they are merged to."""
-    data, threat = digits(20), ib.Linf(0.06)
+    data, threat = digits(12), ib.Linf(0.06)
     whole = ib.audit(digits_net(), data, threat=threat, method="standard", out=tmp_path / "whole", curve=True)
     shards = [
-        ib.audit(digits_net(), data, threat=threat, method=PGD, out=tmp_path / f"{n}", shard=f"{n}/2", pool=8)
+        ib.audit(digits_net(), data, threat=threat, method=PGD, out=tmp_path / f"{n}", shard=f"{n}/2", pool=6)
         for n in (1, 2)
     ]
     merged = ib.merge([shard.folder for shard in shards], out=tmp_path / "merged")
@@ -128,12 +171,13 @@ def test_the_csv_has_a_row_a_sample_and_runs_nowhere(hostile, tmp_path):
     text = (tmp_path / "a.csv").read_bytes().decode()
     assert text.count("\r\n") == text.count("\n") == len(NAMES) + 1
     rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
-    assert rows[0] == [*OWN, text_cell(f"data.{COLUMN}"), "data.n"]
+    assert rows[0] == [*OWN, text_cell("data.=a,b\n<i>" + r"\udce9"), "data.n"]
     details = hostile.details
     for row, place in zip(rows[1:], range(len(details)), strict=True):
         label = int(details.label[place])
         assert row[:3] == [str(details.index[place]), str(details.key[place]), str(label)]
         assert row[3] == text_cell(NAMES[label])
+        assert row[9] == text_cell(NAMES[place])
         assert row[6:8] == [details.verdict[place], details.stage[place]]
         assert float(row[8]) == details.confidence[place]
         assert row[10] == "-1.5"  # a number, which is no text that could be a formula

@@ -70,6 +70,8 @@ def test_a_gate_fails_where_a_condition_is_missed_or_cannot_be_told():
     }  # fmt: skip
     assert "701 of 1,000; 95% interval" in said["2 attacked at least 0.8"].text
     assert "3.00 points (95% interval 2.00 to 4.00)" in said["5 attacked may drop by 0.01"].text
+    surer = cases(read(junit(audit(), {**gate(), "confidence": 0.99})), "gate")
+    assert "701 of 1,000; 99% interval" in surer[1].find("failure").text
 
 
 def test_a_gate_that_fails_without_a_condition_fails_all_the_same():

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from form_samples import HOSTILE, gate
+from form_samples import HOSTILE, Html, gate
 from ironbound.auditing.forms.markdown import JOINER, code, markdown, words
 from ironbound.core.text import shown
 from report_samples import audit, check, group
@@ -19,30 +18,12 @@ MIXED = [check(1), check(2, "fail", "red"), check(3, "cannot tell"), check(4, "n
 OURS = {"h2", "h3", "p", "strong", "ul", "li", "code", "pre", "table", "thead", "tbody", "tr", "th", "td"}
 
 
-class Text(HTMLParser):
-    """Tags and words of what a renderer made."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.tags: list[str] = []
-        self.words = ""
-        self.feed(page)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        assert not attrs, attrs
-
-    def handle_data(self, data: str) -> None:
-        self.words += data
-
-
 RENDERERS = [MarkdownIt("commonmark"), MarkdownIt("commonmark").enable(["table", "strikethrough"])]
 """HTML let through, which is what a hostile name would want; without and with what GitHub has beyond CommonMark."""
 
 
-def rendered(text: str) -> list[Text]:
-    return [Text(renderer.render(text)) for renderer in RENDERERS]
+def rendered(text: str) -> list[Html]:
+    return [Html(renderer.render(text)) for renderer in RENDERERS]
 
 
 def plain(text: str) -> str:
@@ -122,6 +103,7 @@ def test_hostile_texts_stay_text_wherever_they_stand(hostile):
     assert all(char.isprintable() or char in f"\n{JOINER}" for char in text)
     for mine, same in zip(rendered(text), rendered(harmless), strict=True):
         assert set(mine.tags) <= OURS
+        assert mine.attributes == []
         count = lambda page: [page.tags.count(tag) for tag in sorted(OURS - {"code"})]
         more = [a - b for a, b in zip(count(mine), count(same), strict=True)]
         assert min(more) >= -1 if not hostile.strip() else not any(more), more  # no cell, line or heading more
@@ -147,6 +129,6 @@ def test_nothing_is_mentioned_or_linked():
     """Renderers make links and mentions of the text that is left after Markdown: joiners part what would become one."""
     linking = MarkdownIt("commonmark", {"linkify": False})
     for text in ("@team", "see a@x.test", "https://x.test", "WWW.x.test", "#123"):
-        page = Text(linking.render(words(text)))
+        page = Html(linking.render(words(text)))
         assert plain(page.words) == text
         assert not re.search(r"@\w|://|www\.|#\d", page.words, re.IGNORECASE)

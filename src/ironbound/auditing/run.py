@@ -29,6 +29,7 @@ from ironbound.core.errors import CompositionError, InputError, ModelError, Unsu
 from ironbound.core.progress import Event, Listener, silent
 from ironbound.core.protocols import Budget, PerturbationSet
 from ironbound.core.temporary import Temporary
+from ironbound.core.text import encoded
 from ironbound.data.dataset import Data
 from ironbound.models.model import Model
 from ironbound.recipes.draws import fitted
@@ -242,18 +243,21 @@ def _without_bounds(plan: Plan, unbounded: dict[str, str]) -> str:
 
 
 def storable(data: Data) -> Data:
-    """The data with further columns that a table can hold: what has no common type becomes text."""
+    """The data with further columns that a table can hold: what has no common type becomes text.
+
+    Tables hold UTF-8: halves of characters, from file names that could not be decoded, become their escapes.
+    """
     import pyarrow as pa
 
     def plain(values: list[Any]) -> list[Any]:
         try:
             pa.array(values)
-        except (pa.ArrowException, TypeError, OverflowError):
-            return [None if value is None else str(value) for value in values]
+        except (pa.ArrowException, TypeError, OverflowError, UnicodeEncodeError):
+            return [None if value is None else encoded(str(value)).decode() for value in values]
         return values
 
-    columns = {name: plain(values) for name, values in data.columns.items()}
-    same = all(columns[name] is data.columns[name] for name in columns)  # then not all inputs are checked again
+    columns = {encoded(name).decode(): plain(values) for name, values in data.columns.items()}
+    same = all(columns.get(name) is values for name, values in data.columns.items())  # then not all inputs are checked again
     return data if same else replace(data, columns=columns)
 
 

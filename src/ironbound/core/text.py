@@ -14,7 +14,10 @@ def shown(words: Any, keep: str = "") -> str:
     >>> shown("a\\x1b[31mb")
     'a\\\\x1b[31mb'
     """
-    return "".join(char if char.isprintable() or char in keep else repr(char)[1:-1] for char in str(words))
+    text = str(words)
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() or char in keep else repr(char)[1:-1] for char in text)
 
 
 def brief(words: Any, most: int) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from ironbound.core.store import write_text
+from ironbound.core.text import shown
 from ironbound.core.version import __version__
 from ironbound.showing import words
 from ironbound.showing.contents import headings
@@ -27,11 +28,17 @@ def environment(*packages: str) -> Environment:
     """Jinja with escaping on for everything, over the templates of these packages and of this one."""
     loaders = [PackageLoader(package, "") for package in (*packages, "ironbound.showing")]
     made = Environment(
-        loader=ChoiceLoader(loaders), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+        loader=ChoiceLoader(loaders), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        finalize=_legible,
+    )  # fmt: skip
     made.filters.update(count=words.count, percent=words.percent, number=words.number)
     made.globals.update(plural=words.plural, version=__version__, headings=headings)
     return made
+
+
+def _legible(value: Any) -> Any:
+    """Texts without what HTML cannot hold (NUL, halves of characters) and what turns the direction of writing."""
+    return shown(value, "\n") if type(value) is str else value  # our own markup is of another type
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from ironbound.core.text import brief
 
 WEAKEST = 10
 """Classes, and slices of a column, in a table: those that hold least under attack."""
-SENTENCE = 4000
+SENTENCE = 2000
 """Characters of a text that others may have a part in, at most."""
 _MARKS = re.compile(
     r"[\\`*\[\]<>|~&${}^]|[=+](?=[=+])|(?<=[=+])[=+]|^[#=+]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|^[-:]|^\d+(?=[.)](?: |$))"

@@ -26,9 +26,9 @@ _GATE = {
     "drop": "The accuracy fell by no more than an allowance since a baseline",
 }
 _DECIDED = (
-    "A figure is met when the lower end of its 95% interval is at least what was asked for, and a drop when the upper end of its "
-    "95% interval is at most the allowance. Where the samples are too few to tell, the gate fails and says about how many more "
-    "would do."
+    "A figure is met when the lower end of its interval is at least what was asked for, and a drop when the upper end of its "
+    "interval is at most the allowance (95% intervals where nothing else was asked for). Where the samples are too few to tell, "
+    "the gate fails and says about how many more would do."
 )
 
 
