@@ -97,7 +97,8 @@ def _conditions(gate: GateFacts) -> list[Element]:
         if condition["outcome"] == "pass":
             SubElement(case, "system-out").text = shown(condition["reason"])
         else:
-            _said(case, "failure", condition["reason"], _reasons(condition, gate.get("confidence", CONFIDENCE)), type=condition["outcome"])
+            words = _reasons(condition, gate.get("confidence", CONFIDENCE))
+            _said(case, "failure", condition["reason"], words, type=condition["outcome"])
         cases.append(case)
     return cases
 
