@@ -21,6 +21,7 @@ from ironbound.auditing.attributions import FILE, MOST, REASONS, attributed, con
 from ironbound.auditing.audit import Audit
 from ironbound.auditing.report.render import ATTRIBUTED, render, render_many
 from ironbound.cli.completing import KNOWN
+from ironbound.cli.settings import RunSettings, settings_of
 from ironbound.core.errors import UnknownName, UsageError
 from ironbound.core.store import read_tensors, write_tensors
 from ironbound.explaining.attribution import CAPTUM, METHODS
@@ -299,3 +300,13 @@ def test_a_run_without_them_has_no_section() -> None:
 
 def test_the_prompt_completes_their_names() -> None:
     assert set(KNOWN["attribution"]) == {"none", *METHODS, *(f"captum:{name}" for name in CAPTUM)}
+
+
+def test_the_prompt_says_which() -> None:
+    needed = {"model": "m.py:f", "data": "digits", "threat": "linf:0.1"}
+    assert wanted_methods(settings_of(RunSettings, needed).attributions) == METHODS
+    assert wanted_methods(settings_of(RunSettings, {**needed, "attributions": "none"}).attributions) == ()
+    assert (
+        wanted_methods(settings_of(RunSettings, {**needed, "attributions": "integrated, Gradient"}).attributions)
+        == METHODS[::-1]
+    )
