@@ -153,6 +153,16 @@ def test_names_are_checked_before_anything_runs(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+def test_masked_gradients_miss_the_whole_sum_and_are_said_not_to_matter() -> None:
+    """A step in place of each logit: the score changes, and no gradient says so."""
+    net = Wrap(mlp(8, 3), lambda out: out.round() + 0 * out)
+    found = ib.attribute(net, drawn(40, 8), 0, against=1, baseline=0.0)
+    assert not bool(found.values.any())
+    shares = module.missing_shares(found)
+    assert set(shares) <= {0.0, 1.0}
+    assert 1.0 in shares
+
+
 class Breakable(nn.Module):
     """A net that fails where it is told to."""
 
