@@ -21,6 +21,7 @@ from ironbound.auditing.attributions import FILE, MOST, REASONS, attributed, con
 from ironbound.auditing.audit import Audit
 from ironbound.auditing.report.render import ATTRIBUTED, render, render_many
 from ironbound.cli.completing import KNOWN
+from ironbound.cli.settings import RunSettings, settings_of
 from ironbound.core.errors import UnknownName, UsageError
 from ironbound.core.store import read_tensors, write_tensors
 from ironbound.explaining.attribution import CAPTUM, METHODS
@@ -150,6 +151,16 @@ def test_names_are_checked_before_anything_runs(tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match="Did you mean 'gradient'"):
         ib.audit(digits_net(), digits(4), threat="linf:0.1", out=tmp_path / "run", attributions="gradiant")
     assert not (tmp_path / "run").exists()
+
+
+def test_masked_gradients_miss_the_whole_sum_and_are_said_not_to_matter() -> None:
+    """A step in place of each logit: the score changes, and no gradient says so."""
+    net = Wrap(mlp(8, 3), lambda out: out.round() + 0 * out)
+    found = ib.attribute(net, drawn(40, 8), 0, against=1, baseline=0.0)
+    assert not bool(found.values.any())
+    shares = module.missing_shares(found)
+    assert set(shares) <= {0.0, 1.0}
+    assert 1.0 in shares
 
 
 class Breakable(nn.Module):
@@ -299,3 +310,13 @@ def test_a_run_without_them_has_no_section() -> None:
 
 def test_the_prompt_completes_their_names() -> None:
     assert set(KNOWN["attribution"]) == {"none", *METHODS, *(f"captum:{name}" for name in CAPTUM)}
+
+
+def test_the_prompt_says_which() -> None:
+    needed = {"model": "m.py:f", "data": "digits", "threat": "linf:0.1"}
+    assert wanted_methods(settings_of(RunSettings, needed).attributions) == METHODS
+    assert wanted_methods(settings_of(RunSettings, {**needed, "attributions": "none"}).attributions) == ()
+    assert (
+        wanted_methods(settings_of(RunSettings, {**needed, "attributions": "integrated, Gradient"}).attributions)
+        == METHODS[::-1]
+    )

@@ -17,12 +17,12 @@ from torch import Tensor
 
 from ironbound.auditing.checks.check import Evidence
 from ironbound.auditing.prices import counted, spent
-from ironbound.core.errors import IronboundError, RunError, UsageError
+from ironbound.core.errors import IronboundError, ModelError, RunError, UsageError
 from ironbound.core.predict import predict
 from ironbound.core.protocols import Can
 from ironbound.core.rng import Rng, content_keys
 from ironbound.core.store import explained, read_tensors, write_tensors
-from ironbound.explaining import attribute, cosine, known_method, rank_correlation
+from ironbound.explaining import Attribution, attribute, cosine, known_method, rank_correlation
 from ironbound.explaining.attribution import METHODS, STEPS
 from ironbound.showing.attributions import Attributed, Map
 from ironbound.showing.images import is_picture
@@ -120,7 +120,9 @@ def _made(evidence: Evidence, methods: Sequence[str]) -> tuple[dict[str, Any], d
         tables[name] = {"clean": found.values[:n], "adversarial": found.values[n:]}
         tables["score"] = {"clean": found.score[:n].double(), "adversarial": found.score[n:].double()}
         forward, backward = forward + found.forward, backward + found.backward
-        gaps += [] if found.gap is None or name != "integrated" else (found.gap.abs() / _size(found.values)).tolist()
+        if not bool(torch.isfinite(found.values).all() and torch.isfinite(found.score).all()):
+            raise ModelError(f"{name} is not finite there.")
+        gaps += missing_shares(found) if name == "integrated" else []
     low = 0.0 if model.box is None else model.box[0]
     facts: dict[str, Any] = {
         "methods": list(methods), "samples": n, "baseline": low, "forward": forward, "backward": backward,
@@ -128,9 +130,16 @@ def _made(evidence: Evidence, methods: Sequence[str]) -> tuple[dict[str, Any], d
     return tables, facts | ({"steps": STEPS, "gap": max(gaps)} if gaps else {})
 
 
-def _size(values: Tensor) -> Tensor:
-    """What all values of a row amount to, whatever their sign; never 0."""
-    return values.flatten(1).double().abs().sum(1).clamp_min(torch.finfo(torch.float64).tiny)
+def missing_shares(found: Attribution) -> list[float]:
+    """Of each input the gap of completeness, as a share of its values' magnitudes, or of the sum that is due if that is more.
+
+    1 where gradients are masked, so that all values are 0 and the score changes all the same.
+    """
+    if found.gap is None or found.baseline_score is None:
+        return []
+    due = (found.score.double() - found.baseline_score.double()).abs()
+    size = torch.maximum(found.values.flatten(1).double().abs().sum(1), due)
+    return torch.where(size > 0, found.gap.abs() / size, 0.0).tolist()
 
 
 def _features(evidence: Evidence) -> list[str]:

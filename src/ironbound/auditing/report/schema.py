@@ -279,7 +279,7 @@ class Attributions(TypedDict, total=False):
     """Model rows that were run."""
     backward: int
     gap: float
-    """The largest gap of completeness, as a share of the magnitudes of a sample's values."""
+    """The largest gap of completeness, as a share of the magnitudes of a sample's values, or of the sum that is due."""
     alike: dict[str, Alike]
 
 
