@@ -67,7 +67,7 @@ def assert_robust(
     rows, progress: as for `audit`; they change no result.
 
     Samples are taken in random order until the sequential test (see `ironbound.asserting.sequential`) has decided, so that the
-    clearer the case the fewer there are: of a threshold of 0.45, in the median 11, 47, 216 and 993 where the truth is 0.90,
+    clearer the case the fewer there are: of a threshold of 0.45, in the median 11, 47, 216 and 985 where the truth is 0.90,
     0.65, 0.55 and 0.50. At the threshold itself no number decides; running out of samples is a failure that says so.
 
     Returns what was found, with a confidence sequence (an interval that holds though the test stopped when it knew).
