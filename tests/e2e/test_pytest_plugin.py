@@ -112,7 +112,7 @@ def test_what_passes_fails_and_runs_out(sandbox: Sandbox) -> None:
     result.assert_outcomes(passed=2, failed=2)
     result.stdout.fnmatch_lines([
         "E * attacked accuracy under L-inf 0.1 is below 0.45: 0 of 9 samples are right and not broken (0.0%; *",
-        "E *   sample *, truly 1: answered 0 (* sure) at a change of size 0.1, margin 0.4 (fgsm)",
+        "E *   sample *, truly 1: answered 0 (* sure), size 0.1 in L-inf, margin 0.4 (fgsm)",
         "E *The worst 9 as a page: *tmp*test_below0*found.html",
         "E * ran out of samples: whether attacked accuracy under L-inf 0.1 is at least 0.45 cannot be told from *",
     ])  # fmt: skip

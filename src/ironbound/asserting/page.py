@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -17,7 +16,7 @@ from ironbound.showing.seen import pictures
 WORDS = {"wrong": "wrong when clean", "undecided": "not certified"}
 
 
-def write(found: Found, stream: Stream, path: Path, names: Sequence[str] | None) -> tuple[Path | None, list[str]]:
+def write(found: Found, stream: Stream, path: Path) -> tuple[Path | None, list[str]]:
     """Write it; where it went, and why not where inputs are of a kind that no page shows."""
     try:
         shown = pictures(
@@ -28,7 +27,7 @@ def write(found: Found, stream: Stream, path: Path, names: Sequence[str] | None)
             index=torch.tensor([case.index for case in found.against]),
             verdicts=[_word(case) for case in found.against],
             size=torch.tensor([case.size or 0.0 for case in found.against], dtype=torch.float64),
-            names=names or stream.data.classes, seed=found.seed, rows=stream.evaluation.rows,
+            names=found.names or None, seed=found.seed, rows=stream.evaluation.rows,
         )  # fmt: skip
     except InputError as error:
         return None, [f"no page was written: {error}"]
