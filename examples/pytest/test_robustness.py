@@ -9,7 +9,6 @@ import torch
 
 import ironbound as ib
 from ironbound.data import load
-from ironbound.defenses.train import train, training_named
 
 METHOD = "quick"  # for a pull request; without method= it is the plan "standard", which finds more and takes longer
 
@@ -17,8 +16,10 @@ METHOD = "quick"  # for a pull request; without method= it is the plan "standard
 @pytest.fixture(scope="session")
 def model():
     """Yours would be: ib.load("net.safetensors", architecture="zoo.py:net", mean=0.5, std=0.25)."""
-    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
-    return train(ib.Model(net), load("digits:train"), None, training_named("standard", epochs=4)).model
+    data, net = load("digits:train"), torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10, bias=False))
+    wanted = torch.nn.functional.one_hot(data.y).float()
+    net[1].weight.data = (torch.linalg.pinv(data.x.flatten(1)) @ wanted).T.contiguous()  # least squares: a toy
+    return ib.Model(net)
 
 
 def test_it_is_right_and_withstands_small_changes(assert_robust, model):
@@ -34,4 +35,4 @@ def test_every_class_by_itself(model):
 
 @pytest.mark.xfail(raises=ib.NotRobust, strict=True, reason="known: it was trained without attacks")
 def test_it_withstands_an_attacker(assert_robust, model):
-    assert_robust(model, "digits:test", threat="linf:0.3", attacked_at_least=0.45, method=METHOD)
+    assert_robust(model, "digits:test", threat="linf:0.2", attacked_at_least=0.45, method=METHOD)

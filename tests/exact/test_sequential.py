@@ -56,7 +56,7 @@ def test_chances_are_those_of_all_paths() -> None:
     assert np.allclose(found[0], passed)
     assert np.allclose(found[1], failed)
     assert passed[-1] > 0.1
-    assert failed[-1] > 0.01
+    assert 0 < failed[-1] < 0.01
 
 
 # -------------------------------------------------------------------------------------------------------------- errors
@@ -178,7 +178,7 @@ def test_thresholds_and_errors_are_shares(bad: float) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------ intervals
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=15, deadline=None, derandomize=True)
 @given(st.integers(1, 400), st.floats(0, 1), st.floats(0.01, 0.99), st.sampled_from([0.8, 0.95, 0.99]))
 def test_the_interval_leaves_out_the_threshold_exactly_where_the_test_decides(
     total: int, share: float, threshold: float, confidence: float

@@ -32,7 +32,7 @@ def write(found: Found, stream: Stream, path: Path) -> tuple[Path | None, list[s
     except InputError as error:
         return None, [f"no page was written: {error}"]
     lead = str(found).split("\n", 1)[0]
-    page = page_of(found.name or "The worst witnesses", lead, shown, stream.evaluation.threat)
+    page = page_of(found.name or "The worst witnesses", lead[:1].upper() + lead[1:], shown, stream.evaluation.threat)
     path.parent.mkdir(parents=True, exist_ok=True)
     return page.save(path).path, []
 
