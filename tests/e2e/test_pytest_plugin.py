@@ -8,11 +8,13 @@ import subprocess
 import sys
 import tomllib
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
 from pathlib import Path
+from textwrap import dedent
+from typing import Any
 
 import pytest
 
-import ironbound as ib
 from ironbound.asserting import session
 
 pytest_plugins = ["pytester"]
@@ -57,41 +59,60 @@ TESTS = """
 """
 
 
-@pytest.fixture(scope="module", autouse=True)
-def imported() -> None:
-    """What an assertion imports: a session in this process forgets the modules that were new to it."""
-    import torch
+class Kept:
+    """The modules that a session in this process imported: pytester forgets them, and torch cannot be imported twice."""
 
-    class Flat(torch.nn.Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return torch.stack([x[:, 0], 1 - x[:, 0]], 1)
+    def __init__(self) -> None:
+        self.modules: dict[str, Any] = {}
 
-    x = torch.full((20, 2), 0.5)
-    with pytest.raises(ib.NotRobust):
-        ib.assert_robust(Flat(), (x, torch.ones(20)), threat="linf:0.1", method="fgsm", attacked_at_least=0.45)
+    def pytest_unconfigure(self) -> None:
+        self.modules |= {name: module for name, module in sys.modules.items() if not name.startswith("test_")}
+
+    def give_back(self) -> None:
+        sys.modules.update({name: module for name, module in self.modules.items() if name not in sys.modules})
+
+
+class Sandbox:
+    """Sessions with this plugin alone, whatever is installed."""
+
+    def __init__(self, pytester: pytest.Pytester, kept: Kept) -> None:
+        self.pytester, self.path, self.kept = pytester, pytester.path, kept
+
+    def ini(self, text: str = "") -> None:
+        self.pytester.makeini(f"[pytest]\naddopts = -p ironbound.asserting.plugin\nfilterwarnings = error\n{text}")
+
+    def module(self, tests: str) -> None:
+        self.pytester.makepyfile(test_it=dedent(MODULE) + dedent(tests))
+
+    def run(self, *arguments: str) -> pytest.RunResult:
+        result = self.pytester.runpytest_inprocess(*arguments, plugins=[self.kept])
+        self.kept.give_back()
+        return result
 
 
 @pytest.fixture
-def sandbox(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
-    """Sessions with this plugin alone, whatever is installed."""
+def kept() -> Iterator[Kept]:
+    """Set up before pytester, and so torn down after it, when it has forgotten what this test imported."""
+    modules = Kept()
+    yield modules
+    modules.give_back()
+
+
+@pytest.fixture
+def sandbox(kept: Kept, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    pytester.makeini("[pytest]\naddopts = -p ironbound.asserting.plugin\nfilterwarnings = error")
-    return pytester
+    made = Sandbox(pytester, kept)
+    made.ini()
+    return made
 
 
-def module(pytester: pytest.Pytester, tests: str) -> None:
-    import textwrap
-
-    pytester.makepyfile(test_it=textwrap.dedent(MODULE) + textwrap.dedent(tests))
-
-
-def test_what_passes_fails_and_runs_out(sandbox: pytest.Pytester) -> None:
-    module(sandbox, TESTS)
-    result = sandbox.runpytest_inprocess("-rP", "--junitxml=junit.xml", "--basetemp=tmp")
+def test_what_passes_fails_and_runs_out(sandbox: Sandbox) -> None:
+    sandbox.module(TESTS)
+    result = sandbox.run("-rP", "--junitxml=junit.xml", "--basetemp=tmp")
     result.assert_outcomes(passed=2, failed=2)
     result.stdout.fnmatch_lines([
         "E * attacked accuracy under L-inf 0.1 is below 0.45: 0 of 9 samples are right and not broken (0.0%; *",
-        "E *   sample *, truly 1: answered 0 (* sure) at a change of size 0.1, margin 0.4 (fgsm)",
+        "E *   sample *, truly 1: answered 0 (* sure), size 0.1 in L-inf, margin 0.4 (fgsm)",
         "E *The worst 9 as a page: *tmp*test_below0*found.html",
         "E * ran out of samples: whether attacked accuracy under L-inf 0.1 is at least 0.45 cannot be told from *",
     ])  # fmt: skip
@@ -119,20 +140,20 @@ def properties(path: Path) -> dict[str, list[dict]]:
     return found
 
 
-def test_options_and_ini_say_what_calls_do_not(sandbox: pytest.Pytester) -> None:
-    module(sandbox, """
+def test_options_and_ini_say_what_calls_do_not(sandbox: Sandbox) -> None:
+    sandbox.module("""
         def test_it(assert_robust):
             found = assert_robust(Halves(), data(1.0), attacked_at_least=0.45, **how)
             own = assert_robust(Halves(), data(1.0), attacked_at_least=0.45, confidence=0.8, seed=9, samples=50, **how)
             print("said", found.confidence, found.seed, found.available, own.confidence, own.seed, own.available)
     """)  # fmt: skip
-    result = sandbox.runpytest_inprocess("-rP", "-v", "--ironbound-confidence=0.99", "--ironbound-samples=100")
+    result = sandbox.run("-rP", "-v", "--ironbound-confidence=0.99", "--ironbound-samples=100")
     result.stdout.fnmatch_lines(["said 0.99 0 100 0.8 9 50"])
     result.stdout.fnmatch_lines(
         ["test_it.py::test_it: pass: attacked accuracy under L-inf 0.1 at least 0.45? 9 of 9 (99% *"]
     )
-    sandbox.makeini("[pytest]\naddopts = -p ironbound.asserting.plugin\nironbound_seed = 4\nironbound_confidence = 0.9")
-    sandbox.runpytest_inprocess("-rP").stdout.fnmatch_lines(["said 0.9 4 200 0.8 9 50"])
+    sandbox.ini("ironbound_seed = 4\nironbound_confidence = 0.9")
+    sandbox.run("-rP").stdout.fnmatch_lines(["said 0.9 4 200 0.8 9 50"])
 
 
 @pytest.mark.parametrize(
@@ -144,29 +165,29 @@ def test_options_and_ini_say_what_calls_do_not(sandbox: pytest.Pytester) -> None
         ([], "ironbound_seed = x", "*ironbound_seed in the ini file*"),
     ],
 )
-def test_bad_options_stop_the_session(sandbox: pytest.Pytester, arguments: list[str], ini: str, message: str) -> None:
-    sandbox.makeini(f"[pytest]\naddopts = -p ironbound.asserting.plugin\n{ini}")
-    result = sandbox.runpytest_inprocess(*arguments)
+def test_bad_options_stop_the_session(sandbox: Sandbox, arguments: list[str], ini: str, message: str) -> None:
+    sandbox.ini(ini)
+    result = sandbox.run(*arguments)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([message])
 
 
-def test_bad_calls_are_errors_and_no_findings(sandbox: pytest.Pytester) -> None:
-    module(sandbox, """
+def test_bad_calls_are_errors_and_no_findings(sandbox: Sandbox) -> None:
+    sandbox.module("""
         def test_none(assert_robust):
             assert_robust(Halves(), data(1.0), **how)
 
         def test_percent(assert_robust):
             assert_robust(Halves(), data(1.0), attacked_at_least=45, **how)
     """)  # fmt: skip
-    result = sandbox.runpytest_inprocess()
+    result = sandbox.run()
     result.assert_outcomes(failed=2)
     result.stdout.fnmatch_lines(["E *UsageError: nothing is required*", "E *UsageError: attacked_at_least is a share*"])
     result.stdout.no_fnmatch_line("ironbound: *")
 
 
-def test_assertions_while_fixtures_are_made_and_outside_of_functions(sandbox: pytest.Pytester) -> None:
-    module(sandbox, """
+def test_assertions_while_fixtures_are_made_and_outside_of_functions(sandbox: Sandbox) -> None:
+    sandbox.module("""
         import unittest
 
         @pytest.fixture(scope="module")
@@ -182,12 +203,19 @@ def test_assertions_while_fixtures_are_made_and_outside_of_functions(sandbox: py
                     ib.assert_robust(Halves(), data(0.0), attacked_at_least=0.45, **how)
                 assert failure.exception.found.page.exists()
     """)  # fmt: skip
-    result = sandbox.runpytest_inprocess()
+    result = sandbox.run()
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(["ironbound: 2 assertions, 16 samples of 400 used"])
 
 
-def test_in_several_processes_and_by_its_entry_point(sandbox: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_example_runs(sandbox: Sandbox) -> None:
+    sandbox.pytester.makepyfile(test_robustness=(ROOT / "examples" / "pytest" / "test_robustness.py").read_text())
+    result = sandbox.run()
+    result.assert_outcomes(passed=2, xfailed=1)
+    result.stdout.fnmatch_lines(["ironbound: 4 assertions, * samples of 1,106 used"])
+
+
+def test_in_several_processes_and_by_its_entry_point(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """As pip leaves it: pytest finds the plugin by what pyproject.toml says, and so do xdist's workers."""
     entry = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["pytest11"]
     assert entry == {"ironbound": "ironbound.asserting.plugin"}
@@ -197,8 +225,8 @@ def test_in_several_processes_and_by_its_entry_point(sandbox: pytest.Pytester, m
     (installed / "entry_points.txt").write_text(f"[pytest11]\nironbound = {entry['ironbound']}\n")
     monkeypatch.delenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(sandbox.path / "site"), *sys.path]))
-    sandbox.makeini("[pytest]\nfilterwarnings = error")
-    module(sandbox, TESTS)
+    sandbox.pytester.makeini("[pytest]\nfilterwarnings = error")
+    sandbox.module(TESTS)
     command = [
         sys.executable,
         "-m",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import cache
+from itertools import product
 
 import numpy as np
 import pytest
@@ -19,19 +20,7 @@ THRESHOLDS = (0.05, 0.45, 0.9, 0.99)
 
 @cache
 def outcomes(test: Sequential, share: float, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """The probability to have passed, and to have failed, after 1..most samples: exact, from the boundaries alone."""
-    blocks = [test.boundaries(block) for block in range(-(-most // BLOCK))]
-    passes, fails = (np.concatenate(side)[:most].tolist() for side in zip(*blocks, strict=True))
-    alive, passed, failed = np.ones(1), np.zeros(most), np.zeros(most)
-    for n in range(1, most + 1):
-        after = np.zeros(n + 1)
-        after[:-1] += alive * (1 - share)
-        after[1:] += alive * share
-        passed[n - 1], failed[n - 1] = after[passes[n - 1] :].sum(), after[: fails[n - 1] + 1].sum()
-        after[passes[n - 1] :] = 0
-        after[: fails[n - 1] + 1] = 0
-        alive = after
-    return passed.cumsum(), failed.cumsum()
+    return test.chances(share, most)
 
 
 def median(decided: np.ndarray) -> int:
@@ -52,6 +41,22 @@ def test_the_clearer_the_case_the_fewer_samples(truth: float, allowed: int, need
 @pytest.mark.parametrize(("truth", "allowed"), [(0.1, 15), (0.25, 70), (0.35, 350), (0.40, 1500)])
 def test_below_the_threshold_too(truth: float, allowed: int) -> None:
     assert median(outcomes(Sequential.at(0.45, 0.95), truth, allowed)[1]) <= allowed
+
+
+def test_chances_are_those_of_all_paths() -> None:
+    test, share, most = Sequential(0.45, 0.1, 0.1), 0.6, 11
+    passed, failed = np.zeros(most), np.zeros(most)
+    for path in product((0, 1), repeat=most):
+        weight = math.prod(share if one else 1 - share for one in path)
+        for n in range(1, most + 1):
+            if said := test.decide(sum(path[:n]), n):
+                (passed if said == "pass" else failed)[n - 1 :] += weight
+                break
+    found = test.chances(share, most)
+    assert np.allclose(found[0], passed)
+    assert np.allclose(found[1], failed)
+    assert passed[-1] > 0.1
+    assert 0 < failed[-1] < 0.01
 
 
 # -------------------------------------------------------------------------------------------------------------- errors
@@ -173,7 +178,7 @@ def test_thresholds_and_errors_are_shares(bad: float) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------ intervals
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=15, deadline=None, derandomize=True)
 @given(st.integers(1, 400), st.floats(0, 1), st.floats(0.01, 0.99), st.sampled_from([0.8, 0.95, 0.99]))
 def test_the_interval_leaves_out_the_threshold_exactly_where_the_test_decides(
     total: int, share: float, threshold: float, confidence: float

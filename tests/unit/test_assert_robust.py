@@ -252,12 +252,19 @@ def test_the_message_lists_witnesses_that_are_real() -> None:
     assert "No checks were made of the attacks: ironbound audit makes them." in str(found)
 
 
-def test_hostile_names_stay_text() -> None:
+def test_hostile_names_stay_text(tmp_path: Any) -> None:
     x, y = made(0.0, 60)
     data = data_of(x, y, classes=("<script>alert(1)</script>", "b\x1b[31m"), name="x\x1b[2J")
     found = ask(data, attacked_at_least=0.45, name="mine\x1b[31m\n<b>")
     assert "\x1b" not in str(found)
+    assert "truly b\\x1b[31m: answered <script>alert(1)</script> (" in str(found)
     assert str(found).startswith("mine\\x1b[31m\\n<b>: attacked accuracy")
+    page = ask(data, attacked_at_least=0.45, name="mine\x1b[31m\n<b>", out=tmp_path / "found.html").page
+    assert page is not None
+    text = page.read_text()
+    assert "<script" not in text
+    assert "<b>" not in text
+    assert "&lt;script&gt;" in text
 
 
 def test_weak_attacks_that_find_what_strong_ones_left_are_told() -> None:

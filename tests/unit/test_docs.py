@@ -24,7 +24,15 @@ from ironbound.recipes import ENTRIES
 from ironbound.testing import Conformance
 
 ROOT = Path(__file__).parents[2]
-PAGES = ["README.md", "docs/start.md", "docs/certify.md", "docs/extend.md", "docs/defenses.md", "docs/attributions.md"]
+PAGES = [
+    "README.md",
+    "docs/start.md",
+    "docs/certify.md",
+    "docs/extend.md",
+    "docs/defenses.md",
+    "docs/attributions.md",
+    "docs/pytest.md",
+]
 
 
 def blocks(page: str) -> list[str]:

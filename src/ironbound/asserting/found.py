@@ -62,8 +62,12 @@ class Found:
     name: str = ""
     against: tuple[Case, ...] = field(default=(), repr=False)
     """Of a failure, the samples that did not count, the worst first, KEPT of them at most."""
+    sizes: tuple[str, ...] = field(default=(), repr=False)
+    """Of each of them the change in words, "size 0.1 in L-inf"; "" where nothing was changed."""
     kinds: dict[tuple[str, str], int] = field(default_factory=dict, repr=False)
     """Of a failure, how many samples did not count, by verdict and stage."""
+    names: tuple[str, ...] = field(default=(), repr=False)
+    """Of the classes, where they have some."""
     notes: tuple[str, ...] = ()
     page: Path | None = None
     """Where the page of the worst witnesses was written."""

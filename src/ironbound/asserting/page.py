@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -17,7 +16,7 @@ from ironbound.showing.seen import pictures
 WORDS = {"wrong": "wrong when clean", "undecided": "not certified"}
 
 
-def write(found: Found, stream: Stream, path: Path, names: Sequence[str] | None) -> tuple[Path | None, list[str]]:
+def write(found: Found, stream: Stream, path: Path) -> tuple[Path | None, list[str]]:
     """Write it; where it went, and why not where inputs are of a kind that no page shows."""
     try:
         shown = pictures(
@@ -28,12 +27,12 @@ def write(found: Found, stream: Stream, path: Path, names: Sequence[str] | None)
             index=torch.tensor([case.index for case in found.against]),
             verdicts=[_word(case) for case in found.against],
             size=torch.tensor([case.size or 0.0 for case in found.against], dtype=torch.float64),
-            names=names or stream.data.classes, seed=found.seed, rows=stream.evaluation.rows,
+            names=found.names or None, seed=found.seed, rows=stream.evaluation.rows,
         )  # fmt: skip
     except InputError as error:
         return None, [f"no page was written: {error}"]
     lead = str(found).split("\n", 1)[0]
-    page = page_of(found.name or "The worst witnesses", lead, shown, stream.evaluation.threat)
+    page = page_of(found.name or "The worst witnesses", lead[:1].upper() + lead[1:], shown, stream.evaluation.threat)
     path.parent.mkdir(parents=True, exist_ok=True)
     return page.save(path).path, []
 

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 from ironbound.asserting.found import Found, NotRobust, Tally
 from ironbound.asserting.samples import Stream, stream_of
 from ironbound.asserting.sequential import Sequential
-from ironbound.asserting.session import current
+from ironbound.asserting.session import Session, current
 from ironbound.core import rows as rows_
 from ironbound.core.errors import UsageError
 from ironbound.core.progress import Event, Listener, silent
 from ironbound.core.protocols import PerturbationSet
 from ironbound.models.model import Model
 from ironbound.names import plan_must_fit, plan_named, radius_must_fit, set_of
+from ironbound.showing.words import size_in
 
 if TYPE_CHECKING:
     from ironbound.auditing.plan import Plan
@@ -61,13 +62,13 @@ def assert_robust(
     seed: of the samples' order and the attacks' draws; 0, or what `--ironbound-seed` says. The result is a function of it and
         of model and data: another batch size or order of the data changes nothing.
     samples: a random subset of the data of at most so many is used at most; None, or `--ironbound-samples`: all of them.
-    names: of the classes, for the page; those of the data where it has them. name: what a message begins with.
+    names: of the classes; those of the data where it has them. name: what a message begins with.
     out: where a failure's page of the worst witnesses is written, a file .html or a folder; without it, in a test that pytest
         runs in its `tmp_path`, and elsewhere nowhere.
     rows, progress: as for `audit`; they change no result.
 
     Samples are taken in random order until the sequential test (see `ironbound.asserting.sequential`) has decided, so that the
-    clearer the case the fewer there are: of a threshold of 0.45, in the median 11, 47, 216 and 993 where the truth is 0.90,
+    clearer the case the fewer there are: of a threshold of 0.45, in the median 11, 47, 216 and 985 where the truth is 0.90,
     0.65, 0.55 and 0.50. At the threshold itself no number decides; running out of samples is a failure that says so.
 
     Returns what was found, with a confidence sequence (an interval that holds though the test stopped when it knew).
@@ -89,10 +90,10 @@ def assert_robust(
     found = Found(
         figures=tuple(tally.figure(confidence, failed) for tally in tallies),
         **facts, confidence=confidence, seed=seed, used=used, available=len(stream.order), name=name,
-        notes=(*stream.notes, *_masked(tallies, _weak(stream))),
+        names=tuple(names or stream.data.classes or ()), notes=(*stream.notes, *_masked(tallies, _weak(stream))),
     )  # fmt: skip
     if not found.passed:
-        found = _with_the_worst(found, tallies, stream, session.page(out), names)
+        found = _with_the_worst(found, tallies, stream, session, out)
     session.record(found.as_dict())
     if not found.passed:
         raise NotRobust(found)
@@ -182,14 +183,16 @@ def _weak(stream: Stream) -> set[str]:
 
 
 def _with_the_worst(
-    found: Found, tallies: list[Tally], stream: Stream, page: Path | None, names: Sequence[str] | None
+    found: Found, tallies: list[Tally], stream: Stream, session: Session, out: str | Path | None
 ) -> Found:
     """The samples that speak against the first requirement that failed, and a page of them."""
     from ironbound.asserting.page import write
 
     first = next(t for word in ("below", "cannot tell") for t in tallies if t.result == word)
-    found = replace(found, against=tuple(first.against), kinds=dict(first.kinds))
-    if page is None or not first.against:
+    sizes = ("" if case.size is None else size_in(stream.evaluation.threat, case.size) for case in first.against)
+    found = replace(found, against=tuple(first.against), sizes=tuple(sizes), kinds=dict(first.kinds))
+    page = session.page(out) if first.against else None
+    if page is None:
         return found
-    written, why = write(found, stream, page, names)
+    written, why = write(found, stream, page)
     return replace(found, page=written, notes=(*found.notes, *why))

@@ -117,6 +117,24 @@ class Sequential:
             low, high = (low, middle) if self._decided(share, middle) else (middle, high)
         return high - total
 
+    def chances(self, share: float, most: int) -> tuple[Array, Array]:
+        """The probabilities to have passed, and to have failed, after 1..most samples of a population with this share.
+
+        Exact: all paths of successes and failures are summed up, float64 (most,) each. It takes most^2 / 2 additions.
+        """
+        blocks = [self.boundaries(block) for block in range(-(-most // BLOCK))]
+        passes, fails = (np.concatenate(side)[:most].tolist() for side in zip(*blocks, strict=True))
+        undecided, passed, failed = np.ones(1), np.zeros(most), np.zeros(most)
+        for n in range(most):
+            after = np.zeros(n + 2)
+            after[:-1] += undecided * (1 - share)
+            after[1:] += undecided * share
+            passed[n], failed[n] = after[passes[n] :].sum(), after[: fails[n] + 1].sum()
+            after[passes[n] :] = 0.0
+            after[: fails[n] + 1] = 0.0
+            undecided = after
+        return passed.cumsum(), failed.cumsum()
+
     def _decided(self, share: float, total: int) -> bool:
         count = np.array([share * total])
         above, below = (evidence(self.threshold, count, np.array([total]), side)[0] for side in ("above", "below"))

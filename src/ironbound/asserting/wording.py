@@ -93,7 +93,8 @@ def _against(found: Found) -> list[str]:
         kinds[word] = kinds.get(word, 0) + number
     counted = ", ".join(f"{number:,} {word}" for word, number in kinds.items())
     lines = [f"What speaks against it: {plural(total, 'sample')} ({counted}). The worst:"]
-    lines += [f"  {_line(case)}" for case in found.against[:LISTED]]
+    worst = list(zip(found.against, found.sizes, strict=True))[:LISTED]
+    lines += [f"  {_line(case, size, found.names)}" for case, size in worst]
     if found.page is not None:
         lines.append(f"The worst {len(found.against)} as a page: {shown(found.page)}" if len(found.against) > 1
                      else f"As a page: {shown(found.page)}")  # fmt: skip
@@ -104,15 +105,18 @@ def _kind(verdict: str, stage: str) -> str:
     return {"wrong": "wrong when clean", "broken": f"broken by {shown(stage)}"}.get(verdict, "not certified")
 
 
-def _line(case: Case) -> str:
+def _line(case: Case, size: str, names: tuple[str, ...]) -> str:
     """One sample: its number, its class, what became of it."""
     sure = "" if case.confidence is None else f" ({percent(case.confidence)} sure)"
-    begin = f"sample {case.index}, truly {case.label}: "
+    begin, answer = f"sample {case.index}, truly {_class(case.label, names)}: ", _class(case.prediction, names)
     if case.verdict == "broken":
-        size = "" if case.size is None else f", size {case.size:.4g}"
         margin = "" if case.margin is None else f", margin {case.margin:.3g}"
-        return f"{begin}answered {case.prediction}{sure} at a change of{size.removeprefix(',')}{margin} ({shown(case.stage)})"
+        return f"{begin}answered {answer}{sure}, {size}{margin} ({shown(case.stage)})"
     if case.verdict == "wrong":
-        return f"{begin}answered {case.prediction}{sure} when clean"
+        return f"{begin}answered {answer}{sure} when clean"
     proved = "" if case.margin is None else f"; the proved margin of its label is {case.margin:.3g}"
     return f"{begin}not certified{proved}"
+
+
+def _class(number: int | None, names: tuple[str, ...]) -> str:
+    return shown(names[number]) if number is not None and 0 <= number < len(names) else str(number)
