@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from functools import cache
@@ -184,7 +185,7 @@ def gallery_of(audit: Audit, gallery: Sequence[Picture], room: int) -> dict[str,
 
 def within(name: str, body: Markup) -> Markup:
     """The sections of one audit among several: each is named after the audit too, so that no two have one name."""
-    return Markup(str(body).replace('<section aria-labelledby="', f'<section aria-labelledby="{name} '))
+    return Markup(re.sub(r'(<section(?: class="[^"]*")? aria-labelledby=")', rf"\g<1>{name} ", str(body)))
 
 
 def _rows(groups: Sequence[GroupFacts]) -> list[dict[str, Any]]:
