@@ -1,7 +1,7 @@
 """Pages of the site that are made of something else, so that none of them can be out of date (a hook of MkDocs).
 
 index.md is README.md, changelog.md and contributing.md are the files of the repository, examples/NAME.md shows
-examples/NAME.py, and the commands in commands.md come from the command line itself. Links keep working in both places: a page
+examples/NAME.py (or .yml), and the commands in commands.md come from the command line itself. Links keep working in both places: a page
 says `../examples/x.py`, which a repository shows as the file and the site as its page.
 """
 
@@ -16,6 +16,7 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[1]
 WHOLE = {"README.md": "index.md", "CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
+KINDS = {".py": "python", ".yml": "yaml", ".yaml": "yaml"}
 COMMANDS = "<!-- commands -->"
 SOURCE = "https://github.com/ironbound/ironbound/blob/main/"
 
@@ -24,8 +25,10 @@ def on_files(files: Files, config: Any) -> Files:
     """Add the pages that have no file of their own below docs/."""
     for source, page in WHOLE.items():
         files.append(File.generated(config, page, content=_moved((ROOT / source).read_text(encoding="utf-8"))))
-    for path in sorted((ROOT / "examples").glob("*.py")):
-        files.append(File.generated(config, f"examples/{path.stem}.md", content=example(path)))
+    for path in sorted((ROOT / "examples").rglob("*.*")):
+        if path.suffix in KINDS and "__pycache__" not in path.parts:
+            page = path.relative_to(ROOT).with_suffix(".md").as_posix()
+            files.append(File.generated(config, page, content=example(path)))
     return files
 
 
@@ -40,11 +43,11 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 
 def example(path: Path) -> str:
-    """An example as a page: its first sentence as the title, then all of it."""
-    code = path.read_text(encoding="utf-8")
-    said = ast.get_docstring(ast.parse(code)) or path.stem
+    """An example as a page: its first sentence, or its name, as the title, then all of it."""
+    code, kind = path.read_text(encoding="utf-8"), KINDS[path.suffix]
+    said = (ast.get_docstring(ast.parse(code)) if kind == "python" else None) or path.name
     title, _, _ = said.partition("\n")
-    return f"# {title.rstrip('.')}\n\n`examples/{path.name}`\n\n```python\n{code}```\n"
+    return f"# {title.rstrip('.')}\n\n`{path.relative_to(ROOT).as_posix()}`\n\n```{kind}\n{code.rstrip()}\n```\n"
 
 
 def commands() -> str:
@@ -73,9 +76,8 @@ def _shown(target: str) -> str:
     """Where the site shows a file that lies outside docs/: in a page of its own, or at the repository."""
     if target in WHOLE:
         return WHOLE[target]
-    named = re.fullmatch(r"examples/(\w+)\.py", target)
-    if named:
-        return f"examples/{named[1]}.md"
+    if target.startswith("examples/") and Path(target).suffix in KINDS:
+        return Path(target).with_suffix(".md").as_posix()
     if not (ROOT / target).exists():
         raise FileNotFoundError(f"a page links to {target}, which is not in the repository")
     return SOURCE + target
