@@ -19,6 +19,7 @@ import audits
 import cascade
 import certification
 import collective
+import costs
 import harden
 import helped
 import minimum
@@ -31,7 +32,7 @@ from timing import machine
 SECTIONS = {
     "pgd": pgd.run, "ask": ask.run, "autoattack": aa.run, "audit": audits.run, "minimum": minimum.run,
     "collective": collective.run, "training": training.run, "harden": harden.run, "helped": helped.run,
-    "certification": certification.run,
+    "certification": certification.run, "costs": costs.run,
     "cascade": cascade.run,
 }  # fmt: skip
 
@@ -54,7 +55,7 @@ def main() -> None:
     parser.add_argument(
         "--page",
         type=Path,
-        help="audit, minimum, collective, training, harden, helped, certification: a page to write the tables into",
+        help="audit, minimum, collective, training, harden, helped, certification, costs: a page to write the tables into",
     )
     parser.add_argument("--json", type=Path, default=Path("benchmarks.json"), help="where the numbers are written")
     given = parser.parse_args()

@@ -33,4 +33,4 @@ def proves_most(said):
 
 
 def test_there_are_examples():
-    assert len(EXAMPLES) == 9
+    assert len(EXAMPLES) == 10
