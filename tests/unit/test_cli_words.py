@@ -78,7 +78,7 @@ def test_list_and_its_json(capsys):
     assert {entry["verb"] for entry in found} == {"attack"}
     assert all(entry["summary"] for entry in found)
     assert run(["list", "defend"]) == 2
-    assert "there is no verb 'defend'" in capsys.readouterr().err
+    assert "there is no kind and no verb 'defend'" in capsys.readouterr().err
 
 
 def test_cite(capsys):
