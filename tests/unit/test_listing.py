@@ -12,7 +12,7 @@ from torch import nn
 from ironbound import recipes
 from ironbound.certification.catalogue import ENTRIES as BOUND_ENTRIES
 from ironbound.certification.certificates import prove
-from ironbound.certification.export import trace
+from ironbound.certification.graph import trace
 from ironbound.cli import run
 from ironbound.core.catalogue import Entry
 from ironbound.core.errors import CompositionError, IronboundError

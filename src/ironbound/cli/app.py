@@ -24,7 +24,7 @@ PANELS: dict[str, dict[str, Callable[..., Any]]] = {
         "verify": finished.verify, "merge": finished.merge, "compare": finished.compare, "report": finished.report,
         "gate": pipeline.gate,
     },
-    "Finding one's way": {"list": knowing.list_, "cite": knowing.cite, "demo": knowing.demo},
+    "Finding one's way": {"probe": knowing.probe, "list": knowing.list_, "cite": knowing.cite, "demo": knowing.demo},
 }  # fmt: skip
 
 for _panel, _commands in PANELS.items():

@@ -25,7 +25,7 @@ def examples() -> dict[str, Any]:
         "linf": sets.Linf(0.01), "l2": sets.L2(0.1), "l1": sets.L1(0.5), "l0": sets.L0(1), "rotation": sets.Rotation(5),
         "translation": sets.Translation(1), "spatial": sets.Spatial(5, 1), "flow": sets.Flow(0.1),
         "color": sets.ColorShift(0.05), "brightness": sets.Brightness(0.05), "blur": sets.Blur(0.5),
-        "corruption": parse_threat("corruption:all:3"), "finite": sets.Finite([lambda x: x.flip(-1)], names=["mirrored"]),
+        "corruption": parse_threat("corruption:all:3"), "finite": sets.Finite((lambda x: x.flip(-1),), names=("mirrored",)),
         "patch": sets.Patch(0.1),
     }  # fmt: skip
 
@@ -38,8 +38,8 @@ def access_of(attack: Attack | Cascade) -> str:
     ['white-box', 'scores', 'decisions']
     """
     needs = Can(0)
-    for one in attack.stages if isinstance(attack, Cascade) else (attack,):
-        needs |= getattr(one, "attack", one).search.needs
+    for one in [stage.attack for stage in attack.stages] if isinstance(attack, Cascade) else [attack]:
+        needs |= one.search.needs
     return ACCESS[0] if Can.GRADIENT in needs else ACCESS[1] if Can.SCORES in needs else ACCESS[2]
 
 

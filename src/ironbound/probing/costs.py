@@ -93,7 +93,7 @@ def _rows(attack: Any, lead: float, share: float) -> tuple[int, int]:
     net, x, name = small_net(), pictures(1), sets_of(attack)[0]
     with torch.no_grad():
         y = net(x).argmax(1)
-        net[-1].bias[y] += lead  # type: ignore[index]
+        net[-1].bias[y] += lead  # type: ignore[operator,index]
     threat = parse_threat(f"{name}:{share * RADII[name]!r}") if name in RADII else examples()[name]
     found = attack.against(L0(20 if lead else 1) if name == "l0" else threat)(Model(net), x, y)
     return int(found.forward.sum()), int(found.backward.sum())

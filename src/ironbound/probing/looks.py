@@ -70,9 +70,9 @@ def guesses(model: Model, x: Tensor, y: Tensor, rows: int | None = None) -> list
         tried.append((f"in their own range {list(span)}", {"range": span}, f"--range={span[0]:g},{span[1]:g}"))
     for name, (mean, std) in KNOWN.items() if low >= 0 and high <= 1 else ():
         if len(mean) in (1, channels):
-            said = {"mean": mean, "std": std}
+            options: dict[str, Any] = {"mean": mean, "std": std}
             flags = f"--mean {','.join(map(str, mean))} --std {','.join(map(str, std))}"
-            tried.append((f"normalised as for {name}", said, flags))
+            tried.append((f"normalised as for {name}", options, flags))
     found = []
     for words, options, flags in tried:
         try:

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Annotated
 
 import typer
 
 from ironbound.cli.completing import completes
-from ironbound.cli.flags import Debug, Json, Quiet
+from ironbound.cli.flags import Debug, Json, Quiet, with_flags
+from ironbound.cli.settings import ProbeSettings
 from ironbound.cli.stopping import Interrupted
 from ironbound.cli.terminal import Terminal
+
+Probed = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="MODEL", autocompletion=completes("files"),
+        help="the network: file.py:function, or package.module:function (needed, here or in --config)",
+    ),
+]  # fmt: skip
+
+
+@with_flags(ProbeSettings, inspect.Parameter("model", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Probed))
+def probe(settings: ProbeSettings, terminal: Terminal) -> int:
+    """Look at a model and its data: range, preprocessing, outputs, determinism, speed, what applies, what to mend."""
+    from ironbound.cli.probing import run_probe
+
+    return run_probe(settings, terminal)
 
 
 def list_(
