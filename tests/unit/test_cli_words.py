@@ -15,12 +15,10 @@ from ironbound.auditing.gaps import gaps_of
 from ironbound.cli import app as app_
 from ironbound.cli import run
 from ironbound.cli.demo import demo_place
-from ironbound.cli.progress import Bars, Hidden, Lines, display
 from ironbound.cli.summary import lengths, summarise
-from ironbound.cli.terminal import Terminal, console
+from ironbound.cli.terminal import Terminal
 from ironbound.cli.text import shown
 from ironbound.core.errors import OutOfMemory, SoundnessAlarm
-from ironbound.core.progress import Event
 from report_samples import audit, check
 
 HOSTILE = "[red]x[/] \x1b[31m\r\n\x07\u202e\u2028[link=http://a]"
@@ -188,32 +186,6 @@ def test_a_closed_pipe_ends_quietly(capsys, monkeypatch):
     monkeypatch.setattr(ironbound.cli, "_nobody_reads", lambda stream: 1)
     assert run(["list"]) == 1
     assert "".join(capsys.readouterr()) == ""
-
-
-def test_progress_is_for_terminals(capsys, monkeypatch):
-    assert isinstance(display(console(), quiet=True), Hidden)
-    assert isinstance(display(console(), quiet=False), Lines)
-    lines = Lines(console(stderr=True))
-    monkeypatch.setattr("ironbound.cli.progress.EVERY", 0.0)
-    lines.listener("a")(Event("pgd\x1b", 1, 2))
-    assert capsys.readouterr().err == "a: pgd\\x1b: 1 of 2\n"
-
-
-def test_bars_follow_the_events():
-    from io import StringIO
-
-    from rich.console import Console
-
-    with Bars(Console(file=StringIO(), force_terminal=True)) as bars:
-        listen = bars.listener("x")
-        for event in (Event("ibp", 1, 2), Event("pgd", 1, 9, 30), Event("samples", 5, 10), Event("checks", 1, 3)):
-            listen(event)
-        tasks = {task.description: task for task in bars.bars.tasks}
-        assert tasks["x: pgd"].completed == 1
-        assert tasks["x: pgd"].fields["note"] == "30 rows"
-        assert not tasks["x: pgd"].visible
-        assert tasks["x: samples"].total == 10
-    assert set(tasks) == {"x: pgd", "x: samples", "x: checks"}
 
 
 def test_the_demo_takes_a_free_folder(tmp_path, monkeypatch):

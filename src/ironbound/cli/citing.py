@@ -1,12 +1,14 @@
-"""`ironbound cite`: the papers behind names, as BibTeX."""
+"""`ironbound cite`: the papers behind names, or behind all that a run used, as BibTeX."""
 
 from __future__ import annotations
 
 import difflib
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ironbound.cli.terminal import Terminal
+from ironbound.core.catalogue import normal
 from ironbound.core.errors import UnknownName, UsageError
 
 if TYPE_CHECKING:
@@ -15,16 +17,156 @@ if TYPE_CHECKING:
 VERBS = ("attack", "certify", "audit", "harden")
 
 
+OWN = {
+    "pma_corners": "pma", "margin_vertices": "apgd", "apgd_dlr": "apgd", "fab": "fab_targeted", "grid": "rotation",
+    "search": "exhaustive", "greedy_slow": "greedy_l0", "square on all": "square",
+}  # fmt: skip
+"""Stages of the house's plans whose name is no name of the catalogue, or of another attack there."""
+
+
 def run_cite(names: list[str], terminal: Terminal) -> int:
-    """BibTeX of the papers behind some names, each once."""
-    papers = dict.fromkeys(_paper(name) for name in names)
+    """BibTeX of the papers behind names, or behind all parts that runs used, each once."""
+    cited = Cited()
+    for name in names:
+        if _is_place(name):
+            for folder in _runs(name):
+                cited.add_run(folder)
+        else:
+            cited.add(_paper(name), name)
     if terminal.json:
-        terminal.data({_key(paper): paper.bibtex(_key(paper)) for paper in papers})
+        terminal.data({key: entry for key, (entry, _) in cited.entries.items()})
         return 0
-    for paper in papers:
-        for line in paper.bibtex(_key(paper)).splitlines():
+    for entry, uses in cited.entries.values():
+        if any(_is_place(name) for name in names):
+            terminal.say(f"% {', '.join(uses)}")
+        for line in entry.splitlines():
             terminal.say(line)
+    for note in cited.notes:
+        terminal.say(f"% {note}")
     return 0
+
+
+def _is_place(name: str) -> bool:
+    """Whether a folder is meant: a name of the catalogue has no slash, and goes before a folder of its name."""
+    from ironbound.names import catalogue
+
+    if "/" in name or name in (".", ".."):
+        return True
+    if not name:
+        return False
+    named = {normal(each) for entry in catalogue() for each in (entry.name, *entry.aliases)}
+    return normal(name.partition(":")[2] or name) not in named and Path(name).expanduser().is_dir()
+
+
+def _runs(place: str) -> list[Path]:
+    from ironbound.cli.checking import runs_in
+    from ironbound.core.errors import RunError
+
+    path = Path(place).expanduser()
+    if not path.is_dir():
+        raise RunError(f"{path} is no folder. Give the folder that was --out of a run, or a name: `ironbound list`.")
+    return runs_in(place)
+
+
+class Cited:
+    """Entries of a bibliography by key, each with what it was used for."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, tuple[str, list[str]]] = {}
+        self.notes: list[str] = []
+
+    def add(self, paper: Paper, use: str) -> None:
+        """A paper, once. Two papers of one key are told apart by a letter."""
+        for suffix in ("", *"bcdefg"):
+            key = _key(paper) + suffix
+            entry = paper.bibtex(key)
+            if key not in self.entries:
+                self.entries[key] = (entry, [])
+            if self.entries[key][0] == entry:
+                self._used(key, use)
+                return
+
+    def add_text(self, key: str, entry: str, use: str) -> None:
+        """What is no paper of the catalogue."""
+        self.entries.setdefault(key, (entry, []))
+        self._used(key, use)
+
+    def _used(self, key: str, use: str) -> None:
+        uses = self.entries[key][1]
+        if use not in uses:
+            uses.append(use)
+
+    def add_run(self, folder: Path) -> None:
+        """Ironbound, the intervals, the data, and every stage that ran on a sample; the training before it, if there was one."""
+        from ironbound.auditing.audit import Audit
+
+        facts = Audit.load(folder).facts
+        self.add_text("ironbound", ironbound_entry(), "the run itself")
+        self.add_text(*CLOPPER, "the intervals")
+        if str(facts["data"]["name"]).partition(":")[0] == "digits":
+            self.add_text(*DIGITS, "the data")
+        bounds = {stage["name"]: stage for stage in facts["stages"] if stage["kind"] == "bound"}
+        for stage in (one for one in facts["stages"] if one["kind"] != "clean" and one["entered"]):
+            self._stage("certify" if stage["name"] in bounds else "attack", str(stage["name"]))
+        if folder.name == "after":
+            self._training(folder.resolve().parent)
+
+    def _stage(self, verb: str, stage: str) -> None:
+        """The paper of a stage, by its name: "autoattack: fab_targeted (linf)" is FAB-T within AutoAttack."""
+        bare = stage.partition(" (")[0]
+        parts = [part.strip() for part in bare.split(": ")]
+        found = [paper for part in parts if (paper := _of_stage(verb, part)) is not None]
+        for paper in found:
+            self.add(paper, stage)
+        if not found:
+            self.notes.append(f"{stage}: its name is none of the catalogue. Cite what your plan makes of it.")
+
+    def _training(self, folder: Path) -> None:
+        """What a hardening was trained by: the run is its audit before or after."""
+        from ironbound.core.store import read_json
+        from ironbound.hardening.record import RECORD
+
+        if not (folder / RECORD).is_file():
+            return
+        method = str(read_json(folder / RECORD).get("method"))
+        paper = _of_stage("harden", method)
+        if paper is not None:
+            self.add(paper, f"the training ({method})")
+        else:
+            self.notes.append(f"{method}: the training has no paper of its own in the catalogue.")
+
+
+CLOPPER = (
+    "clopper1934use",
+    "@article{clopper1934use,\n  title = {The Use of Confidence or Fiducial Limits Illustrated in the Case of the Binomial},\n"
+    "  author = {Clopper, Charles J. and Pearson, Egon S.},\n  journal = {Biometrika},\n  volume = {26},\n"
+    "  number = {4},\n  pages = {404--413},\n  year = {1934}\n}",
+)
+DIGITS = (
+    "alpaydin1998optical",
+    "@misc{alpaydin1998optical,\n  title = {Optical Recognition of Handwritten Digits},\n"
+    "  author = {Alpaydin, Ethem and Kaynak, Cenk},\n  year = {1998},\n  note = {UCI Machine Learning Repository}\n}",
+)
+
+
+def ironbound_entry() -> str:
+    """Ironbound itself, as CITATION.cff has it."""
+    from ironbound.core.version import __version__
+
+    return (
+        "@software{ironbound,\n  title = {Ironbound: attack, certify, audit and harden machine-learning models},\n"
+        f"  author = {{{{The Ironbound authors}}}},\n  year = {{2026}},\n  version = {{{__version__}}}\n}}"
+    )
+
+
+def _of_stage(verb: str, name: str) -> Paper | None:
+    from ironbound.core.catalogue import find
+    from ironbound.names import catalogue
+
+    try:
+        return find(catalogue(), verb, OWN.get(name, name) if verb == "attack" else name).paper
+    except UnknownName:
+        return None
 
 
 def _paper(name: str) -> Paper:
@@ -41,7 +183,7 @@ def _paper(name: str) -> Paper:
 
 def _entries(name: str) -> list[Entry]:
     """All entries of that name: of one verb where it is "verb:name"."""
-    from ironbound.core.catalogue import find, normal
+    from ironbound.core.catalogue import find
     from ironbound.names import catalogue
 
     entries = catalogue()
