@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from ironbound.auditing.gaps import gaps_of
 from ironbound.cli import app as app_
 from ironbound.cli import run
 from ironbound.cli.demo import demo_place
+from ironbound.cli.stopping import Interrupted
 from ironbound.cli.summary import lengths, summarise
 from ironbound.cli.terminal import Terminal
 from ironbound.cli.text import shown
@@ -179,6 +181,36 @@ def test_an_interruption_says_how_to_go_on(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr("ironbound.cli.runs.run_audit", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     assert run(flags) == 130
     assert "nothing was written" in capsys.readouterr().err
+
+
+def test_a_second_interruption_does_not_hide_what_was_kept(capsys, tmp_path, monkeypatch):
+    def interrupted(verb, settings, terminal, folder):
+        folder.mkdir(parents=True)
+        raise KeyboardInterrupt
+
+    real = ironbound.cli.commands.verbs._stages
+
+    def again(*given):
+        try:
+            return real(*given)
+        except Interrupted:
+            raise KeyboardInterrupt  # while the first is on its way  # noqa: B904
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("ironbound.cli.runs.run_audit", interrupted)
+    monkeypatch.setattr("ironbound.cli.commands.verbs._stages", again)
+    assert run(["audit", "--model", "z.py:n", "--data", "digits", "--threat", "linf:0.1", "--out", "x"]) == 130
+    assert "Go on with: ironbound audit" in capsys.readouterr().err
+
+
+def test_what_keeps_nothing_says_how_to_begin_again(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("ironbound.cli.checking.run_verify", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("ironbound.cli.comparing.run_compare", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "compare.json").write_text("{}")
+    for command in (["verify", "a b"], ["compare", "x"]):
+        assert run(command) == 130
+        assert f"nothing is kept of it. Begin again by: ironbound {shlex.join(command)}" in capsys.readouterr().err
 
 
 def test_a_closed_pipe_ends_quietly(capsys, monkeypatch):

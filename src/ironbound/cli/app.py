@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ironbound.cli.commands import finished, knowing, pipeline, verbs
+from ironbound.cli.stopping import stoppable
 from ironbound.cli.terminal import Terminal
 
 app = typer.Typer(
@@ -29,7 +30,7 @@ PANELS: dict[str, dict[str, Callable[..., Any]]] = {
 
 for _panel, _commands in PANELS.items():
     for _name, _command in _commands.items():
-        app.command(_name, rich_help_panel=_panel)(_command)
+        app.command(_name, rich_help_panel=_panel)(stoppable(_command))
 
 
 def _version(asked: bool) -> None:
