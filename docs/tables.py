@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import ironbound as ib
-from ironbound.core.cascade import searches_of
 from ironbound.core.catalogue import Entry
-from ironbound.core.protocols import Can
 from ironbound.names import fits
+from ironbound.probing.access import access_of
 from ironbound.recipes import ENTRIES
 
 PAGE = Path(__file__).with_name("choose-an-attack.md")
@@ -49,13 +48,8 @@ def _threats(attack: Any) -> str:
 
 
 def _sees(attack: Any) -> str:
-    needs = Can(0)
-    for search in searches_of(attack):
-        needs |= search.needs
-    parts = [stage.attack for stage in getattr(attack, "stages", ())] or [attack]
-    if Can.GRADIENT in needs or any(Can.GRADIENT in part.search.needs for part in parts):
-        return "gradients"
-    return "scores" if Can.SCORES in needs else "decisions"
+    access = access_of(attack)
+    return "gradients" if access == "white-box" else access
 
 
 def _paper(entry: Entry) -> str:

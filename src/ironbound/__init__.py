@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ironbound.models.open import load
     from ironbound.objectives import CrossEntropy, Dlr, Hinged, Margin, ProbabilityMargin, Rescaled
     from ironbound.oracles import Bpda, Direct, Ensemble, Eot, Labels
+    from ironbound.probing.verb import Probe, probe
     from ironbound.searches.ascent import Ascent, Clean, Uniform
     from ironbound.searches.guided import Aimed, Away
     from ironbound.searches.moves import Apgd, Momentum, Step
@@ -99,6 +100,7 @@ __all__ = [
     "Part",
     "Patch",
     "ProbabilityMargin",
+    "Probe",
     "Rescaled",
     "Result",
     "Rotation",
@@ -133,6 +135,7 @@ __all__ = [
     "objectives",
     "oracles",
     "parse_threat",
+    "probe",
     "recipes",
     "show",
     "tune",
@@ -158,6 +161,7 @@ _HOMES = {
     "models.model": "Model",
     "models.open": "load",
     "objectives": "CrossEntropy Dlr Hinged Margin ProbabilityMargin Rescaled objectives",
+    "probing.verb": "Probe probe",
     "oracles": "Bpda Direct Ensemble Eot Labels oracles",
     "recipes": "recipes",
     "searches.ascent": "Ascent Clean Uniform",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,11 @@ from ironbound.auditing.gaps import gaps_of
 from ironbound.cli import app as app_
 from ironbound.cli import run
 from ironbound.cli.demo import demo_place
-from ironbound.cli.progress import Bars, Hidden, Lines, display
+from ironbound.cli.stopping import Interrupted
 from ironbound.cli.summary import lengths, summarise
-from ironbound.cli.terminal import Terminal, console
+from ironbound.cli.terminal import Terminal
 from ironbound.cli.text import shown
 from ironbound.core.errors import OutOfMemory, SoundnessAlarm
-from ironbound.core.progress import Event
 from report_samples import audit, check
 
 HOSTILE = "[red]x[/] \x1b[31m\r\n\x07\u202e\u2028[link=http://a]"
@@ -78,7 +78,7 @@ def test_list_and_its_json(capsys):
     assert {entry["verb"] for entry in found} == {"attack"}
     assert all(entry["summary"] for entry in found)
     assert run(["list", "defend"]) == 2
-    assert "there is no verb 'defend'" in capsys.readouterr().err
+    assert "there is no kind and no verb 'defend'" in capsys.readouterr().err
 
 
 def test_cite(capsys):
@@ -183,37 +183,41 @@ def test_an_interruption_says_how_to_go_on(capsys, tmp_path, monkeypatch):
     assert "nothing was written" in capsys.readouterr().err
 
 
+def test_a_second_interruption_does_not_hide_what_was_kept(capsys, tmp_path, monkeypatch):
+    def interrupted(verb, settings, terminal, folder):
+        folder.mkdir(parents=True)
+        raise KeyboardInterrupt
+
+    real = ironbound.cli.commands.verbs._stages
+
+    def again(*given):
+        try:
+            return real(*given)
+        except Interrupted:
+            raise KeyboardInterrupt  # while the first is on its way  # noqa: B904
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("ironbound.cli.runs.run_audit", interrupted)
+    monkeypatch.setattr("ironbound.cli.commands.verbs._stages", again)
+    assert run(["audit", "--model", "z.py:n", "--data", "digits", "--threat", "linf:0.1", "--out", "x"]) == 130
+    assert "Go on with: ironbound audit" in capsys.readouterr().err
+
+
+def test_what_keeps_nothing_says_how_to_begin_again(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("ironbound.cli.checking.run_verify", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("ironbound.cli.comparing.run_compare", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "compare.json").write_text("{}")
+    for command in (["verify", "a b"], ["compare", "x"]):
+        assert run(command) == 130
+        assert f"nothing is kept of it. Begin again by: ironbound {shlex.join(command)}" in capsys.readouterr().err
+
+
 def test_a_closed_pipe_ends_quietly(capsys, monkeypatch):
     monkeypatch.setattr("ironbound.cli.listing.run_list", lambda *_: (_ for _ in ()).throw(BrokenPipeError))
     monkeypatch.setattr(ironbound.cli, "_nobody_reads", lambda stream: 1)
     assert run(["list"]) == 1
     assert "".join(capsys.readouterr()) == ""
-
-
-def test_progress_is_for_terminals(capsys, monkeypatch):
-    assert isinstance(display(console(), quiet=True), Hidden)
-    assert isinstance(display(console(), quiet=False), Lines)
-    lines = Lines(console(stderr=True))
-    monkeypatch.setattr("ironbound.cli.progress.EVERY", 0.0)
-    lines.listener("a")(Event("pgd\x1b", 1, 2))
-    assert capsys.readouterr().err == "a: pgd\\x1b: 1 of 2\n"
-
-
-def test_bars_follow_the_events():
-    from io import StringIO
-
-    from rich.console import Console
-
-    with Bars(Console(file=StringIO(), force_terminal=True)) as bars:
-        listen = bars.listener("x")
-        for event in (Event("ibp", 1, 2), Event("pgd", 1, 9, 30), Event("samples", 5, 10), Event("checks", 1, 3)):
-            listen(event)
-        tasks = {task.description: task for task in bars.bars.tasks}
-        assert tasks["x: pgd"].completed == 1
-        assert tasks["x: pgd"].fields["note"] == "30 rows"
-        assert not tasks["x: pgd"].visible
-        assert tasks["x: samples"].total == 10
-    assert set(tasks) == {"x: pgd", "x: samples", "x: checks"}
 
 
 def test_the_demo_takes_a_free_folder(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -30,6 +31,13 @@ from ironbound.searches.starts import Vertices
 GOAL = Untargeted()
 DANGEROUS = 3
 """Classes by the clean answer that linear bounds are asked about."""
+
+
+Heard = Callable[[Sequence[str]], None]
+
+
+def ignored(verdicts: Sequence[str]) -> None:
+    """Nobody wants to know."""
 
 
 @dataclass(frozen=True)
@@ -80,11 +88,15 @@ class Pool:
         )
 
 
-def audit_pool(evaluation: Evaluation, data: Data, places: Tensor) -> Pool:
-    """Run one pool through all stages that do not wait; `places` are those of its samples in the data of the run."""
+def audit_pool(evaluation: Evaluation, data: Data, places: Tensor, after: Heard = ignored) -> Pool:
+    """Run one pool through all stages that do not wait; `places` are those of its samples in the data of the run.
+
+    after: hears the verdicts of the pool's samples so far, after each stage.
+    """
     pool = begun(evaluation, data, places)
     clean_pass(evaluation, pool, data)
     for stage in evaluation.plan.pooled:
+        after(pool.verdict)
         pass_stage(evaluation, pool, stage)
     return _numbered(pool, data)
 

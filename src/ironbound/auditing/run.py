@@ -19,6 +19,7 @@ from ironbound.auditing.shards import Shard, places_of, pools_of, samples_of, si
 from ironbound.auditing.sizes import usual_size
 from ironbound.auditing.survivors import facts_of_last, portions
 from ironbound.auditing.table import table_of
+from ironbound.auditing.tally import Tally
 from ironbound.certification.certificates import Whole, prove
 from ironbound.certification.estimates import estimate
 from ironbound.certification.graph import Graph, trace
@@ -26,7 +27,7 @@ from ironbound.certification.ibp import Ibp
 from ironbound.core import rows as rows_
 from ironbound.core.describe import fingerprint
 from ironbound.core.errors import CompositionError, InputError, ModelError, UnsupportedOperation, UsageError
-from ironbound.core.progress import Event, Listener, silent
+from ironbound.core.progress import Listener, silent
 from ironbound.core.protocols import Budget, PerturbationSet
 from ironbound.core.temporary import Temporary
 from ironbound.core.text import encoded
@@ -128,17 +129,19 @@ def _note_pilot(manifest: dict[str, Any], pilot: dict[str, Any], refused: list[s
 
 def _pools(folder: RunFolder, data: Data, survey: Survey, evaluation: Evaluation) -> None:
     """Every pool that is not finished yet."""
-    done, past, kinds = set(folder.finished()), 0, _kinds(data)
+    done, kinds = set(folder.finished()), _kinds(data)
+    tally = Tally(evaluation.progress, samples_of(folder.manifest))
     for number in pools_of(folder.manifest):
         places = places_of(folder.manifest, number)
-        if number not in done:
-            samples = data.take(places)
-            if data.streamed:
-                survey.unchanged(samples, torch.tensor(places))
-            finished = audit_pool(evaluation, samples, torch.arange(places.start, places.stop))
-            _write(folder, number, finished, samples, kinds)
-        past += len(places)
-        evaluation.progress(Event("samples", past, samples_of(folder.manifest)))
+        if number in done:
+            tally.count_part(folder, number, len(places))
+            continue
+        samples = data.take(places)
+        if data.streamed:
+            survey.unchanged(samples, torch.tensor(places))
+        finished = audit_pool(evaluation, samples, torch.arange(places.start, places.stop), tally.hear)
+        _write(folder, number, finished, samples, kinds)
+        tally.count(finished.verdict)
 
 
 def last_stages(folder: RunFolder, data: Data, evaluation: Evaluation) -> None:

@@ -114,7 +114,7 @@ def verify(
         _check_keys(verdicts, at, x, y, found)
         _check_clean(folder, model, verdicts, at, x, y, found)
         _check_certificates(folder, model, rows_.of_rows(threat, where[at]), verdicts, at, x, y, found)
-        tell(Event("verify", start + len(at), len(where)))
+        tell(Event("verify", start + len(at), len(where), counts={"failures": len(found.failures)}))
     _check_witnesses(folder, model, data, threat, verdicts, place, found)
     good = lambda *claims: refuted(folder, model, *claims)
     found.failures += Recheck(folder, model, data, threat, verdicts, place, good).failures()

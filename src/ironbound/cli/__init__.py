@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -18,11 +19,18 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, ValueError):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    sys.exit(run(sys.argv[1:]))
+    try:
+        code = run(sys.argv[1:], last=True)
+    except KeyboardInterrupt:  # before anything was read, or a second one
+        code = 130
+    sys.exit(code)
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run a command; every outcome is an exit code, and no error a traceback unless --debug asks for it."""
+def run(arguments: Sequence[str], last: bool = False) -> int:
+    """Run a command; every outcome is an exit code, and no error a traceback unless --debug asks for it.
+
+    last: the process ends with it, so that a further Ctrl-C has nothing to stop any more.
+    """
     import typer
 
     from ironbound.cli.app import app
@@ -34,11 +42,7 @@ def run(arguments: Sequence[str]) -> int:
         code = app(args=list(arguments), prog_name="ironbound", standalone_mode=False)
         return int(code or 0)
     except Interrupted as stopped:
-        _complain(_how_to_go_on(arguments, stopped.folder), word="Interrupted")
-        return 130
-    except KeyboardInterrupt:
-        _complain("nothing was begun.", word="Interrupted")
-        return 130
+        return _stopped(_how_to_go_on(arguments, stopped.folder), last)
     except BrokenPipeError:
         return _nobody_reads(sys.stdout)
     except wrong_use as error:
@@ -74,14 +78,32 @@ def _refused(arguments: Sequence[str], error: Any) -> int:
     return 2
 
 
+def _stopped(words: str, last: bool) -> int:
+    """Say it, whatever else is pressed meanwhile; where nothing comes after it, to the end of the process."""
+    before: Any = None
+    with suppress(ValueError):  # signals belong to the main thread
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _complain(words, word="Interrupted")
+    if before is not None and not last:
+        signal.signal(signal.SIGINT, before)
+    return 130
+
+
+def _command(arguments: Sequence[str]) -> str:
+    """What was typed, as a shell reads it."""
+    return f"ironbound {shlex.join(arguments)}"
+
+
 def _how_to_go_on(arguments: Sequence[str], folder: Any) -> str:
     """The command that goes on with a run."""
+    if folder is None:
+        return f"nothing is kept of it. Begin again by: {_command(arguments)}"
     if not folder.exists():
-        return "nothing was written yet."
+        return f"nothing was written yet. Begin again by: {_command(arguments)}"
     again = [argument for argument in arguments if argument != "--resume"]
     named = any(argument == "--out" or argument.startswith("--out=") for argument in again)
     out = [] if named else ["--out", str(folder)]
-    return f"what was finished is kept. Go on with: ironbound {shlex.join([*again, *out, '--resume'])}"
+    return f"what was finished is kept. Go on with: {_command([*again, *out, '--resume'])}"
 
 
 def _complain(message: str, word: str = "Error") -> None:

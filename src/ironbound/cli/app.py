@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ironbound.cli.commands import finished, knowing, pipeline, verbs
+from ironbound.cli.stopping import stoppable
 from ironbound.cli.terminal import Terminal
 
 app = typer.Typer(
@@ -24,12 +25,12 @@ PANELS: dict[str, dict[str, Callable[..., Any]]] = {
         "verify": finished.verify, "merge": finished.merge, "compare": finished.compare, "report": finished.report,
         "gate": pipeline.gate,
     },
-    "Finding one's way": {"list": knowing.list_, "cite": knowing.cite, "demo": knowing.demo},
+    "Finding one's way": {"probe": knowing.probe, "list": knowing.list_, "cite": knowing.cite, "demo": knowing.demo},
 }  # fmt: skip
 
 for _panel, _commands in PANELS.items():
     for _name, _command in _commands.items():
-        app.command(_name, rich_help_panel=_panel)(_command)
+        app.command(_name, rich_help_panel=_panel)(stoppable(_command))
 
 
 def _version(asked: bool) -> None:

@@ -79,17 +79,22 @@ def _default(field: Any, extra: dict[str, Any], switch: bool) -> str:
 
 
 def with_flags(kind: type[Settings], *first: inspect.Parameter) -> Callable[[Callable[..., int]], Callable[..., None]]:
-    """Turn a function of (settings, terminal, further arguments) into a command whose flags are the settings' fields."""
+    """Turn a function of (settings, terminal, further arguments) into a command whose flags are the settings' fields.
+
+    first: arguments. One that is called as a field is that field, and no flag.
+    """
+    named = [parameter.name for parameter in first]
 
     def decorate(command: Callable[..., int]) -> Callable[..., None]:
         def call(**given: Any) -> None:
-            further = {parameter.name: given[parameter.name] for parameter in first}
+            further = {name: given[name] for name in named if name not in kind.model_fields}
             terminal = Terminal(json=given["json"], quiet=given["quiet"])
             flags = {name: given[name] for name in kind.model_fields if given[name] is not None}
             settings = settings_of(kind, flags, given["config"])
             raise typer.Exit(command(settings, terminal, **further))
 
-        parameters = [*first, *(_flag(name, kind) for name in kind.model_fields), *_COMMON]
+        flags_of = (_flag(name, kind) for name in kind.model_fields if name not in named)
+        parameters = [*first, *flags_of, *_COMMON]
         call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
         call.__doc__, call.__name__ = command.__doc__, command.__name__

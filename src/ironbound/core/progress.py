@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 
@@ -18,6 +18,8 @@ class Event:
     rows: int = 0
     """Model rows run since the stage began, forward, padding left out."""
     note: str = ""
+    counts: Mapping[str, int] | None = None
+    """What has been found so far in the whole task, by name: {"broken": 31, "certified": 12}. None where it is not known."""
 
 
 Listener = Callable[[Event], None]

@@ -14,7 +14,7 @@ from ironbound.core.errors import InputError
 from ironbound.core.protocols import Box
 
 # Normalisations that people apply in front of a model, to name the likely one: mean and std a channel.
-_KNOWN = {
+KNOWN = {
     "ImageNet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "CIFAR-10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
     "MNIST": ((0.1307,), (0.3081,)),
@@ -148,10 +148,10 @@ def _likely_normalisation(x: Tensor) -> tuple[str, tuple[float, ...], tuple[floa
     """Mean and std a channel that would have brought [0, 1] to these values; of the well-known pairs that which fits best."""
     channels = x.transpose(0, 1).reshape(x.shape[1], -1) if x.ndim > 2 else x.reshape(1, -1)
     low, high = channels.amin(1).double(), channels.amax(1).double()
-    misfits = {name: _misfit(low, high, *pair) for name, pair in _KNOWN.items() if len(pair[0]) in (1, len(low))}
+    misfits = {name: _misfit(low, high, *pair) for name, pair in KNOWN.items() if len(pair[0]) in (1, len(low))}
     best = min(misfits, key=misfits.__getitem__)
     if misfits[best] < math.inf:
-        return f" (they fit that of {best})", *_KNOWN[best]
+        return f" (they fit that of {best})", *KNOWN[best]
     scale = 1 / (high - low).clamp_min(1e-12)
     rounded = lambda values: tuple(round(float(v), 3) for v in values)
     return "", rounded(-low * scale), rounded(scale)

@@ -96,7 +96,7 @@ def classes(evidence: Evidence) -> CheckResult:
 
 
 @dataclass(frozen=True)
-class _Look:
+class Look:
     """Asks for the gradient at the input and, where it can, at a random point: a search that does not search."""
 
     norms: list[Tensor]
@@ -126,7 +126,7 @@ def gradients(evidence: Evidence) -> CheckResult:
     norms: list[Tensor] = []
     first = getattr(evidence.threat, "parts", (evidence.threat,))[0]
     draws = evidence.drawable(places)
-    look = _Look(norms, draws, at_x=not (draws and getattr(first, "flat_at_x", False)))  # of a blur x tells nothing
+    look = Look(norms, draws, at_x=not (draws and getattr(first, "flat_at_x", False)))  # of a blur x tells nothing
     evidence.attack(Attack(first, Untargeted(), Margin(), look, Direct(), Want.STRONGEST), places, first)
     dead = (~torch.isfinite(torch.stack(norms))) | (torch.stack(norms) == 0)
     count, total = int(dead.any(0).sum()), len(places)

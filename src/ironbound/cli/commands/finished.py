@@ -47,7 +47,9 @@ def compare(settings: CompareSettings, terminal: Terminal, runs: list[str]) -> i
     try:
         return run_compare(runs, settings, terminal, folder)
     except KeyboardInterrupt:
-        raise Interrupted(folder or Path("compare.json")) from None
+        if folder is None:  # nothing is kept
+            raise
+        raise Interrupted(folder) from None
 
 
 def report(

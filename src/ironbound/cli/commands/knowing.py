@@ -2,33 +2,71 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Annotated
 
 import typer
 
-from ironbound.cli.flags import Debug, Json, Quiet
+from ironbound.cli.completing import completes
+from ironbound.cli.flags import Debug, Json, Quiet, with_flags
+from ironbound.cli.settings import ProbeSettings
 from ironbound.cli.stopping import Interrupted
 from ironbound.cli.terminal import Terminal
 
+Probed = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="MODEL", autocompletion=completes("files"),
+        help="the network: file.py:function, or package.module:function (needed, here or in --config)",
+    ),
+]  # fmt: skip
+
+
+@with_flags(ProbeSettings, inspect.Parameter("model", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Probed))
+def probe(settings: ProbeSettings, terminal: Terminal) -> int:
+    """Look at a model and its data: range, preprocessing, outputs, determinism, speed, what applies, what to mend."""
+    from ironbound.cli.probing import run_probe
+
+    return run_probe(settings, terminal)
+
 
 def list_(
-    verb: Annotated[str | None, typer.Argument(metavar="[VERB]", help="attack, certify, audit or harden")] = None,
+    kind: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[KIND]", autocompletion=completes("kind"),
+            help="attacks, sets, bounds, defenses or plans; or the verb that they are for (default: all)",
+        ),
+    ] = None,
+    norm: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", autocompletion=completes("norm"), rich_help_panel="What is listed",
+                     help="only what goes with this kind of threat: linf, l2, l1, l0, rotation, .. (default: any)"),
+    ] = None,
+    access: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", autocompletion=completes("access"), rich_help_panel="What is listed",
+                     help="only attacks that see so much: white-box, scores or decisions (default: any)"),
+    ] = None,
     json: Json = False,
     debug: Debug = False,
-) -> None:
-    """List every method that has a name, with its paper."""
+) -> None:  # fmt: skip
+    """List what has a name: what it sees of a model, on which threats it runs, what it costs, its paper."""
     from ironbound.cli.listing import run_list
 
-    raise typer.Exit(run_list(verb, Terminal(json=json)))
+    raise typer.Exit(run_list(kind, norm, access, Terminal(json=json)))
 
 
 def cite(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="a name, or verb:name")],
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME...", help="names, verb:name, or run folders", autocompletion=completes("cite")),
+    ],
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Print the papers behind methods as BibTeX."""
-    from ironbound.cli.listing import run_cite
+    """Print the papers behind methods, or behind all that a run used, as BibTeX."""
+    from ironbound.cli.citing import run_cite
 
     raise typer.Exit(run_cite(names, Terminal(json=json)))
 

@@ -10,6 +10,7 @@ from ironbound.cli.settings.running import (
     CertifySettings,
     DataSettings,
     ModelSettings,
+    ProbeSettings,
     RunSettings,
     ThreatSettings,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "HardenSettings",
     "MergeSettings",
     "ModelSettings",
+    "ProbeSettings",
     "RunSettings",
     "Settings",
     "ThreatSettings",

@@ -62,6 +62,18 @@ class DataSettings(Settings):
     stream: bool = key(False, "read inputs from disk as they are needed; done anyway where they would fill the memory")
 
 
+class ProbeSettings(DataSettings, ModelSettings):
+    """What is looked at before anything is attacked."""
+
+    samples: Count = key(256, "how many samples are looked at, chosen by the seed; or all", "N", unit="samples")
+    threat: str | None = key(
+        None, "a threat, to hear which attacks and bounds go with it: linf:8/255; radii in input units", "SET:RADIUS",
+        absent="none", values="threat",
+    )  # fmt: skip
+    rows: Positive | None = key(None, "the most in one pass", "N", unit="model rows", absent="what fits into memory")
+    panel: ClassVar[str] = "Probe"
+
+
 class ThreatSettings(DataSettings, ModelSettings):
     """What is to be found out: the threat, and by which method."""
 
