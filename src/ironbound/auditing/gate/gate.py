@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from ironbound.auditing.intervals import CONFIDENCE, Share
 from ironbound.auditing.report import wording
 from ironbound.auditing.report.schema import Condition, GateFacts
 from ironbound.core.errors import UsageError
+from ironbound.core.text import json_text
 
 KINDS = tuple(RIGHT)
 ALARM = 28
@@ -45,7 +45,7 @@ class Gate:
 
     def to_json(self) -> str:
         """The facts as JSON."""
-        return json.dumps(self.facts, indent=2, ensure_ascii=False)
+        return json_text(self.facts)
 
     def __str__(self) -> str:
         return self.reason

@@ -39,6 +39,14 @@ class GateSettings(Settings):
         None, "also write Markdown, for a summary or a model card", "FILE", absent="not written", values="files"
     )
 
+    source: str | None = key(
+        None,
+        "the file of the repository at which SARIF shows findings",
+        "FILE",
+        absent="the model's own",
+        values="files",
+    )
+
     def asked(self) -> dict[str, Any]:
         """What the gate itself is asked."""
-        return self.model_dump(exclude={"junit", "sarif", "markdown"})
+        return self.model_dump(exclude={"junit", "sarif", "markdown", "source"})
