@@ -9,6 +9,7 @@ from typing import TypeVar
 LONGEST = 250
 """Characters of a name in MLflow (mlflow/utils/validation.py, MAX_ENTITY_KEY_LENGTH)."""
 _FORBIDDEN = re.compile(r"[^A-Za-z0-9_\-. /]+")
+_DOTS = re.compile(r"^\.+")
 T = TypeVar("T")
 
 
@@ -18,8 +19,8 @@ def clean(name: str) -> str:
     >>> clean("stages/apgd: <b>/../../x"), clean("")
     ('stages/apgd_ _b/_/_/x', '_')
     """
-    parts = [_FORBIDDEN.sub("_", part).strip(" ") for part in name.split("/")]
-    text = "/".join("_" if not part.strip(".") else part for part in parts if part) or "_"
+    parts = [_DOTS.sub("_", _FORBIDDEN.sub("_", part).strip(" ")) for part in name.split("/")]
+    text = "/".join(part for part in parts if part) or "_"
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 9]}-{_digest(name)}"
 
 
