@@ -6,6 +6,7 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
+from ironbound.auditing.intervals import CONFIDENCE
 from ironbound.auditing.report import wording
 from ironbound.auditing.report.schema import Audit, Condition, GateFacts
 from ironbound.core.text import shown
@@ -14,16 +15,22 @@ NAME = 200
 """Characters of a name that others chose, at most, where it stands in a line."""
 
 
-def share_words(share: Any) -> str:
-    """A share with its count and its 95% interval: "70.1% (701 of 1,000; 95% interval 67.1% to 73.0%)"."""
+def share_words(share: Any, confidence: float = CONFIDENCE) -> str:
+    """A share with its count and its interval: "70.1% (701 of 1,000; 95% interval 67.1% to 73.0%)"."""
     interval = wording.span(share["low"], share["high"])
-    return f"{wording.percent(share['fraction'])} ({share['count']:,} of {share['total']:,}; 95% interval {interval})"
+    return (
+        f"{wording.percent(share['fraction'])} ({share['count']:,} of {share['total']:,}; {_of(confidence)} {interval})"
+    )
 
 
-def drop_words(drop: list[float]) -> str:
-    """A paired drop with its 95% interval, in points of a hundred."""
+def drop_words(drop: list[float], confidence: float = CONFIDENCE) -> str:
+    """A paired drop with its interval, in points of a hundred."""
     middle, low, high = (f"{100 * end:.2f}" for end in drop)
-    return f"{middle} points (95% interval {low} to {high})"
+    return f"{middle} points ({_of(confidence)} {low} to {high})"
+
+
+def _of(confidence: float) -> str:
+    return f"{100 * confidence:.6g}% interval"
 
 
 def beside(audit: Audit) -> dict[str, str]:

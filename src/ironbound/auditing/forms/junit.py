@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from ironbound.auditing.forms.common import NAME, beside, drop_words, missed, share_words, utc
+from ironbound.auditing.intervals import CONFIDENCE
 from ironbound.auditing.report import wording
 from ironbound.auditing.report.schema import Audit, Check, Condition, GateFacts
 from ironbound.core.text import brief, shown
@@ -103,13 +104,13 @@ def _conditions(gate: GateFacts) -> list[Element]:
 
 def _reasons(condition: Condition) -> list[str]:
     """All that is known of a condition."""
-    words = [condition["reason"]]
+    words, confidence = [condition["reason"]], condition.get("confidence", CONFIDENCE)
     if "wanted" in condition:
         words.append(f"Wanted: {condition['wanted']:g}")
     if "share" in condition:
-        words.append(f"Found: {share_words(condition['share'])}")
+        words.append(f"Found: {share_words(condition['share'], confidence)}")
     if drop := condition.get("drop"):
-        words.append(f"Drop: {drop_words(drop)}")
+        words.append(f"Drop: {drop_words(drop, confidence)}")
     return words
 
 
