@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         parse_threat,
     )
     from ironbound.showing.seen import show
+    from ironbound.tracking import Logged, log
     from ironbound.tuning import Tuned, tune
     from ironbound.verbs import attack, audit, certify, verify
 
@@ -93,6 +94,7 @@ __all__ = [
     "IronboundError",
     "Labels",
     "Linf",
+    "Logged",
     "Margin",
     "Model",
     "Momentum",
@@ -130,6 +132,7 @@ __all__ = [
     "goals",
     "harden",
     "load",
+    "log",
     "measure",
     "merge",
     "objectives",
@@ -170,6 +173,7 @@ _HOMES = {
     "showing.seen": "show",
     "sets": "L0 L1 L2 Blur Brightness ColorShift Corruptions Finite Flow "
     "InputRegion Linf Patch Rotation Spatial Translation Union Universal parse_threat",
+    "tracking": "Logged log",
     "tuning": "Tuned tune",
     "verbs": "attack audit certify verify",
 }

@@ -170,6 +170,18 @@ def test_a_file_says_what_flags_say_and_json_all_of_it(runs, monkeypatch, capsys
     assert "Did you mean 'attacked_at_least'?" in capsys.readouterr().err
 
 
+def test_other_forms_say_the_same(runs, monkeypatch):
+    monkeypatch.chdir(runs)
+    flags = "--attacked-at-least 0.7 --baseline half --allow-drop 0 --confidence 0.9 --junit o/g.xml --sarif o/g.sarif"
+    assert run(["gate", "half", "-q", *flags.split(), "--markdown", "o/g.md"]) == 1
+    junit, sarif, markdown = ((runs / "o" / f"g.{kind}").read_text() for kind in ("xml", "sarif", "md"))
+    assert "Found: 60.0% (300 of 500; 90% interval 56.2% to 63.7%)" in junit
+    assert "is below 70%" in sarif
+    assert "is below 70%" in markdown
+    assert run(["gate", "shard", "-q", "--attacked-at-least", "0.7", "--junit", "o/none.xml"]) == 2
+    assert not (runs / "o" / "none.xml").exists()
+
+
 def test_a_gate_in_python(runs):
     audit = Audit.load(runs / "half")
     passed, failed = audit.gate(attacked_at_least=0.5), audit.gate(attacked_at_least=0.58, baseline=audit, allow_drop=0)

@@ -144,7 +144,7 @@ class Audit:
         return Audit.load(folder)
 
     def gate(self, **asked: Any) -> Gate:
-        """Hold the run against figures and against an earlier run: a yes or no with its reason (see `gate.gate`)."""
+        """Hold the run against figures, and against an earlier run: a yes or no with its reason (see auditing.gate)."""
         from ironbound.auditing.gate import gate
 
         return gate(self, **asked)

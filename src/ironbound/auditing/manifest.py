@@ -30,7 +30,7 @@ from ironbound.sets.threat import radius_text, spec_of
 SCHEMA = 1
 PROBES = 4
 PROBE_TOLERANCE = 1e-4
-READERS = ("cli/", "auditing/report/", "auditing/forms/", "auditing/gate/")
+READERS = ("cli/", "tracking/", "auditing/report/", "auditing/forms/", "auditing/gate/")
 """Parts of Ironbound that no verdict depends on."""
 NAMES = {
     "model": "the model (weights, class source, range, preprocessing or outputs)",

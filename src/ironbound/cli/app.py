@@ -23,7 +23,7 @@ PANELS: dict[str, dict[str, Callable[..., Any]]] = {
     },
     "Finished runs": {
         "verify": finished.verify, "merge": finished.merge, "compare": finished.compare, "report": finished.report,
-        "gate": pipeline.gate,
+        "gate": pipeline.gate, "log": pipeline.log,
     },
     "Finding one's way": {"probe": knowing.probe, "list": knowing.list_, "cite": knowing.cite, "demo": knowing.demo},
 }  # fmt: skip

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ironbound.cli.settings import GateSettings
 from ironbound.cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from ironbound.auditing.gate import Gate
 
 STYLES = {"pass": "green", "cannot tell": "yellow"}
 
@@ -26,24 +29,17 @@ def run_gate(run: str, settings: GateSettings, terminal: Terminal) -> int:
     return 0 if found else 1
 
 
-def _write_forms(found: Any, settings: GateSettings) -> None:
+def _write_forms(found: Gate, settings: GateSettings) -> None:
     """The files that were asked for, whatever the gate said."""
     from ironbound.auditing.audit import Audit
-    from ironbound.auditing.forms.junit import junit
-    from ironbound.auditing.forms.markdown import markdown
-    from ironbound.auditing.forms.sarif import sarif
-    from ironbound.auditing.forms.source import place_of
-    from ironbound.core.store import write_bytes
+    from ironbound.core.store import write_text
 
-    if not (settings.junit or settings.sarif or settings.markdown):
-        return
-    folder = Path(found.facts["run"])
-    facts: Any = Audit.load(folder).facts
-    if settings.junit:
-        write_bytes(Path(settings.junit).expanduser(), junit(facts, found.facts).encode())
-    if settings.sarif:
-        source, line = place_of(folder)
-        text = sarif(facts, found.facts, source=source, line=line)
-        write_bytes(Path(settings.sarif).expanduser(), text.encode())
-    if settings.markdown:
-        write_bytes(Path(settings.markdown).expanduser(), markdown(facts, found.facts).encode())
+    audit = Audit.load(found.facts["run"])
+    forms = (
+        (settings.junit, lambda: audit.to_junit(found)),
+        (settings.sarif, lambda: audit.to_sarif(found, source=settings.source)),
+        (settings.markdown, lambda: audit.to_markdown(found)),
+    )
+    for path, make in forms:
+        if path is not None:
+            write_text(Path(path).expanduser(), make())

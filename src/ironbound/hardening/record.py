@@ -77,8 +77,7 @@ def write_page(folder: Path) -> None:
     """Write report.html of a finished hardening, from its folder alone. Raises what `read_record` and `Audit.load` raise."""
     record = read_record(folder)
     audits: dict[str, Any] = {name: Audit.load(folder / name).facts for name in ("before", "after") if record[name]}
-    _, notes = read_tensors(folder / "training" / STATE, only="")
-    at = json.loads(notes["position"])
+    at = _position(folder)
     data = record["trained_on"]["data"]
     text = render_hardening(
         record["method"], audits, at["history"],
@@ -86,6 +85,17 @@ def write_page(folder: Path) -> None:
         data=f"trained on {data['rows']:,} rows of {data['name']}",
     )  # fmt: skip
     write_text(folder / "report.html", text)
+
+
+def history_of(folder: Path) -> list[dict[str, Any]]:
+    """The history of a finished hardening, a row an epoch."""
+    return list(_position(folder)["history"])
+
+
+def _position(folder: Path) -> dict[str, Any]:
+    """What the checkpoint says of the way of the training."""
+    _, notes = read_tensors(folder / "training" / STATE, only="")
+    return dict(json.loads(notes["position"]))
 
 
 def spent(history: Sequence[dict[str, Any]]) -> dict[str, Any]:

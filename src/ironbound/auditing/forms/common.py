@@ -17,14 +17,20 @@ NAME = 200
 
 def share_words(share: Any, confidence: float = CONFIDENCE) -> str:
     """A share with its count and its interval: "70.1% (701 of 1,000; 95% interval 67.1% to 73.0%)"."""
-    interval = f"{100 * confidence:g}% interval {wording.span(share['low'], share['high'])}"
-    return f"{wording.percent(share['fraction'])} ({share['count']:,} of {share['total']:,}; {interval})"
+    interval = wording.span(share["low"], share["high"])
+    return (
+        f"{wording.percent(share['fraction'])} ({share['count']:,} of {share['total']:,}; {_of(confidence)} {interval})"
+    )
 
 
 def drop_words(drop: list[float], confidence: float = CONFIDENCE) -> str:
     """A paired drop with its interval, in points of a hundred."""
     middle, low, high = (f"{100 * end:.2f}" for end in drop)
-    return f"{middle} points ({100 * confidence:g}% interval {low} to {high})"
+    return f"{middle} points ({_of(confidence)} {low} to {high})"
+
+
+def _of(confidence: float) -> str:
+    return f"{100 * confidence:.6g}% interval"
 
 
 def beside(audit: Audit) -> dict[str, str]:

@@ -341,6 +341,8 @@ class Condition(TypedDict):
     """Of the baseline: the paired drop and both ends of its 95% interval."""
     more: NotRequired[int]
     """Where it cannot tell: about how many more samples would."""
+    confidence: NotRequired[float]
+    """Of its interval, two-sided; 0.95 where nothing is said."""
 
 
 class GateFacts(TypedDict):

@@ -3,7 +3,7 @@
 from ironbound.cli.settings.fields import Settings
 from ironbound.cli.settings.finished import CompareSettings, MergeSettings, VerifySettings
 from ironbound.cli.settings.hardening import HardenSettings
-from ironbound.cli.settings.pipeline import GateSettings
+from ironbound.cli.settings.pipeline import GateSettings, LogSettings
 from ironbound.cli.settings.reading import read_yaml, settings_of
 from ironbound.cli.settings.running import (
     AttackSettings,
@@ -22,6 +22,7 @@ __all__ = [
     "DataSettings",
     "GateSettings",
     "HardenSettings",
+    "LogSettings",
     "MergeSettings",
     "ModelSettings",
     "ProbeSettings",

@@ -1,4 +1,4 @@
-"""What a pipeline tells about a finished run: what it has to hold."""
+"""What a pipeline tells about a finished run: what it has to hold, and where it is logged."""
 
 from __future__ import annotations
 
@@ -39,6 +39,29 @@ class GateSettings(Settings):
         None, "also write Markdown, for a summary or a model card", "FILE", absent="not written", values="files"
     )
 
+    source: str | None = key(
+        None,
+        "the file of the repository at which SARIF shows findings",
+        "FILE",
+        absent="the model's own",
+        values="files",
+    )
+
     def asked(self) -> dict[str, Any]:
         """What the gate itself is asked."""
-        return self.model_dump(exclude={"junit", "sarif", "markdown"})
+        return self.model_dump(exclude={"junit", "sarif", "markdown", "source"})
+
+
+class LogSettings(Settings):
+    """Where a run is logged. Nothing is written to a place that was not named."""
+
+    panel: ClassVar[str] = "Log"
+    mlflow: str | None = key(
+        None, "the tracking URI of MLflow, such as http://127.0.0.1:5000; env: what MLFLOW_TRACKING_URI says", "URI",
+        absent="not logged there",
+    )  # fmt: skip
+    experiment: str = key("ironbound", "the experiment in MLflow; a new one where there is none", "NAME")
+    tensorboard: str | None = key(
+        None, "the log folder of TensorBoard, in which the run gets a folder", "FOLDER", absent="not logged there",
+        values="files",
+    )  # fmt: skip

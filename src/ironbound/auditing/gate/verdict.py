@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from ironbound.auditing.intervals import CONFIDENCE, Share
 from ironbound.auditing.report import wording
 from ironbound.auditing.report.schema import Condition, GateFacts
 from ironbound.core.errors import UsageError
+from ironbound.core.text import json_text
 
 KINDS = tuple(RIGHT)
 ALARM = 28
@@ -45,7 +45,7 @@ class Gate:
 
     def to_json(self) -> str:
         """The facts as JSON."""
-        return json.dumps(self.facts, indent=2, ensure_ascii=False)
+        return json_text(self.facts)
 
     def __str__(self) -> str:
         return self.reason
@@ -155,6 +155,7 @@ def _floor(read: Reading, kind: str, wanted: float, confidence: float) -> Condit
     condition: Condition = {
         "name": f"{kind} at least {wanted:g}", "kind": cast(Any, kind), "outcome": floor_outcome(share, wanted),
         "reason": "", "wanted": wanted, "share": cast(Any, share.as_dict()),
+        "confidence": confidence,
     }  # fmt: skip
     if kind == "certified" and _unsound(read):
         return {**condition, "outcome": "fail", "reason": f"{found} counts for nothing: certified samples were broken"}
@@ -172,7 +173,7 @@ def _drop(pairs: Pairs, kind: str, allowed: float, confidence: float) -> Conditi
     outcome, figure = drop_outcome(drop, allowed), f"{100 * allowed:.6g} {'point' if allowed == 0.01 else 'points'}"
     condition: Condition = {
         "name": f"{kind} may drop by {allowed:g}", "kind": "drop", "outcome": outcome, "reason": "", "wanted": allowed,
-        "drop": [drop.fraction, drop.low, drop.high],
+        "drop": [drop.fraction, drop.low, drop.high], "confidence": confidence,
     }  # fmt: skip
     found = f"drop of {_called(pairs.new, kind)} since the baseline {_points(drop, confidence)}"
     if outcome == "pass":
