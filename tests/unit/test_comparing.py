@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from scipy.stats import multinomial
 from torch import nn
 
 import ironbound as ib
-from audit_samples import mlp
+from audit_samples import edited, mlp
 from ironbound.auditing import plans
 from ironbound.auditing.plan import Plan
 from ironbound.auditing.report import wording
@@ -387,10 +388,9 @@ def test_the_matrix_is_text_with_counts(runs: Path) -> None:
     assert table.count("its own witnesses") == 2
 
 
-def test_bounds_alone_are_not_called_attacked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    ib.audit(
-        bands(), DATA, threat=THREAT, method=Plan("bounds", plan_of("certify", ["ibp"]).stages), out=tmp_path / "a"
-    )
+def test_bounds_alone_are_not_called_attacked(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(runs / "alone", tmp_path / "a")
+    edited(tmp_path / "a" / "audit.json", lambda facts: facts["stages"][1].update(kind="bound"))
     found = ib.compare([tmp_path / "a"])
     assert found.scopes[0]["models"][0]["ran"] == {"attacks": False, "bounds": True}
     assert "right when clean, and no attack was run" in str(found)
