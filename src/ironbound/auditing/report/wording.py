@@ -110,6 +110,11 @@ def upper(audit: Audit) -> str:
     return "Right under attack, so far" if doubted(audit) else "Right under attack"
 
 
+def lower(audit: Audit) -> str:
+    """The same of "certified"."""
+    return "Certified" if was_bounded(audit) else "Certified (no bound was run)"
+
+
 def not_tried(audit: Audit) -> str:
     """A sentence where one end of the bracket was not looked for at all; else nothing."""
     attacked, bounded = was_attacked(audit), was_bounded(audit)
