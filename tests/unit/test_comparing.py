@@ -415,3 +415,34 @@ def test_what_cannot_be_compared(runs: Path, tmp_path: Path) -> None:
     ib.audit(bands(), DATA, threat=THREAT, method=QUICK, out=tmp_path / "shard", shard="1/2", pool=10)
     with pytest.raises(RunError, match="is a shard"):
         ib.compare([tmp_path / "shard"])
+
+
+# -------------------------------------------------------------------------------------------------------- readability
+def test_the_darkest_field_of_the_matrix_can_be_read() -> None:
+    package = Path(ib.__file__).parent
+    style = (package / "showing" / "page.css").read_text()
+    shades = re.findall(r"\.s\d { background: color-mix\(in srgb, var\(--broken\) (\d+)%", _style(package))
+    light, dark = (
+        dict(re.findall(r"--(\w+): #([0-9a-f]{6})", part)) for part in style.split("prefers-color-scheme: dark", 1)
+    )
+    assert len(shades) == 9
+    for colours in (light, dark):
+        ink, paper, mark = (_channels(colours[name]) for name in ("ink", "paper", "broken"))
+        for shade in map(int, shades):
+            field = [(shade * m + (100 - shade) * p) / 100 for m, p in zip(mark, paper, strict=True)]
+            assert _contrast(ink, field) >= 4.5
+
+
+def _style(package: Path) -> str:
+    return (package / "auditing" / "report" / "compare.css").read_text()
+
+
+def _channels(colour: str) -> list[float]:
+    return [int(colour[k : k + 2], 16) / 255 for k in (0, 2, 4)]
+
+
+def _contrast(one: list[float], other: list[float]) -> float:
+    """Of two colours, as WCAG 2.1 defines it."""
+    linear = lambda c: c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4
+    dark, light = sorted(0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b) for r, g, b in (one, other))
+    return (light + 0.05) / (dark + 0.05)

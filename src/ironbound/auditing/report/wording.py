@@ -275,5 +275,6 @@ def comparison(audits: Sequence[tuple[str, Audit]]) -> str:
     opening = f"{plural(len(audits), 'model')} audited."
     if alone and audits:
         threatened, total = next(iter(scopes))
-        opening = f"{plural(len(audits), 'model')}, each on {plural(total, 'test sample')} under {threatened}."
+        each = ", each on" if len(audits) > 1 else " on"
+        opening = f"{plural(len(audits), 'model')}{each} {plural(total, 'test sample')} under {threatened}."
     return f"{opening[:-1]} \N{EN DASH} {'; '.join(parts)}."
