@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,18 +14,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import multinomial
 from torch import nn
 
 import ironbound as ib
-from audit_samples import mlp
+from audit_samples import edited, mlp
 from form_samples import undescribed
 from ironbound.auditing import plans
 from ironbound.auditing.plan import Plan
 from ironbound.auditing.report import wording
 from ironbound.cli import run
 from ironbound.comparing.comparison import Comparison
-from ironbound.comparing.cost import paired
 from ironbound.comparing.figures import front
 from ironbound.comparing.kinds import held_out, kinds_of, threat_met
 from ironbound.core.errors import FingerprintMismatch, RunError, UsageError
@@ -312,27 +311,9 @@ def test_the_clean_cost_is_counted_sample_by_sample(runs: Path) -> None:
 def test_a_hardened_model_is_held_against_its_own_start(compared: Comparison) -> None:
     for name in ("pgd", "plain"):  # both began with one model, which is there once
         assert named(compared, name)["clean_cost"]["against"] == "pgd (start)"
+        cost = named(compared, name)["clean_cost"]
+        assert cost["low"] < cost["difference"] < cost["high"]
     assert [named(compared, name)["clean_cost"] for name in ("pgd (start)", "alone", "blind")] == [None] * 3
-
-
-@given(st.integers(1, 40).flatmap(lambda n: st.tuples(st.integers(0, n), st.integers(0, n), st.just(n))))
-def test_the_paired_interval_holds_the_difference(counts: tuple[int, int, int]) -> None:
-    lost, gained, total = counts[0], min(counts[1], counts[2] - counts[0]), counts[2]
-    low, high = paired(lost, gained, total)
-    assert -1 <= low <= (lost - gained) / total <= high <= 1
-    assert low < high
-    assert paired(gained, lost, total) == pytest.approx((-high, -low))
-
-
-@pytest.mark.parametrize(("loses", "gains"), [(0.1, 0.1), (0.0, 0.05), (0.3, 0.02), (0.5, 0.5)])
-def test_the_paired_interval_covers(loses: float, gains: float) -> None:
-    n, held = 25, 0.0
-    for lost in range(n + 1):
-        for gained in range(n + 1 - lost):
-            low, high = paired(lost, gained, n)
-            inside = low <= loses - gains <= high
-            held += inside * multinomial.pmf([lost, gained, n - lost - gained], n, [loses, gains, 1 - loses - gains])
-    assert held >= 0.95
 
 
 # ------------------------------------------------------------------------------------------------------------- page
@@ -391,10 +372,9 @@ def test_the_matrix_is_text_with_counts(runs: Path) -> None:
     assert table.count("its own witnesses") == 2
 
 
-def test_bounds_alone_are_not_called_attacked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    ib.audit(
-        bands(), DATA, threat=THREAT, method=Plan("bounds", plan_of("certify", ["ibp"]).stages), out=tmp_path / "a"
-    )
+def test_bounds_alone_are_not_called_attacked(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(runs / "alone", tmp_path / "a")
+    edited(tmp_path / "a" / "audit.json", lambda facts: facts["stages"][1].update(kind="bound"))
     found = ib.compare([tmp_path / "a"])
     assert found.scopes[0]["models"][0]["ran"] == {"attacks": False, "bounds": True}
     assert "right when clean, and no attack was run" in str(found)
@@ -439,3 +419,34 @@ def test_what_cannot_be_compared(runs: Path, tmp_path: Path) -> None:
     ib.audit(bands(), DATA, threat=THREAT, method=QUICK, out=tmp_path / "shard", shard="1/2", pool=10)
     with pytest.raises(RunError, match="is a shard"):
         ib.compare([tmp_path / "shard"])
+
+
+# -------------------------------------------------------------------------------------------------------- readability
+def test_the_darkest_field_of_the_matrix_can_be_read() -> None:
+    package = Path(ib.__file__).parent
+    style = (package / "showing" / "page.css").read_text()
+    shades = re.findall(r"\.s\d { background: color-mix\(in srgb, var\(--broken\) (\d+)%", _style(package))
+    light, dark = (
+        dict(re.findall(r"--(\w+): #([0-9a-f]{6})", part)) for part in style.split("prefers-color-scheme: dark", 1)
+    )
+    assert len(shades) == 9
+    for colours in (light, dark):
+        ink, paper, mark = (_channels(colours[name]) for name in ("ink", "paper", "broken"))
+        for shade in map(int, shades):
+            field = [(shade * m + (100 - shade) * p) / 100 for m, p in zip(mark, paper, strict=True)]
+            assert _contrast(ink, field) >= 4.5
+
+
+def _style(package: Path) -> str:
+    return (package / "auditing" / "report" / "compare.css").read_text()
+
+
+def _channels(colour: str) -> list[float]:
+    return [int(colour[k : k + 2], 16) / 255 for k in (0, 2, 4)]
+
+
+def _contrast(one: list[float], other: list[float]) -> float:
+    """Of two colours, as WCAG 2.1 defines it."""
+    linear = lambda c: c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4
+    dark, light = sorted(0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b) for r, g, b in (one, other))
+    return (light + 0.05) / (dark + 0.05)

@@ -97,3 +97,14 @@ def test_the_gap_in_words() -> None:
     sample["stages"] = [stage for stage in sample["stages"] if stage["kind"] != "attack"]
     assert fairness.gaps(sample) == [clean]  # what was not attacked has no gap under attack
     assert fairness.gaps(sample, "hospital") == []
+
+
+def test_many_equal_groups_are_one_question() -> None:
+    groups = [(str(i), 30 + i % 3, 50) for i in range(3_000)]
+    found, few = gap_of(groups), gap_of(groups[:6])
+    assert found is not None
+    assert few is not None
+    assert found["high"] == few["high"]  # which knows of no number of groups
+    assert found["groups"] == 3_000
+    count, total = np.array([30, 31, 32]), np.array([50, 50, 50])
+    assert found["high"] == pytest.approx(-lower_differences(count, total, 0.025).min())

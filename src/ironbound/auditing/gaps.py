@@ -80,6 +80,9 @@ def _extreme(group: tuple[str, int, int], interval: tuple[float, float]) -> dict
 def _ends(count: Vector, total: Vector, alpha: float) -> tuple[float, float]:
     """Both ends of the gap of these groups, each (k,)."""
     pairs = len(count) * (len(count) - 1)
+    (count, total), copies = np.unique(np.stack([count, total]), axis=1, return_counts=True)
+    twice = np.minimum(copies, 2)  # equal groups have equal bounds, so that two of them stand for a thousand
+    count, total = np.repeat(count, twice), np.repeat(total, twice)
     low = lower_differences(count, total, alpha / (2 * pairs))
     high = lower_differences(count, total, alpha / 2)
     np.fill_diagonal(low, 0.0)

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
-from ironbound.auditing.intervals import CONFIDENCE, clopper_pearson
+from ironbound.auditing.gate.paired import Drop
 from ironbound.comparing.found import Found
 from ironbound.core.errors import UsageError
 
@@ -29,33 +27,23 @@ def must_be_among(named: str | None, found: Sequence[Found]) -> None:
 
 
 def clean_cost(one: Found, baseline: Found | None) -> dict[str, Any] | None:
-    """Of all samples, the share right in the baseline alone minus the share right in this model alone, sample by sample."""
-    if baseline is None:
+    """Of all samples, the share right in the baseline alone minus the share right in this model alone, with a paired interval.
+
+    It is the interval of the gate's drops (auditing/gate/paired.py). Nothing is said of a model against itself.
+    """
+    if baseline is None or baseline.model == one.model:
         return None
     mine, theirs = (_right(each) for each in (one, baseline))
     common = mine.keys() & theirs.keys()
     lost = sum(theirs[number] and not mine[number] for number in common)
     gained = sum(mine[number] and not theirs[number] for number in common)
-    low, high = paired(lost, gained, len(common))
+    drop = Drop.of(lost, gained, len(common))
     return {
-        "against": baseline.name, "lost": lost, "gained": gained, "total": len(common),
-        "difference": (lost - gained) / len(common), "low": low, "high": high,
+        "against": baseline.name, "lost": lost, "gained": gained, "total": drop.total,
+        "difference": drop.fraction, "low": drop.low, "high": drop.high,
     }  # fmt: skip
 
 
 def _right(one: Found) -> dict[int, bool]:
     details = one.audit.details
     return dict(zip(details.index.tolist(), (details.verdict != "wrong").tolist(), strict=True))
-
-
-def paired(lost: int, gained: int, total: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """The interval of the difference of paired shares: exact ends of each, four at a quarter of the error (Bonferroni).
-
-    It holds with the stated confidence or more at any size, and has a width even where no sample differs.
-
-    >>> [round(end, 3) for end in paired(0, 0, 100)]
-    [-0.043, 0.043]
-    """
-    each = 1 - (1 - confidence) / 2
-    (lost_low, lost_high), (gained_low, gained_high) = (clopper_pearson(count, total, each) for count in (lost, gained))
-    return float(np.clip(lost_low - gained_high, -1, 1)), float(np.clip(lost_high - gained_low, -1, 1))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ironbound.auditing.report import fairness, wording
+from ironbound.auditing.report import wording
 from ironbound.auditing.report.render import page_environment, view_of
 from ironbound.auditing.report.scopes import APART, titled
-from ironbound.comparing.words import clean_cost, held_out, per_minute, training
+from ironbound.comparing import words
 
 LEVELS = 10
 """Shades of the matrix; its figures are text, the shade only helps the eye."""
@@ -58,13 +58,13 @@ def _row(row: dict[str, Any], view: dict[str, Any]) -> dict[str, Any]:
     gap = row["gap"]["attacked"] if view["attacked"] else row["gap"]["clean"]
     return {
         "name": row["name"],
-        "clean_cost": clean_cost(row),
-        "training": training(row),
-        "held_out": held_out(row),
-        "per_minute": per_minute(row),
+        "clean_cost": words.clean_cost(row),
+        "training": words.training(row),
+        "held_out": words.held_out(row),
+        "per_minute": words.per_minute(row),
         "front": {True: "yes", False: "no", None: "not known"}[row["front"]],
         "worst": None if gap is None else gap["worst"],
-        "gap": "one class only" if gap is None else fairness.short(gap),
+        "gap": words.gap(row),
         "gap_of": "under attack" if view["attacked"] else "when clean",
         "folder": row["folder"],
     }

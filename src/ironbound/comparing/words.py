@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import ceil, floor
 from typing import Any
 
 from ironbound.auditing.report import fairness, wording
@@ -17,11 +16,8 @@ def clean_cost(model: dict[str, Any]) -> str:
     """Points of clean accuracy lost against the baseline; what stands there without one."""
     cost = model["clean_cost"]
     if cost is None:
-        return "none here" if model["role"] == "start" else "no starting model here"
-    low, high = fairness.points(cost["low"], floor), fairness.points(cost["high"], ceil)
-    return (
-        f"{100 * cost['difference']:.1f} points\n{low} to {high}\nagainst {cost['against']}, {cost['total']:,} samples"
-    )
+        return "none here" if model["role"] == "start" else "nothing to hold it against"
+    return f"{fairness.size(cost)}\n{fairness.ends(cost)}\nof {cost['total']:,}, against {cost['against']}"
 
 
 def worst(model: dict[str, Any], kind: str) -> str:
@@ -38,7 +34,9 @@ def gap(model: dict[str, Any]) -> str:
     """The fairness gap by class with its interval: under attack, or clean where there was no attack."""
     kind = "attacked" if model["ran"]["attacks"] else "clean"
     found = model["gap"][kind]
-    return "one class only" if found is None else f"{kind}\n{fairness.short(found)}"
+    return (
+        "one class only" if found is None else f"{fairness.size(found)}\n{fairness.ends(found)}\n{fairness.WORDS[kind]}"
+    )
 
 
 def held_out(model: dict[str, Any]) -> str:

@@ -168,7 +168,7 @@ def _act(audit: Audit) -> Source:
         lines += [
             line(
                 "15(4)", "Robustness: errors, faults or inconsistencies",
-                f"The worst case of all changes within the threat: {_held(audit)}.",
+                f"What was found of the worst case among all changes within the threat: {_held(audit)}.",
                 "Faults outside the threat, redundancy, and feedback loops of systems that go on learning.",
             ),
             line(

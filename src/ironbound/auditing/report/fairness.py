@@ -29,23 +29,22 @@ def gaps(audit: Audit, column: str | None = None) -> list[str]:
 def sentence(gap: GapFacts, doubted: bool = False) -> str:
     """One gap: both groups with their counts and intervals, and the gap with its own."""
     when = WORDS[gap["share"]] + (", so far" if doubted and gap["share"] == "attacked" else "")
-    low, high = points(gap["low"], floor), points(gap["high"], ceil)
     words = (
         f"Right {when}: the worst of {gap['groups']:,} is {_named(gap['worst'])}, the best {_named(gap['best'])}. Fairness gap "
-        f"{100 * gap['difference']:.1f} points (95% interval {low} to {high})"
+        f"{size(gap)} (95% interval {ends(gap)})"
     )
     return f"{words}: chance alone may explain it." if gap["low"] == 0 else f"{words}."
 
 
-def short(gap: GapFacts) -> str:
-    """The gap alone: "47.0 points (24.1 to 66.2)"."""
-    return f"{100 * gap['difference']:.1f} points ({points(gap['low'], floor)} to {points(gap['high'], ceil)})"
+def size(found: Any) -> str:
+    """A difference of shares alone: "47.0 points"."""
+    return f"{100 * found['difference']:.1f} points"
 
 
-def points(share: float, outwards: Any) -> str:
-    """A share in points of 100 with one decimal, rounded outwards."""
-    nudge = 1e-9 if outwards is floor else -1e-9
-    return f"{outwards(1000 * share + nudge) / 10:.1f}"
+def ends(found: Any) -> str:
+    """The ends of its interval in points of 100, rounded outwards: "24.1 to 66.2"."""
+    low, high = floor(1000 * found["low"] + 1e-9), ceil(1000 * found["high"] - 1e-9)
+    return f"{low / 10:.1f} to {high / 10:.1f}"
 
 
 def _named(group: Extreme) -> str:

@@ -126,6 +126,7 @@ def view_of(
         "context": wording.context(audit),
         "accuracy": wording.accuracy(audit),
         "upper": wording.upper(audit),
+        "lower": wording.lower(audit),
         "attacked": wording.was_attacked(audit),
         "bounded": wording.was_bounded(audit),
         "not_tried": wording.not_tried(audit),

@@ -110,6 +110,11 @@ def upper(audit: Audit) -> str:
     return "Right under attack, so far" if doubted(audit) else "Right under attack"
 
 
+def lower(audit: Audit) -> str:
+    """The same of "certified"."""
+    return "Certified" if was_bounded(audit) else "Certified (no bound was run)"
+
+
 def not_tried(audit: Audit) -> str:
     """A sentence where one end of the bracket was not looked for at all; else nothing."""
     attacked, bounded = was_attacked(audit), was_bounded(audit)
@@ -270,5 +275,6 @@ def comparison(audits: Sequence[tuple[str, Audit]]) -> str:
     opening = f"{plural(len(audits), 'model')} audited."
     if alone and audits:
         threatened, total = next(iter(scopes))
-        opening = f"{plural(len(audits), 'model')}, each on {plural(total, 'test sample')} under {threatened}."
+        each = ", each on" if len(audits) > 1 else " on"
+        opening = f"{plural(len(audits), 'model')}{each} {plural(total, 'test sample')} under {threatened}."
     return f"{opening[:-1]} \N{EN DASH} {'; '.join(parts)}."
