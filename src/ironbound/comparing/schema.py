@@ -6,7 +6,7 @@ from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
-from ironbound.auditing.report.schema import Bracket, DataFacts, Grade, Share, ThreatFacts
+from ironbound.auditing.report.schema import Bracket, DataFacts, Extreme, Grade, Share, ThreatFacts
 
 
 class Named(TypedDict):
@@ -98,6 +98,50 @@ class PerMinute(TypedDict):
     cpu: Rate | None
 
 
+class Ran(TypedDict):
+    """What was run at all: without attacks or bounds an end of the bracket is that of clean accuracy, or 0."""
+
+    attacks: bool
+    bounds: bool
+
+
+class CleanCost(TypedDict):
+    """The share right in the baseline alone minus the share right in this model alone, with its paired 95% interval."""
+
+    against: str
+    lost: int
+    gained: int
+    total: int
+    difference: float
+    low: float
+    high: float
+
+
+class Gap(TypedDict):
+    """The fairness gap by class: best minus worst share, with its 95% interval."""
+
+    groups: int
+    worst: Extreme
+    best: Extreme
+    difference: float
+    low: float
+    high: float
+
+
+class Gaps(TypedDict):
+    """The gap clean and under attack; null where there is one class alone."""
+
+    clean: Gap | None
+    attacked: Gap | None
+
+
+class Skipped(TypedDict):
+    """A folder that holds nothing to compare, and why."""
+
+    folder: str
+    why: str
+
+
 class Compared(TypedDict):
     """One model of a scope."""
 
@@ -110,7 +154,10 @@ class Compared(TypedDict):
     certified: Share
     bracket: Bracket
     checks: State
+    ran: NotRequired[Ran]
     doubted: bool
+    clean_cost: NotRequired[CleanCost | None]
+    gap: NotRequired[Gaps]
     worst_class: WorstClass
     threat_trained_on: Literal["same", "other radius", "other norm", "none"] | None
     held_out: HeldOut
@@ -150,3 +197,4 @@ class ComparisonFacts(TypedDict):
     schema: int
     ironbound: str
     scopes: list[Scope]
+    skipped: NotRequired[list[Skipped]]
