@@ -39,7 +39,10 @@ def run(chosen: Chosen) -> list[dict[str, Any]]:
     """One line an attack and threat; prints the tables and, where asked, writes them into a page."""
     data = load("digits:test", samples=SAMPLES)
     net = train(
-        ib.Model(digits_cnn()), load("digits:train"), ib.Linf(0.15), training_named("pgd", epochs=6, rate=5e-3, batch=128)
+        ib.Model(digits_cnn()),
+        load("digits:train"),
+        ib.Linf(0.15),
+        training_named("pgd", epochs=6, rate=5e-3, batch=128),
     ).model
     right = net.net(data.x).argmax(1) == data.y
     x, y = data.x[right], data.y[right]

@@ -1,8 +1,8 @@
 """Pages of the site that are made of something else, so that none of them can be out of date (a hook of MkDocs).
 
 index.md is README.md, changelog.md and contributing.md are the files of the repository, examples/NAME.md shows
-examples/NAME.py (or .yml), and the commands in commands.md come from the command line itself. Links keep working in both places: a page
-says `../examples/x.py`, which a repository shows as the file and the site as its page.
+examples/NAME.py (or .yml), and the commands in commands.md come from the command line itself. Links keep working in both
+places: a page says `../examples/x.py`, which a repository shows as the file and the site as its page.
 """
 
 from __future__ import annotations
