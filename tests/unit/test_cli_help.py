@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -137,3 +140,24 @@ def test_values_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert completes("runs")("runs/") == ["runs/x", "runs/y"]
     assert completes("data")("digits:t") == ["digits:train", "digits:test"]
     assert completes("files")("nowhere/") == []
+
+
+@pytest.mark.parametrize(
+    ("shell", "words"),
+    [
+        ("bash", {"COMP_WORDS": "ironbound attack --method pg", "COMP_CWORD": "3"}),
+        ("zsh", {"_TYPER_COMPLETE_ARGS": "ironbound attack --method pg"}),
+        ("fish", {"_TYPER_COMPLETE_ARGS": "ironbound attack --method pg", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}),
+    ],
+)
+def test_shells_get_values_without_torch(shell: str, words: dict[str, str]) -> None:
+    code = (
+        "import sys\nfrom ironbound.cli import run\ntry:\n    run([])\nfinally:\n"
+        "    sys.stderr.write(str([name for name in ('torch', 'numpy', 'scipy', 'pyarrow') if name in sys.modules]))\n"
+    )
+    environment = {**os.environ, **words, "_IRONBOUND_COMPLETE": f"complete_{shell}"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert "pgd" in done.stdout
+    assert "pgd_kl" in done.stdout
+    assert "fgsm" not in done.stdout
+    assert done.stderr.endswith("[]")

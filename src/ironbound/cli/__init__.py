@@ -13,6 +13,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, TextIO
 
+INTERRUPTED = 130
+"""The exit code of what Ctrl-C ended, as shells have it."""
+
 
 def main() -> None:
     """The entry point of the console script."""
@@ -22,7 +25,12 @@ def main() -> None:
     try:
         code = run(sys.argv[1:], last=True)
     except KeyboardInterrupt:  # before anything was read, or a second one
-        code = 130
+        code = INTERRUPTED
+    if code == INTERRUPTED:  # a further Ctrl-C finds nobody to stop half way through his leaving
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
     sys.exit(code)
 
 
@@ -86,7 +94,7 @@ def _stopped(words: str, last: bool) -> int:
     _complain(words, word="Interrupted")
     if before is not None and not last:
         signal.signal(signal.SIGINT, before)
-    return 130
+    return INTERRUPTED
 
 
 def _command(arguments: Sequence[str]) -> str:
