@@ -30,17 +30,17 @@ def key_of(sample: int) -> str:
 
 def written(
     path: Path, said: Sequence[str], *, samples: Sequence[int] | None = None, checks: Sequence[Any] = CHECKED, model: str = "m",
-    seal: bool = True, **changes: Any,
+    seal: bool = True, mistake: int = 1, **changes: Any,
 ) -> Path:  # fmt: skip
     """A finished run: a verdict a sample; `samples` numbers them, and equal numbers are equal content.
 
-    changes: of the manifest, merged into what is there.
+    mistake: how far from its label the answer to a wrong sample is. changes: of the manifest, merged into what is there.
     """
     samples = range(len(said)) if samples is None else samples
     manifest = _merged(_manifest(len(said), model), changes)
     write_json(path / "manifest.json", manifest)
     folder = RunFolder(path, manifest)
-    folder.write(0, table_of(_records(said, samples), {}), {"costs": _costs(said)}, {})
+    folder.write(0, table_of(_records(said, samples, mistake), {}), {"costs": _costs(said)}, {})
     facts = facts_of(folder, Verdicts.of(folder), list(checks))
     write_json(path / "audit.json", facts)
     if seal:
@@ -48,11 +48,11 @@ def written(
     return path
 
 
-def _records(said: Sequence[str], samples: Sequence[int]) -> list[dict[str, Any]]:
+def _records(said: Sequence[str], samples: Sequence[int], mistake: int) -> list[dict[str, Any]]:
     rows = []
     for place, (verdict, sample) in enumerate(zip(said, samples, strict=True)):
         label = sample % 10
-        clean = label if verdict != "wrong" else (label + 1) % 10
+        clean = label if verdict != "wrong" else (label + mistake) % 10
         row = {"index": place, "key": key_of(sample), "label": label, "prediction": clean, "confidence": 0.9}
         rows.append({**row, "stage": "clean", "verdict": "wrong" if verdict == "wrong" else "undecided"})
         if verdict != "wrong":

@@ -211,7 +211,8 @@ def test_the_same_model_has_no_drop_unless_a_sample_or_an_answer_says_so(tmp_pat
     old = written(tmp_path / "old", HALF)
     other = written(tmp_path / "other", changed(HALF, 1, 1))
     turned = written(tmp_path / "turned", HALF, probes=[[1.0, 0.0]])
-    for new, sure in ((written(tmp_path / "new", HALF), True), (other, False), (turned, False)):
+    answers = written(tmp_path / "answers", HALF, mistake=2)
+    for new, sure in ((written(tmp_path / "new", HALF), True), (other, False), (turned, False), (answers, False)):
         (found,) = gate(new, baseline=old, allow_drop=0).conditions
         assert (found["outcome"] == "pass") == sure
         assert (found["drop"] == [0, 0, 0]) == sure
