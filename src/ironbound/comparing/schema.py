@@ -6,7 +6,7 @@ from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
-from ironbound.auditing.report.schema import Bracket, DataFacts, Grade, Share, ThreatFacts
+from ironbound.auditing.report.schema import Bracket, DataFacts, Extreme, Grade, Share, ThreatFacts
 
 
 class Named(TypedDict):
@@ -98,6 +98,45 @@ class PerMinute(TypedDict):
     cpu: Rate | None
 
 
+class CleanCost(TypedDict):
+    """What a model gives away when clean: the share right in the baseline alone minus the share right in this model alone."""
+
+    against: str
+    """The baseline's name."""
+    lost: int
+    gained: int
+    total: int
+    difference: float
+    low: float
+    high: float
+    """The ends of its 95% interval, sample by sample (Tango 1998)."""
+
+
+class Gap(TypedDict):
+    """The fairness gap by class: best minus worst share, with a 95% interval that knows that both were picked."""
+
+    groups: int
+    worst: Extreme
+    best: Extreme
+    difference: float
+    low: float
+    high: float
+
+
+class Gaps(TypedDict):
+    """When clean and under attack; null where there is one class alone."""
+
+    clean: Gap | None
+    attacked: Gap | None
+
+
+class Ran(TypedDict):
+    """What the audit looked for: without attacks, "attacked" is what is right when clean."""
+
+    attacks: bool
+    bounds: bool
+
+
 class Compared(TypedDict):
     """One model of a scope."""
 
@@ -112,6 +151,10 @@ class Compared(TypedDict):
     checks: State
     doubted: bool
     worst_class: WorstClass
+    ran: NotRequired[Ran]
+    clean_cost: NotRequired[CleanCost | None]
+    """Null where there is nothing to hold the model against."""
+    gap: NotRequired[Gaps]
     threat_trained_on: Literal["same", "other radius", "other norm", "none"] | None
     held_out: HeldOut
     training: TrainingFacts | None
@@ -144,9 +187,17 @@ class Scope(TypedDict):
     transfer: NotRequired[Transfer | None]
 
 
+class Skipped(TypedDict):
+    """A folder that held nothing to compare, and why."""
+
+    folder: str
+    why: str
+
+
 class ComparisonFacts(TypedDict):
     """Everything that a comparison found."""
 
     schema: int
     ironbound: str
     scopes: list[Scope]
+    skipped: NotRequired[list[Skipped]]
