@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 
+from ironbound.auditing.forms.junit import junit
+from ironbound.auditing.forms.markdown import markdown
+from ironbound.auditing.forms.sarif import sarif
 from ironbound.auditing.report import wording
 from ironbound.auditing.report.evidence import evidence
 from ironbound.auditing.report.render import render
-from report_samples import audit, check, share
+from report_samples import audit, check, group, share
 
 CLAIMS = re.compile(
     r"\b(compl(y|ies|iant|iance)|conform|safe|certificate of|satisf|fulfil|meets?\b|guarantee)", re.IGNORECASE
@@ -143,3 +146,14 @@ def test_what_had_no_bounds_says_so() -> None:
     assert "no bound was run" not in wording.sentence(SAMPLES["both"])
     neither = wording.sentence(SAMPLES["clean"])
     assert "80.0% right when clean, and no attack was run" in neither
+
+
+def test_other_forms_do_not_call_it_attacked_either() -> None:
+    sample: Any = {**SAMPLES["bounds"], "classes": [group("a", 90, 90, 90, 0), group("b", 90, 90, 0, 0)]}
+    card, cases, log = markdown(sample), junit(sample), sarif(sample)
+    assert "Not broken" not in card
+    assert "No attack was run" in card
+    assert "under attack" not in card.replace("says nothing about attacks", "").split("### Factors")[1].split("###")[0]
+    assert "no attack was run" in cases
+    assert "are right under attack, of all" not in log
+    assert "are right under attack, of all" in sarif({**SAMPLES["both"], "classes": sample["classes"]})

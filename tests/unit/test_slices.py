@@ -180,6 +180,13 @@ def test_numbers_become_quarters_and_texts_are_listed() -> None:
     assert names[0] == "1 to 1.000024"
 
 
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the checks, which take a hundred times as long as these audits."""
+    monkeypatch.setattr("ironbound.auditing.audit.run_checks", lambda *_: [])
+
+
+@pytest.mark.usefixtures("unchecked")
 def test_a_run_is_sliced_as_asked_and_again_when_finished(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data, where = digits(24), tmp_path / "run"
     made = data_of(
@@ -214,6 +221,7 @@ def test_a_run_is_sliced_as_asked_and_again_when_finished(tmp_path: Path, capsys
     assert "was altered" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_a_run_from_before_there_were_gaps_holds(tmp_path: Path) -> None:
     data = digits(12)
     ib.audit(digits_net(), data, threat="linf:0.05", method="fgsm", out=tmp_path)
@@ -222,3 +230,16 @@ def test_a_run_from_before_there_were_gaps_holds(tmp_path: Path) -> None:
     assert "Fairness gap" not in Audit.load(tmp_path).to_html()
     edited(tmp_path / "audit.json", lambda facts: facts.update(slice_by=["age"]))
     assert "slice_by" in str(ib.verify(tmp_path, digits_net(), data))
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_gate_takes_what_was_not_attacked_for_no_figure_under_attack(tmp_path: Path) -> None:
+    audit = ib.audit(digits_net(), digits(12), threat="linf:0.001", method="fgsm", out=tmp_path)
+    assert audit.gate(attacked_at_least=0.01)
+    edited(tmp_path / "audit.json", lambda facts: facts["stages"][1].update(kind="bound"))
+    gate = Audit.load(tmp_path).gate(attacked_at_least=0.01)
+    assert not gate
+    assert "attacked accuracy is not known: no attack was run" in gate.reason
+    assert Audit.load(tmp_path).gate(clean_at_least=0.01)
+    drop = Audit.load(tmp_path).gate(baseline=tmp_path, allow_drop=0.5)
+    assert "drop of attacked accuracy is not known" in drop.reason

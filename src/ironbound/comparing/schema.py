@@ -98,27 +98,22 @@ class PerMinute(TypedDict):
     cpu: Rate | None
 
 
-class Ran(TypedDict):
-    """What was run at all: without attacks or bounds an end of the bracket is that of clean accuracy, or 0."""
-
-    attacks: bool
-    bounds: bool
-
-
 class CleanCost(TypedDict):
-    """The share right in the baseline alone minus the share right in this model alone, with its paired 95% interval."""
+    """What a model gives away when clean: the share right in the baseline alone minus the share right in this model alone."""
 
     against: str
+    """The baseline's name."""
     lost: int
     gained: int
     total: int
     difference: float
     low: float
     high: float
+    """The ends of its 95% interval, sample by sample (Tango 1998)."""
 
 
 class Gap(TypedDict):
-    """The fairness gap by class: best minus worst share, with its 95% interval."""
+    """The fairness gap by class: best minus worst share, with a 95% interval that knows that both were picked."""
 
     groups: int
     worst: Extreme
@@ -129,17 +124,17 @@ class Gap(TypedDict):
 
 
 class Gaps(TypedDict):
-    """The gap clean and under attack; null where there is one class alone."""
+    """When clean and under attack; null where there is one class alone."""
 
     clean: Gap | None
     attacked: Gap | None
 
 
-class Skipped(TypedDict):
-    """A folder that holds nothing to compare, and why."""
+class Ran(TypedDict):
+    """What the audit looked for: without attacks, "attacked" is what is right when clean."""
 
-    folder: str
-    why: str
+    attacks: bool
+    bounds: bool
 
 
 class Compared(TypedDict):
@@ -154,11 +149,12 @@ class Compared(TypedDict):
     certified: Share
     bracket: Bracket
     checks: State
-    ran: NotRequired[Ran]
     doubted: bool
-    clean_cost: NotRequired[CleanCost | None]
-    gap: NotRequired[Gaps]
     worst_class: WorstClass
+    ran: NotRequired[Ran]
+    clean_cost: NotRequired[CleanCost | None]
+    """Null where there is nothing to hold the model against."""
+    gap: NotRequired[Gaps]
     threat_trained_on: Literal["same", "other radius", "other norm", "none"] | None
     held_out: HeldOut
     training: TrainingFacts | None
@@ -189,6 +185,13 @@ class Scope(TypedDict):
     notes: list[str]
     models: list[Compared]
     transfer: NotRequired[Transfer | None]
+
+
+class Skipped(TypedDict):
+    """A folder that held nothing to compare, and why."""
+
+    folder: str
+    why: str
 
 
 class ComparisonFacts(TypedDict):

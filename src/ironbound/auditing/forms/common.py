@@ -33,6 +33,15 @@ def _of(confidence: float) -> str:
     return f"{100 * confidence:.6g}% interval"
 
 
+def _tried(audit: Audit, kind: str) -> str:
+    """A fraction, or that nothing was run that could find it."""
+    if kind == "attacked" and not wording.was_attacked(audit):
+        return "no attack was run"
+    if kind == "certified" and not wording.was_bounded(audit):
+        return "no bound was run"
+    return share_words(audit[kind])  # type: ignore[literal-required]
+
+
 def beside(audit: Audit) -> dict[str, str]:
     """The figures, and what stands beside every one of them, as words."""
     return {
@@ -42,7 +51,7 @@ def beside(audit: Audit) -> dict[str, str]:
         "samples": wording.count(audit["attacked"]["total"]),
         "plan": audit["plan"]["name"],
         "seed": str(audit["seed"]),
-        **{f"{kind} accuracy": share_words(audit[kind]) for kind in ("clean", "attacked", "certified")},
+        **{f"{kind} accuracy": _tried(audit, kind) for kind in ("clean", "attacked", "certified")},
         "checks": wording.checks_state(audit),
         "confidence": audit["confidence"]["grade"],
         **{f"fingerprint of {name}": value for name, value in audit["fingerprints"].items()},

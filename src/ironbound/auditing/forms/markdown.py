@@ -109,7 +109,9 @@ def _metrics(audit: Audit) -> list[str]:
 
 def _results(audit: Audit) -> list[str]:
     last = "Not broken, attacked so far" if wording.doubted(audit) else "Not broken by any attack that was run"
-    named = [("Right when clean", "clean"), (last, "attacked"), ("Certified", "certified")]
+    attacked, bounded = wording.was_attacked(audit), wording.was_bounded(audit)
+    named = [("Right when clean", "clean"), *([(last, "attacked")] if attacked else [])]
+    named += [("Certified", "certified")] if bounded else []
     state = f"{words(wording.threat(audit))}; {wording.checks_state(audit)}"
     rows = [[name, *_cells(audit[kind]), state] for name, kind in named]  # type: ignore[literal-required]
     verdicts = ", ".join(
@@ -118,6 +120,7 @@ def _results(audit: Audit) -> list[str]:
     found = [
         "### Results",
         *_table(["", "share", "samples", "95% interval", "threat and checks"], rows),
+        *([words(said)] if (said := wording.not_tried(audit)) else []),
         f"Verdicts: {verdicts}. {wording.proofs(audit)}".strip(),
         f"Confidence in the evaluation: **{audit['confidence']['grade']}**. {words(audit['confidence']['text'])}",
     ]
@@ -146,21 +149,21 @@ def _factors(audit: Audit) -> list[str]:
     """The classes and slices that hold least."""
     tables = [("class", audit["classes"], "")]
     tables += [(column["column"], column["groups"], column["note"]) for column in audit["slices"]]
-    found = [block for name, groups, note in tables for block in _weakest(name, groups, note)]
+    attacked = wording.was_attacked(audit)
+    found = [block for name, groups, note in tables for block in _weakest(name, groups, note, attacked)]
     return ["### Factors", *found] if found else []
 
 
-def _weakest(name: str, groups: Sequence[GroupFacts], note: str) -> list[str]:
+def _weakest(name: str, groups: Sequence[GroupFacts], note: str, attacked: bool) -> list[str]:
     filled = [group for group in groups if group["total"]]
     if len(filled) < 2:
         return []
     ranked = sorted(filled, key=lambda g: (g["attacked"]["fraction"], g["certified"]["fraction"]))[:WEAKEST]
     rows = [[code(group["name"]), *_cells(group["attacked"]), *_cells(group["certified"])[:1]] for group in ranked]
-    few = (
-        f"The {WEAKEST} of {wording.count(len(filled))} that hold least under attack. " if len(filled) > WEAKEST else ""
-    )
+    when = "under attack" if attacked else "when clean"
+    few = f"The {WEAKEST} of {wording.count(len(filled))} that hold least {when}. " if len(filled) > WEAKEST else ""
     lead = f"By {words(name)}, the weakest first; each interval is for that group alone. {few}{words(note)}".strip()
-    return [lead, *_table([words(name), "under attack", "samples", "95% interval", "certified"], rows)]
+    return [lead, *_table([words(name), when, "samples", "95% interval", "certified"], rows)]
 
 
 def _limits(audit: Audit) -> list[str]:

@@ -123,6 +123,8 @@ def _told(condition: Condition) -> dict[str, Any]:
 
 def _groups(audit: Audit) -> Iterator[dict[str, Any]]:
     tables = [("class", audit["classes"])] + [(column["column"], column["groups"]) for column in audit["slices"]]
+    if not wording.was_attacked(audit):
+        return
     for number, (column, groups) in enumerate(tables):
         kind = "slice" if number else "class"
         for group in weak(audit, groups)[:GROUPS]:

@@ -21,6 +21,7 @@ from ironbound.core.text import json_text
 KINDS = tuple(RIGHT)
 ALARM = 28
 """The check that no certified sample was broken."""
+UNATTACKED = "no attack was run, so that it would only be what is right when clean"
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,6 +158,8 @@ def _floor(read: Reading, kind: str, wanted: float, confidence: float) -> Condit
         "reason": "", "wanted": wanted, "share": cast(Any, share.as_dict()),
         "confidence": confidence,
     }  # fmt: skip
+    if kind == "attacked" and not wording.was_attacked(read.facts):
+        return {**condition, "outcome": "fail", "reason": f"attacked accuracy is not known: {UNATTACKED}"}
     if kind == "certified" and _unsound(read):
         return {**condition, "outcome": "fail", "reason": f"{found} counts for nothing: certified samples were broken"}
     words = {"pass": f"is at least {figure}", "below": f"is below {figure}"}
@@ -175,6 +178,8 @@ def _drop(pairs: Pairs, kind: str, allowed: float, confidence: float) -> Conditi
         "name": f"{kind} may drop by {allowed:g}", "kind": "drop", "outcome": outcome, "reason": "", "wanted": allowed,
         "drop": [drop.fraction, drop.low, drop.high], "confidence": confidence,
     }  # fmt: skip
+    if kind == "attacked" and not all(wording.was_attacked(run.facts) for run in (pairs.new, pairs.old)):
+        return {**condition, "outcome": "fail", "reason": f"drop of attacked accuracy is not known: {UNATTACKED}"}
     found = f"drop of {_called(pairs.new, kind)} since the baseline {_points(drop, confidence)}"
     if outcome == "pass":
         same = ", the model being the baseline's own," if drop.low == drop.high else ""
