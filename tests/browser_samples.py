@@ -174,6 +174,7 @@ def comparison() -> str:
     known: dict[str, Any] = {
         "clean_cost": None, "role": "audited", "threat_trained_on": None, "training": None, "front": None, "folder": "x",
         "held_out": {"kinds_trained_on": None, "broken": None, "stages": []}, "gap": {"clean": None, "attacked": None},
+        "ran": {"attacks": True, "bounds": True},
         "robust_per_minute": {"unit": "points per minute", "clock": None},
     }  # fmt: skip
     matrix = [[{"of_right": share(90, 100)}, {"of_right": share(5, 100)}] for _ in range(2)]
