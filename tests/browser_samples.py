@@ -18,9 +18,11 @@ import torch
 import ironbound as ib
 from ironbound.auditing.report.hardening import render_hardening
 from ironbound.auditing.report.render import render, render_many
+from ironbound.comparing.page import render_comparison
+from ironbound.showing.attributions import Attributed, Map
 from ironbound.showing.images import Picture
 from ironbound.testing import fit
-from report_samples import audit, check, curve, picture
+from report_samples import audit, check, curve, picture, share
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 LONG = "an_unbroken_name_" * 12
@@ -102,7 +104,21 @@ def report() -> str:
     sample = audit(checks=results)
     sample["curve"] = curve([982, 900, 800, 701, 500], [982, 800, 700, 612, 100])
     sample["notes"] = ["One thing.", "Another thing.", "A third thing."]
-    return render(sample, samples())
+    alike = {name: {"cosine": 0.5, "rank": None} for name in ("gradient", "integrated")}
+    said = {
+        "methods": list(alike),
+        "samples": 1,
+        "steps": 32,
+        "baseline": 0.0,
+        "forward": 71,
+        "backward": 66,
+        "gap": 0.01,
+    }
+    maps = tuple(
+        Map(name, torch.linspace(-1, 1, 64).reshape(1, 8, 8), torch.ones(1, 8, 8), 0.5, 0.25) for name in alike
+    )
+    one = Attributed(3, "7", LONG, torch.rand(1, 8, 8), torch.rand(1, 8, 8), (2.5, -0.75), maps)
+    return render({**sample, "attributions": {**said, "alike": alike}}, samples(), [one])  # type: ignore[typeddict-item]
 
 
 def several() -> str:
@@ -152,8 +168,25 @@ def found(shape: tuple[int, ...] = (3, 8, 8)) -> str:
     return ib.attack(model, x, y, threat="linf:0.1", method="pgd").show(names=names, features=features).text
 
 
+def comparison() -> str:
+    """Two models in a table of their own and a matrix of transfer, one of them with a long name."""
+    audits = [audit(0, 100, 800, 100), audit(100, 500, 200, 200)]
+    known: dict[str, Any] = {
+        "clean_cost": None, "role": "audited", "threat_trained_on": None, "training": None, "front": None, "folder": "x",
+        "held_out": {"kinds_trained_on": None, "broken": None, "stages": []}, "gap": {"clean": None, "attacked": None},
+        "ran": {"attacks": True, "bounds": True},
+        "robust_per_minute": {"unit": "points per minute", "clock": None},
+    }  # fmt: skip
+    matrix = [[{"of_right": share(90, 100)}, {"of_right": share(5, 100)}] for _ in range(2)]
+    transfer = {"way": "Each row is a model.", "from": [LONG, "b"], "to": [LONG, "b"], "cells": matrix}
+    models = [{**known, "name": name} for name in (LONG, "b")]
+    scope = {"text": "Two models.", "models": models, "transfer": transfer, "notes": ["A note."]}
+    skipped = [{"folder": LONG, "why": "It is not finished."}]
+    return render_comparison({"scopes": [scope], "skipped": skipped, "ironbound": "0.1.0"}, [audits])
+
+
 PAGES = {
-    "report": report, "several": several, "vectors": vectors, "hardening": hardening, "found": found,
+    "report": report, "several": several, "comparison": comparison, "vectors": vectors, "hardening": hardening, "found": found,
     "found vectors": lambda: found((20,)),
 }  # fmt: skip
 
