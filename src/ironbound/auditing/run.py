@@ -260,7 +260,9 @@ def storable(data: Data) -> Data:
         return values
 
     columns = {encoded(name).decode(): plain(values) for name, values in data.columns.items()}
-    same = all(columns.get(name) is values for name, values in data.columns.items())  # then not all inputs are checked again
+    same = all(
+        columns.get(name) is values for name, values in data.columns.items()
+    )  # then not all inputs are checked again
     return data if same else replace(data, columns=columns)
 
 
