@@ -132,3 +132,26 @@ def test_the_table_of_attacks_is_the_catalogues(monkeypatch):
     assert shown == tables.table(), "run python docs/tables.py"
     untold = [entry.name for entry in ENTRIES if f"`{entry.name}`" not in guide]
     assert not untold, f"the guide says nothing of {', '.join(untold)}"
+
+
+def test_the_decisions_are_those_of_the_measured_tables():
+    page = (ROOT / "docs/choose-an-attack.md").read_text(encoding="utf-8")
+    advice, _, rest = page.partition("<!-- costs: begin -->")
+    measured = {}
+    for table in rest.partition("<!-- costs: end -->")[0].strip().split("\n\n"):
+        head, _, *rows = table.splitlines()
+        for row in rows:
+            name, broken, _, held, _ = (cell.strip() for cell in row.strip("|").split("|"))
+            measured[head.strip("| ").partition(" |")[0], name] = broken, held
+    cells = [
+        (threat, most, *found)
+        for row in re.findall(r"^\| ([^|`]+) \|(.*)\|$", advice, re.MULTILINE)
+        if (threat := row[0]) in {name for name, _ in measured}
+        for most, cell in zip((100, 400, 2000, None), row[1].split("|"), strict=True)
+        for found in re.findall(r"(`\w+`) (\d+)", cell)
+    ]
+    assert len(cells) > 10
+    for threat, most, name, broken in cells:
+        said, held = measured[threat, name]
+        assert said.startswith(f"{broken} of "), (threat, name)
+        assert most is None or held == "-" or float(held.replace(",", "")) <= 1.05 * most, (threat, name)
