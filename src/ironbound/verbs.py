@@ -189,8 +189,8 @@ def audit(
     model: a torch.nn.Module (inputs in [0, 1]), or a Model.
     data: a pair (x, y), a Dataset, a DataLoader, Data, a path or a name; `samples` of it by `seed`.
     threat, method: as for `attack`; method is a plan ("standard", "quick", "thorough"), an Attack, a Plan, or its path: p.yaml.
-    out: the run folder; `resume` goes on with a run that was interrupted there. By default a temporary one, which goes with
-        the audit that is returned (or at the end of the process), unless it is saved: report.save("runs/x").
+    out: the run folder; `resume` goes on with a run that was interrupted there. By default a temporary one, which goes
+        when the process ends; report.save("runs/x") keeps a copy.
     pool: samples per part of the folder: what a crash may cost. It changes no verdict.
     shard: "2/8" audits every eighth pool, from the second on, of the same data, into a folder of its own; all eight,
         wherever they were made, are put together by `merge`, which also makes the checks.

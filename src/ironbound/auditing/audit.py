@@ -31,7 +31,7 @@ from ironbound.core.errors import RunError, SoundnessAlarm
 from ironbound.core.progress import Listener, silent
 from ironbound.core.protocols import PerturbationSet
 from ironbound.core.store import read_json, write_json, write_text
-from ironbound.core.temporary import Temporary
+from ironbound.core.temporary import keep
 from ironbound.core.text import json_text
 from ironbound.data.dataset import Data
 from ironbound.models.model import Model
@@ -53,8 +53,6 @@ class Audit:
     folder: Path
     facts: dict[str, Any]
     """Everything the report says, as plain data: what `to_json` writes."""
-    temporary: Temporary | None = None
-    """What holds the folder where nobody gave it a place: it goes with this audit, unless it is saved."""
 
     @staticmethod
     def load(folder: str | Path) -> Audit:
@@ -85,9 +83,7 @@ class Audit:
     @property
     def run(self) -> RunFolder:
         """The folder of the run, with its manifest and its parts."""
-        run = RunFolder.open(self.folder)
-        run.temporary = self.temporary
-        return run
+        return RunFolder.open(self.folder)
 
     @cached_property
     def details(self) -> Verdicts:
@@ -245,8 +241,7 @@ def finish(
         against_radius = curve_of(folder, evidence, plan.curve if curve is None else curve, unsound, progress or silent)
         audit = _concluded(folder, verdicts, checks, against_radius, explained, slice_by)
     if unsound or against_radius == UNSOUND:
-        if folder.temporary is not None:
-            folder.temporary.keep()
+        keep(folder.path)
         raise SoundnessAlarm(
             f"certified samples were broken: no certificate of {folder.path} can be believed. The run is kept as evidence; "
             "please report it with the folder."
@@ -267,7 +262,7 @@ def _concluded(
     folder: RunFolder, verdicts: Verdicts, checks: Sequence[Any], curve: dict[str, Any] | None = None,
     attributions: dict[str, Any] | None = None, slice_by: Sequence[str] | None = None,
 ) -> Audit:  # fmt: skip
-    audit = Audit(folder.path, facts_of(folder, verdicts, checks, curve, attributions, slice_by), folder.temporary)
+    audit = Audit(folder.path, facts_of(folder, verdicts, checks, curve, attributions, slice_by))
     write_json(folder.path / "audit.json", audit.facts)
     write_text(folder.path / "report.html", audit.to_html())
     folder.seal()

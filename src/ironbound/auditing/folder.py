@@ -38,7 +38,6 @@ from ironbound.core.store import (
     write_tensors,
     write_text,
 )
-from ironbound.core.temporary import Temporary
 
 SEAL = "digests.json"
 UNSEALED = ("lock", "report.html", "found.html", SEAL)
@@ -55,7 +54,6 @@ class RunFolder:
 
     def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
         self.path, self.manifest = path, manifest
-        self.temporary: Temporary | None = None  # what holds the folder, where nobody gave it a place
 
     @staticmethod
     def begin(path: Path, manifest: dict[str, Any], resume: bool) -> RunFolder:

@@ -29,7 +29,7 @@ from ironbound.core.describe import fingerprint
 from ironbound.core.errors import CompositionError, InputError, ModelError, UnsupportedOperation, UsageError
 from ironbound.core.progress import Listener, silent
 from ironbound.core.protocols import Budget, PerturbationSet
-from ironbound.core.temporary import Temporary
+from ironbound.core.temporary import temporary_folder
 from ironbound.core.text import encoded
 from ironbound.data.dataset import Data
 from ironbound.models.model import Model
@@ -51,8 +51,8 @@ def run(
     origin: dict[str, Any] | None = None,
     progress: Listener | None = None,
 ) -> RunFolder:
-    """Run the plan on all samples and leave every result in the folder `out` (by default a temporary one, which goes with
-    what is returned).
+    """Run the plan on all samples and leave every result in the folder `out` (by default a temporary one, which goes when
+    the process ends).
 
     rows: model rows per pass; pool: samples per part (usually as sizes.py says); resume: go on with the run that is in
     `out`, in pools of its size. None of them changes a verdict. shard: only these pools of it, as a folder for `merge`.
@@ -74,8 +74,7 @@ def run(
     note = _without_bounds(plan, unbounded)
     plan = plan if note else plan.without(set(unbounded))
     refused += [] if note else [f"{name} was left out: {reason}" for name, reason in unbounded.items()]
-    temporary = Temporary() if out is None else None
-    path = temporary.path if out is None and temporary is not None else Path(str(out))
+    path = temporary_folder() if out is None else Path(out)
     usable(path, resume)
     with locked(path):
         evaluation = Evaluation(model, threat, plan, seed, rows, graph, not note, tell)
@@ -87,7 +86,6 @@ def run(
         if shard is not None:
             manifest["shard"] = shard.facts()
         folder = RunFolder.begin(path, manifest, resume)
-        folder.temporary = temporary
         _pools(folder, data, survey, evaluation)
         if shard is None:
             last_stages(folder, data, evaluation)

@@ -17,7 +17,7 @@ from ironbound.comparing.transfer import transfer as transfer_of
 from ironbound.core.errors import RunError
 from ironbound.core.progress import Listener, silent
 from ironbound.core.store import write_json, write_text
-from ironbound.core.temporary import Temporary
+from ironbound.core.temporary import temporary_folder
 from ironbound.core.text import json_text
 from ironbound.core.version import __version__
 
@@ -36,8 +36,6 @@ class Comparison:
     """Where compare.json, compare.html and the further audits are; None where nothing was written."""
     audits: tuple[tuple[dict[str, Any], ...], ...] = field(default=(), repr=False)
     """What each audit says, scope by scope and model by model, in the order of the facts."""
-    temporary: Temporary | None = None
-    """What holds the further audits where nobody gave them a place: they go with this comparison."""
 
     @property
     def scopes(self) -> list[dict[str, Any]]:
@@ -89,7 +87,7 @@ def compare(
     models, data: what the runs were made with, where they do not say themselves where both are: models by the names that
         the comparison has for them, "pgd" and "pgd (start)" for the folder pgd, and their data (or the samples audited).
     out: folder for compare.json, compare.html and the further audits; `resume` goes on there. Without it nothing is
-        written, and further audits go to a temporary folder, which goes with what is returned.
+        written, and further audits go to a temporary folder, which goes when the process ends.
 
     Models of other data, samples, threats or plans are told apart as scopes. Folders that hold nothing to compare are left
     out, and `facts["skipped"]` says why. Raises RunError where no folder holds a finished audit, UsageError where a model is
@@ -103,9 +101,8 @@ def compare(
     tell, opened = progress or silent, Opened(models, data)
     found, skipped = found_in(runs)
     must_be_among(baseline, found)
-    temporary = Temporary() if folder is None and (threats or methods) else None
-    place = folder if temporary is None else temporary.path
-    if place is not None and (threats or methods):
+    if threats or methods:
+        place = folder or temporary_folder()
         found += further(found, Audits(tuple(threats), tuple(methods), audit), opened, place / "audits", tell)
     scopes = sorted(_scopes(found), key=lambda scope: -len(scope))
     facts = {
@@ -115,7 +112,7 @@ def compare(
         "skipped": [{"folder": one.folder, "why": one.why} for one in skipped],
     }
     told = tuple(tuple(one.audit.facts for one in scope) for scope in scopes)
-    compared = Comparison(facts, folder, told, temporary)
+    compared = Comparison(facts, folder, told)
     if folder is not None:
         write_json(folder / OUTCOME, facts)
         write_text(folder / PAGE, compared.to_html())

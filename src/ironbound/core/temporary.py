@@ -1,26 +1,35 @@
-"""Folders for results that nobody gave a place: they go with the last object that refers to them."""
+"""Folders for results that nobody gave a place: they are there until the process ends, and no longer."""
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import tempfile
-import weakref
 from pathlib import Path
 
-
-class Temporary:
-    """A new folder among the temporary files, removed when this is no longer referred to, or when the process ends."""
-
-    def __init__(self) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix="ironbound-"))
-        self._end = weakref.finalize(self, _remove, self.path, os.getpid())
-
-    def keep(self) -> None:
-        """Leave the folder where it is, for good."""
-        self._end.detach()
+_HELD: dict[Path, int] = {}
+"""Folders to remove, each with the process that made it: one that was forked leaves its parent's alone."""
 
 
-def _remove(path: Path, owner: int) -> None:
-    if os.getpid() == owner:  # a process that was forked ends without taking its parent's results along
-        shutil.rmtree(path, ignore_errors=True)
+def temporary_folder() -> Path:
+    """A new folder among the temporary files, removed when the process ends.
+
+    Not sooner: a result may be referred to by nothing but its path.
+    """
+    if not _HELD:
+        atexit.register(_remove)
+    path = Path(tempfile.mkdtemp(prefix="ironbound-"))
+    _HELD[path] = os.getpid()
+    return path
+
+
+def keep(path: Path) -> None:
+    """Leave a folder where it is, for good; nothing for one that stays anyway."""
+    _HELD.pop(path, None)
+
+
+def _remove() -> None:
+    for path, owner in _HELD.items():
+        if owner == os.getpid():
+            shutil.rmtree(path, ignore_errors=True)
