@@ -42,6 +42,11 @@ def gaps_of(classes: Sequence[Any], slices: Sequence[Any]) -> list[dict[str, Any
     ]
 
 
+def weakness(group: Any, kind: str = "attacked") -> tuple[bool, float, int]:
+    """Sorts first the group of which least is right; of equal ones the larger, of which that is surer. Empty ones come last."""
+    return not group["total"], group[kind]["fraction"], -group["total"]
+
+
 def gap_of(groups: Sequence[tuple[str, int, int]], confidence: float = CONFIDENCE) -> dict[str, Any] | None:
     """The gap of groups given as (name, count, total); None where fewer than two of them have samples.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ironbound.auditing.gaps import KINDS, gap_of
+from ironbound.auditing.gaps import KINDS, gap_of, weakness
 from ironbound.auditing.report import wording
 from ironbound.comparing.cost import clean_cost
 from ironbound.comparing.found import Found
@@ -51,7 +51,7 @@ def worst_class(facts: Any, kind: str) -> dict[str, Any] | None:
     groups = facts["classes"]
     if len(groups) < 2:
         return None
-    worst = min(groups, key=lambda group: group[kind]["fraction"])
+    worst = min(groups, key=lambda group: weakness(group, kind))
     return {"class": worst["name"], "classes": len(groups), **worst[kind]}
 
 

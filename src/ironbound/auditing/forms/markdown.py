@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ironbound.auditing.forms.common import NAME
+from ironbound.auditing.gaps import weakness
 from ironbound.auditing.report import wording
 from ironbound.auditing.report.schema import Audit, Check, GateFacts, GroupFacts
 from ironbound.core.text import brief
@@ -158,7 +159,7 @@ def _weakest(name: str, groups: Sequence[GroupFacts], note: str, attacked: bool)
     filled = [group for group in groups if group["total"]]
     if len(filled) < 2:
         return []
-    ranked = sorted(filled, key=lambda g: (g["attacked"]["fraction"], g["certified"]["fraction"]))[:WEAKEST]
+    ranked = sorted(filled, key=weakness)[:WEAKEST]
     rows = [[code(group["name"]), *_cells(group["attacked"]), *_cells(group["certified"])[:1]] for group in ranked]
     when = "under attack" if attacked else "when clean"
     few = f"The {WEAKEST} of {wording.count(len(filled))} that hold least {when}. " if len(filled) > WEAKEST else ""

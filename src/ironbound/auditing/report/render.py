@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import Environment
 from markupsafe import Markup
 
+from ironbound.auditing.gaps import weakness
 from ironbound.auditing.report import fairness, pictures, wording
 from ironbound.auditing.report.closing import closing
 from ironbound.auditing.report.evidence import ABOUT, evidence
@@ -113,7 +114,7 @@ def view_of(
     explained = list(panels(attributed, room // ATTRIBUTED))
     open_ = OPEN if explained and "sides" in explained[0] else OPEN_VECTORS
     rows = _rows(audit["classes"])
-    ranked = sorted(rows, key=_weakness)
+    ranked = sorted(rows, key=weakness)
     return {
         "id": prefix,
         "proofs": wording.proofs(audit),
@@ -194,13 +195,8 @@ def _rows(groups: Sequence[GroupFacts]) -> list[dict[str, Any]]:
     rows = [{**facts, "worst": False} for facts in groups]
     filled = [row for row in rows if row["total"]]
     if len(filled) > 1:
-        min(filled, key=_weakness)["worst"] = True
+        min(filled, key=weakness)["worst"] = True
     return rows
-
-
-def _weakness(row: Any) -> tuple[bool, float, float]:
-    """Sorts first what holds least under attack; what has no samples comes last."""
-    return (not row["total"], row["attacked"]["fraction"], row["certified"]["fraction"])
 
 
 def _grouped(checks: Sequence[Check]) -> dict[str, list[Check]]:
