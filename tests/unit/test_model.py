@@ -319,7 +319,8 @@ def test_labels_of_many_kinds_are_taken(y: Any) -> None:
 @pytest.mark.parametrize(
     ("y", "said"),
     [
-        ([0, 1, 3, 0], r"label 3 in row 2; classes are 0 to 2"), ([0, -1, 2, 0], "label -1 in row 1"),
+        ([0, 1, 3, 0], r"label 3 in row 2; classes are 0 to 2 \(the model has 3 outputs\)\.$"),
+        ([1, 3, 2, 1], r"label 3 in row 1; .* begin at 1: subtract 1"), ([0, -1, 2, 0], "label -1 in row 1"),
         ([0, 1, 2], r"shape \(4,\).*got \(3,\)"), (np.eye(3)[[0, 1, 2, 0]], r"argmax\(1\)"),
         ([0.5, 1, 2, 0], "whole numbers.*0.5"), ([float("nan"), 1, 2, 0], "whole numbers"),
         (["a", "b", "a", "b"], "labels are integers"),

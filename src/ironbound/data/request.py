@@ -102,7 +102,7 @@ def numbered(labels: Any, classes: Sequence[str] | None, where: str) -> tuple[An
 def _missing(what: str, candidates: Sequence[str], names: Sequence[str], where: str) -> str:
     raise DataError(
         f"{where}: no {what} column was found; it has {_listed(names)}. "
-        f"Expected one of {', '.join(candidates)}: name yours with {what}=..."
+        f"Expected one of {', '.join(candidates)}: name yours with {what}=..., at the prompt by --{what} NAME."
     )
 
 

@@ -71,7 +71,9 @@ def admitted_labels(y: Any, count: int, classes: int | None, device: torch.devic
     if bool(worst.any()):
         row = int(worst.nonzero()[0, 0])
         known = "0, 1, 2, ..." if classes is None else f"0 to {classes - 1} (the model has {classes} outputs)"
-        raise InputError(f"label {int(y[row])} in row {row}; classes are {known}.")
+        from_one = classes is not None and bool((y >= 1).all()) and int(y.max()) == classes
+        hint = " The labels seem to begin at 1: subtract 1." if from_one else ""
+        raise InputError(f"label {int(y[row])} in row {row}; classes are {known}.{hint}")
     return y
 
 
