@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ironbound.auditing.audit import facts_of
+from ironbound.auditing.facts import facts_of
 from ironbound.auditing.folder import RunFolder
 from ironbound.auditing.table import table_of
 from ironbound.auditing.verdicts import Verdicts

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ironbound.auditing.audit import SCHEMA as AUDIT
+from ironbound.auditing.facts import SCHEMA as AUDIT
 from ironbound.auditing.report import schema as audit
 from ironbound.comparing import schema as comparison
 from ironbound.comparing.comparison import SCHEMA as COMPARE

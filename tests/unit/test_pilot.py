@@ -16,7 +16,7 @@ import ironbound as ib
 from audit_samples import digits, digits_net
 from form_samples import undescribed
 from ironbound import recipes
-from ironbound.auditing.audit import facts_of
+from ironbound.auditing.facts import facts_of
 from ironbound.auditing.folder import RunFolder
 from ironbound.auditing.pilot import Trial, decide
 from ironbound.auditing.plan import Attacking, Bounds, Plan
@@ -236,6 +236,7 @@ def test_an_escalation_that_was_taken_away_is_missed(tmp_path: Path) -> None:
     for number in run.finished()[3:]:  # two pools, and square on eight
         run._results(number).unlink()
         run._witnesses(number).unlink(missing_ok=True)
+    (run.path / "attributions.safetensors").unlink(missing_ok=True)
     facts = facts_of(run, Verdicts.of(run), found.checks)
     (run.path / "audit.json").write_text(json.dumps(facts | {"robust": 1.0}))
     run.seal()

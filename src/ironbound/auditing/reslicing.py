@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ironbound.auditing.audit import Audit, groups_facts
+from ironbound.auditing.audit import Audit
+from ironbound.auditing.facts import groups_facts
 from ironbound.auditing.folder import RunFolder, locked
 from ironbound.auditing.verdicts import Verdicts
 from ironbound.core.errors import RunError

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from ironbound.auditing.attributions import contradicted
-from ironbound.auditing.audit import Audit, facts_of
+from ironbound.auditing.audit import Audit
 from ironbound.auditing.curve.recheck import Recheck
+from ironbound.auditing.facts import facts_of
 from ironbound.auditing.folder import RunFolder
 from ironbound.auditing.inside import points_of
 from ironbound.auditing.manifest import (
