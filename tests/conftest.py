@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from multiprocessing.util import get_temp_dir
 
 import pytest
 
+import known_graphs
 from ironbound.auditing.checks import blackbox
+from ironbound.certification import export
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -18,6 +21,27 @@ def few_queries() -> Iterator[None]:
         patch.setattr(blackbox, "QUERIES", 20)
         patch.setattr(blackbox, "DECISIONS", 20)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_trace() -> Iterator[None]:
+    """Nets that are built alike of plain modules are traced once a process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "traced", known_graphs.kept(export.traced))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """A run waits for the disk some twenty times. That is for machines that lose power: whatever else happens to a process,
+    files are what was written; tests of full disks and of kills put their own in its place."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", _looked_at)
+        yield
+
+
+def _looked_at(handle: int) -> None:
+    os.fstat(handle)  # as fsync would, it refuses what is no open file
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -9,9 +9,9 @@ from typing import Any
 from ironbound import Budget
 
 SMALL = {
-    "steps": 5,
-    "queries": 40,
-    "draws": 12,
+    "steps": 4,
+    "queries": 30,
+    "draws": 8,
     "rounds": 2,
     "restarts": 1,
     "searches": 1,
@@ -20,16 +20,19 @@ SMALL = {
     "shifts": 3,
 }
 """What recipes' parameters of these names are set to: runs are many."""
-ROWS = 40
+FEWER = {"cw": {"steps": 3}}
+"""What is set otherwise: in Linf and L0 this one searches up to twenty times, however few searches it is told."""
+ROWS = 28
 """Model rows a problem in each stage of a cascade."""
 
 
 def small(make: Callable[..., Any], **chosen: Any) -> Callable[[], Any]:
     """The recipe with few steps; the stages of a cascade with few rows each."""
     known = inspect.signature(make).parameters
+    few = {**SMALL, **FEWER.get(make.__name__, {})}
 
     def made() -> Any:
-        attack = make(**{name: value for name, value in SMALL.items() if name in known}, **chosen)
+        attack = make(**{name: value for name, value in few.items() if name in known}, **chosen)
         return attack.replace(budget=Budget(ROWS, ROWS)) if hasattr(attack, "stages") else attack
 
     made.__name__ = "_".join([make.__name__, *map(str, chosen.values())])

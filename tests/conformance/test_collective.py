@@ -10,7 +10,7 @@ import torch
 
 from ironbound import L2, Linf, Patch, Universal, recipes, testing
 
-SMALL = {"steps": 5, "batch": 4, "passes": 1}
+SMALL = {"steps": 3, "batch": 4, "passes": 1}
 COLOURS = torch.tensor([[0.0, 0.25], [1.0, 0.75], [0.5, 0.5], [0.125, 1.0]], dtype=torch.float64)
 MASK = torch.tensor([[True, False, True], [True, True, False]])
 

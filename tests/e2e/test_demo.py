@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -26,6 +27,9 @@ TINY = Tour(
 
 @pytest.mark.slow
 def test_the_fast_demo_shows_what_it_should(tmp_path, monkeypatch, capsys):
+    """Its trainings are those of users; their audits are shorter, and say the same."""
+    assert (FAST.plan, FAST.samples) == ("standard", 150)
+    monkeypatch.setattr(demo, "FAST", replace(FAST, plan="quick", samples=80))
     monkeypatch.chdir(tmp_path)
     threads = torch.get_num_threads()
     assert run(["demo", "--fast", "--quiet"]) == 0

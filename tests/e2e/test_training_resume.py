@@ -60,7 +60,7 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     train(Model(small_net()), images(), Linf(0.1), TRAINING, folder=whole)
     first = 0
-    for batches in (1, 4, 9):
+    for batches in (1, 9):
         began, code = killed_after(broken, batches)
         assert code == -signal.SIGKILL
         assert began > first  # at least what had been heard of is not done again, but for the last batch

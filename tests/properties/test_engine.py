@@ -18,7 +18,7 @@ from probes.cases import CASES, digits, net_of
 
 EACH = pytest.mark.parametrize("name", CASES)
 KINDS = pytest.mark.parametrize("kind", [torch.float32, torch.float64], ids=["float32", "float64"])
-FORWARD = (1, 2, 6, 23, 60, 131)
+FORWARD = (1, 2, 7, 60)
 
 
 @cache
@@ -28,7 +28,7 @@ def baseline(name: str) -> Result:
 
 # ------------------------------------------------------------------------------------------------- invariance
 @EACH
-@pytest.mark.parametrize("count", [1, 7, 64])
+@pytest.mark.parametrize("count", [1, 7])
 def test_rows_per_pass_change_nothing(name: str, count: int) -> None:
     invariance.rows_change_nothing(CASES[name], count, baseline(name))
 
@@ -61,9 +61,8 @@ def test_float32_verdicts_are_reproducible(name: str) -> None:
     case, options, verdicts = CASES[name], {"kind": torch.float32, "reproducible": True}, ("success", "status")
     ours = case.run(**options)
     tables.assert_same(ours, case.run(**options, rows=7), None, verdicts)
-    for which in ("reversed", "middle"):
-        index = tables.order(case.problems, which)
-        tables.assert_same(ours, case.run_on(index, **options), index, verdicts)
+    index = tables.order(case.problems, "middle")
+    tables.assert_same(ours, case.run_on(index, **options), index, verdicts)
 
 
 # ------------------------------------------------------------------------------------------------- budgets

@@ -7,6 +7,7 @@ import json
 import math
 import multiprocessing
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -61,10 +62,22 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Audit:
     return audited(tmp_path_factory.mktemp("whole") / "run", digits(40), method="quick", pool=16)
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two pools, 24 samples."""
+    return audited(tmp_path_factory.mktemp("finished") / "run", pool=16).folder
+
+
 @pytest.fixture
-def small(tmp_path: Path) -> Path:
-    """A finished run of two pools, 24 samples."""
-    return audited(tmp_path / "run", pool=16).folder
+def small(finished: Path, tmp_path: Path) -> Path:
+    """The same, to be spoilt."""
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Audit:
+    """The run that a full disk interrupts elsewhere."""
+    return audited(tmp_path_factory.mktemp("undisturbed") / "run", pool=12)
 
 
 # -------------------------------------------------------------------------------------------------------- fractions
@@ -543,8 +556,9 @@ class _Disk:
 
 
 @pytest.mark.parametrize("room", [0, 3, 6, 9, 12])
-def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int) -> None:
-    clean = audited(tmp_path / "clean", pool=12)
+def test_a_full_disk_loses_nothing(
+    undisturbed: Audit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
     disk = _Disk(room, monkeypatch)
     with pytest.raises(RunError, match=r"the disk is full: .* could not be written.*free space and resume"):
         audited(tmp_path / "run", pool=12)
@@ -552,9 +566,9 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     kept = contents(tmp_path / "run" / "results")
     disk.room = 10**9
     report = audited(tmp_path / "run", pool=12, resume=True)
-    assert report.verdicts == clean.verdicts
+    assert report.verdicts == undisturbed.verdicts
     assert kept.items() <= contents(tmp_path / "run" / "results").items()
-    assert contents(tmp_path / "run" / "witnesses") == contents(tmp_path / "clean" / "witnesses")
+    assert contents(tmp_path / "run" / "witnesses") == contents(undisturbed.folder / "witnesses")
     assert ib.verify(tmp_path / "run", digits_net(), digits(24)).holds
 
 
