@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, TextIO
 
+from ironbound.core.temporary import remove_temporary
+
 INTERRUPTED = 130
 """The exit code of what Ctrl-C ended, as shells have it."""
 
@@ -24,9 +26,11 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         code = run(sys.argv[1:], last=True)
-    except KeyboardInterrupt:  # before anything was read, or a second one
+    except KeyboardInterrupt:  # while the first modules were still read
+        sys.stderr.write("Interrupted: nothing was begun.\n")
         code = INTERRUPTED
     if code == INTERRUPTED:  # a further Ctrl-C finds nobody to stop half way through his leaving
+        remove_temporary()
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):
                 stream.flush()
@@ -82,7 +86,8 @@ def _refused(arguments: Sequence[str], error: Any) -> int:
         sys.stderr.write(message.rstrip() + "\n")
         return 2
     context = getattr(error, "ctx", None)
-    _complain(f"{message.rstrip('.')}. See: {context.command_path if context is not None else 'ironbound'} --help")
+    ended = message if message.endswith(("?", ".")) else f"{message}."
+    _complain(f"{ended} See: {context.command_path if context is not None else 'ironbound'} --help")
     return 2
 
 

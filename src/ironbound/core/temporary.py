@@ -18,7 +18,7 @@ def temporary_folder() -> Path:
     Not sooner: a result may be referred to by nothing but its path.
     """
     if not _HELD:
-        atexit.register(_remove)
+        atexit.register(remove_temporary)
     path = Path(tempfile.mkdtemp(prefix="ironbound-"))
     _HELD[path] = os.getpid()
     return path
@@ -29,7 +29,8 @@ def keep(path: Path) -> None:
     _HELD.pop(path, None)
 
 
-def _remove() -> None:
+def remove_temporary() -> None:
+    """Remove them now: for an end of the process that runs nothing else."""
     for path, owner in _HELD.items():
         if owner == os.getpid():
             shutil.rmtree(path, ignore_errors=True)
