@@ -85,7 +85,18 @@ def write_tensors(path: Path, tables: dict[str, Any], notes: dict[str, str] | No
         memory = tensor.untyped_storage().data_ptr()
         tensors[name] = tensor.clone() if memory in seen else tensor
         seen.add(memory)
-    write_bytes(path, save(tensors, {"ironbound.tables": json.dumps(shape), **(notes or {})}))
+    written = save(tensors, {"ironbound.tables": json.dumps(shape), **(notes or {})})
+    write_bytes(path, _ordered(written) if notes else written)
+
+
+def _ordered(written: bytes) -> bytes:
+    """A safetensors file with its notes in order: the library hashes them, so that equal files would not be equal bytes."""
+    size = int.from_bytes(written[:8], "little")
+    header = json.loads(written[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    made = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    made += b" " * (-len(made) % 8)
+    return b"".join((len(made).to_bytes(8, "little"), made, memoryview(written)[8 + size :]))
 
 
 def read_tensors(path: Path, only: str | None = None) -> tuple[dict[str, Any], dict[str, str]]:

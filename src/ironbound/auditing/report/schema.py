@@ -338,11 +338,9 @@ class Condition(TypedDict):
     share: NotRequired[Share]
     """The fraction that was held against `wanted`."""
     drop: NotRequired[list[float]]
-    """Of the baseline: the paired drop and both ends of its 95% interval."""
+    """Of the baseline: the paired drop and both ends of its interval."""
     more: NotRequired[int]
     """Where it cannot tell: about how many more samples would."""
-    confidence: NotRequired[float]
-    """Of its interval, two-sided; 0.95 where nothing is said."""
 
 
 class GateFacts(TypedDict):
@@ -357,4 +355,4 @@ class GateFacts(TypedDict):
     notes: NotRequired[list[str]]
     """What speaks against a figure or a comparison, and stands in the reason too."""
     confidence: NotRequired[float]
-    """Of all intervals, two-sided."""
+    """Of all intervals, two-sided; 0.95 where nothing is said."""
