@@ -86,13 +86,8 @@ class Seen:
         """Kind of outputs, how that was told, and whether labels fit."""
         declared = model._declared["outputs"]
         unknown = "not tried: the model declares no range to try it on; outputs=... says it"
-        how = (
-            "as declared"
-            if declared != "auto"
-            else unknown
-            if model.outputs == "auto"
-            else f"told by 15 inputs spread over the range: {TOLD[model.outputs]}"
-        )
+        tried = f"told by 15 inputs spread over the range: {TOLD[model.outputs]}"
+        how = "as declared" if declared != "auto" else unknown if model.outputs == "auto" else tried
         soft = model.outputs in ("probabilities", "probability")
         fix = "leave the last softmax or sigmoid out of the model: gradients vanish behind it" if soft else ""
         count = (
