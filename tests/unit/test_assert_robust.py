@@ -102,6 +102,17 @@ def test_neither_batches_nor_the_order_of_the_data_change_anything(monkeypatch: 
     assert ask((x, y), attacked_at_least=0.45, seed=1).figures != found.figures
 
 
+def test_nor_do_batches_where_samples_run_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = made(0.56)
+    found = []
+    for few in (1, 100):
+        monkeypatch.setattr(robust, "FEW", few)
+        found.append(ask((x[:100], y[:100]), attacked_at_least=0.56))
+    assert found[0].result == "cannot tell"
+    assert found[0].used < 100
+    assert found[1].figures == found[0].figures
+
+
 def test_equal_samples_are_not_neighbours() -> None:
     """Planted before: by content alone the first samples would all be copies of one."""
     x = torch.tensor([[0.1, 0.5], [0.55, 0.5]]).repeat_interleave(torch.tensor([120, 280]), 0)

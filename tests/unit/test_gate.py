@@ -44,6 +44,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     written(place / "half", HALF)
     written(place / "red", HALF, checks=RED)
     written(place / "unsound", HALF, checks=ALARM)
+    written(place / "unattacked", verdicts(wrong=20, certified=60, undecided=420), kinds={"pgd": "bound"})
     written(place / "pending", HALF, checks=())
     written(place / "again", changed(HALF, 2, 2), model="n")
     written(place / "better", changed(HALF, 0, 40), model="n")
@@ -97,6 +98,11 @@ TABLE: list[tuple[str, str, int, str]] = [
     ("pending", "--no-red-checks", 1, "FAIL: no red check is known to have passed: the checks are pending"),
     ("pending", "--attacked-at-least 0.5", 0, "NOTE: the checks are pending, the attacked figure is attacked so far, no more."),
     ("unsound", "--certified-at-least 0.05", 1, "counts for nothing: certified samples were broken"),
+    ("unsound", "--attacked-at-least 0.05", 1, "counts for nothing: certified samples were broken"),
+    ("unsound", "--baseline half --allow-drop 0.5", 1, "counts for nothing: certified samples were broken"),
+    ("unattacked", "--attacked-at-least 0.05", 1, "attacked accuracy is not known"),
+    ("unattacked", "--baseline unattacked --allow-drop 0.5", 1, "attacked accuracy is not known"),
+    ("unattacked", "--clean-at-least 0.9 --certified-at-least 0.05", 0, "clean accuracy 96.0%"),
     ("half", "--baseline half --allow-drop 0.01", 0, "PASS: drop of attacked accuracy since the baseline 0.0 points on 500 "
      "common samples (95% interval 0.0 to 0.0), the model being the baseline's own, is at most 1 point"),
     ("again", "--baseline half --allow-drop 0.02", 0, "0.0 points on 500 common samples (95% interval -1.1 to 1.1) is at most"),

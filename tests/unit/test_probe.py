@@ -162,3 +162,47 @@ def test_at_the_prompt(tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
     np.savez(tmp_path / "odd.npz", x=np.zeros((3, 5), np.float32), y=np.zeros(3, np.int64))
     assert run(["probe", "zoo.py:net", "--data", "odd.npz"]) == 1
     assert "fails on inputs of shape" in capsys.readouterr().out
+
+
+def test_a_net_that_draws_is_not_said_to_mind_the_mode_or_to_lack_gradients(data: Any) -> None:
+    net = Around(lambda net, x: net(x + 0.2 * torch.randn_like(x)))
+    assert "modes" not in seen(net, data)
+    found = seen(ib.Model(net, random=True), data, threat="linf:0.05")
+    assert "random model is not compared" in found["modes"].seen
+    assert "no gradients" not in found["audit"].seen
+
+
+def test_weights_are_no_memory_of_a_row() -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 4096), nn.ReLU(), nn.Linear(4096, 10))
+    kept = ib.probe(net, digits(16)).speed["bytes"]
+    assert kept is not None
+    assert 4 * 4096 <= kept <= 2 * 4 * (4096 + 64)
+
+
+def test_whole_numbers_are_looked_at_without_gradients() -> None:
+    net = nn.Sequential(nn.Embedding(10, 4), nn.Flatten(), nn.Linear(20, 3))
+    tokens = torch.arange(150).reshape(30, 5) % 10
+    with torch.no_grad():
+        labels = net(tokens).argmax(1)
+    found = ib.probe(ib.Model(net, range=None), (tokens, labels))
+    assert found
+    assert found.clean is not None
+    assert found.speed["backward"] is None
+    outputs = next(one for one in found.findings if one.subject == "outputs")
+    assert "told by" not in outputs.seen
+
+
+def test_the_generator_of_the_caller_is_left_as_it_was(data: Any) -> None:
+    net = nn.Sequential(digits_net(), nn.Dropout(0.5))
+    before = torch.get_rng_state()
+    ib.probe(net, data)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(("right", "said"), [(3, "may be as good"), (1, "is as good")])
+def test_few_samples_do_not_make_the_most_frequent_class_as_good(right: int, said: str) -> None:
+    x, labels = torch.eye(4), torch.tensor([0, 1, 2, 0] if right == 3 else [0, 2, 3, 1])
+    net = nn.Linear(4, 4, bias=False)
+    with torch.no_grad():
+        net.weight.copy_(torch.eye(4))
+    assert said in seen(net, (x, labels))["clean accuracy"].seen

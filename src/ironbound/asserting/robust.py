@@ -148,8 +148,7 @@ def _decide(stream: Stream, tallies: list[Tally]) -> int:
     while True:
         waiting = [tally for tally in tallies if not tally.result]
         for tally in waiting:
-            if not tally.test.open(tally.count, tally.total, most):
-                tally.result = "cannot tell"
+            _give_up(tally, most)
         if not waiting or any(tally.result in ("below", "cannot tell") for tally in tallies):
             return max(tally.total for tally in tallies)
         least = min(tally.test.least(tally.count, tally.total, stream.at_once) for tally in waiting)
@@ -157,12 +156,19 @@ def _decide(stream: Stream, tallies: list[Tally]) -> int:
         for case in stream.cases(at, size, {tally.requirement for tally in waiting}):
             for tally in waiting:
                 tally.hear(case)
-            if any(tally.result == "below" for tally in tallies):
+                _give_up(tally, most)
+            if any(tally.result in ("below", "cannot tell") for tally in tallies):
                 break
         for tally in waiting:
             tally.tidy()
         at += size
         tell(Event("samples", at, most))
+
+
+def _give_up(tally: Tally, most: int) -> None:
+    """Say so where no sample that is left can decide it: asked after each sample, or a batch's size would show in the figures."""
+    if not tally.result and not tally.test.open(tally.count, tally.total, most):
+        tally.result = "cannot tell"
 
 
 def _masked(tallies: list[Tally], weak: set[str]) -> list[str]:

@@ -64,7 +64,10 @@ def groups_of(column: Any, forced: bool = False) -> Groups | str:
     listed, numbers and times become bins of about equally many samples, each named by its smallest and its largest value.
     """
     import pyarrow as pa
+    import pyarrow.compute as pc
 
+    if pa.types.is_float32(column.type) or pa.types.is_float64(column.type):
+        column = pc.add(column, pa.scalar(0.0, column.type))  # -0.0 is 0.0, and not a value of its own
     try:
         encoded = column.combine_chunks().dictionary_encode(null_encoding="encode")
     except pa.ArrowException:  # lists, structures
@@ -81,7 +84,8 @@ def groups_of(column: Any, forced: bool = False) -> Groups | str:
 
 def _listed(of: np.ndarray[Any, Any], values: list[Any], sizes: list[int], forced: bool) -> Groups | str:
     """Each value by itself, those with the most samples first."""
-    names = ["no value" if value is None else str(value) for value in values]
+    missing = "no value" if "no value" not in values else "no value (missing)"
+    names = [missing if value is None else str(value) for value in values]
     order = sorted(range(len(names)), key=lambda i: (-sizes[i], names[i]))[:MOST]
     left, others = len(of) - sum(sizes[i] for i in order), len(names) - len(order)
     few = left > COVERED * len(of) or 2 * len(names) > len(of)

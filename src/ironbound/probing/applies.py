@@ -52,7 +52,7 @@ def bounds_for(model: Model, data: Data, threat: Any) -> tuple[tuple[str, ...], 
 
 
 def audit_time(samples: int, right: float, forward: float, backward: float | None) -> Estimate | None:
-    """What `audit standard` takes where nothing breaks and nothing is certified; None of a model without gradients.
+    """What `audit standard` takes where nothing breaks and nothing is certified; None where the speed of gradients is not known.
 
     samples: how many; right: the share that is right when clean, the others cost a pass; forward, backward: rows a second.
     Checks and curve may take about as long again as the verdicts.

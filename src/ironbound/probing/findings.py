@@ -85,7 +85,9 @@ class Seen:
     def answers(self, model: Model, data: Data) -> None:
         """Kind of outputs, how that was told, and whether labels fit."""
         declared = model._declared["outputs"]
-        how = "as declared" if declared != "auto" else f"told by 15 inputs spread over the range: {TOLD[model.outputs]}"
+        unknown = "not tried: the model declares no range to try it on; outputs=... says it"
+        tried = f"told by 15 inputs spread over the range: {TOLD[model.outputs]}"
+        how = "as declared" if declared != "auto" else unknown if model.outputs == "auto" else tried
         soft = model.outputs in ("probabilities", "probability")
         fix = "leave the last softmax or sigmoid out of the model: gradients vanish behind it" if soft else ""
         count = (
@@ -115,7 +117,9 @@ class Seen:
         words = f"{clean.count:,} of {clean.total:,} right ({percent(clean.fraction)}, {interval})."
         if clean.low <= most / len(data) and clean.fraction < 0.9:
             fix = "look at weights, range, preprocessing and the order of the classes before anything else"
-            self._add("clean accuracy", f"{words} Always saying the most frequent class is as good.", fix, mend=True)
+            sure = "is" if clean.fraction <= most / len(data) else "may be"
+            said = f"{words} Always saying the most frequent class ({percent(most / len(data))}) {sure} as good."
+            self._add("clean accuracy", said, fix, mend=True)
             return
         self._add("clean accuracy", words)
 
@@ -158,7 +162,8 @@ class Seen:
     def modes(self, model: Model, kinds: dict[str, int], differs: bool) -> None:
         """Layers that behave otherwise while training."""
         if not kinds and not differs:
-            self._add("modes", "training and evaluation answer alike.")
+            drawn = "no layer is known to behave otherwise while training; a random model is not compared."
+            self._add("modes", drawn if model.random else "training and evaluation answer alike.")
             return
         names = ", ".join(f"{count} of {name}" for name, count in kinds.items()) or "something in the model"
         now = " The net was handed over in training mode; that is not used." if model.net.training else ""
@@ -167,7 +172,7 @@ class Seen:
     def gradients(self, model: Model, dead: dict[str, int] | None) -> None:
         """Whether attacks by gradient can see."""
         if dead is None:
-            self._add("gradients", "not looked at: the model draws or gives none.")
+            self._add("gradients", "not looked at: the model draws, gives none, or takes no real numbers.")
             return
         blind = dead["zero"] + dead["not finite"]
         words = f"of {dead['of']} inputs {dead['zero']} have a gradient that is zero, {dead['not finite']} one that is no number."
@@ -189,7 +194,8 @@ class Seen:
     def radius(self, model: Model, data: Data, threat: Any) -> None:
         """Whether the threat is in the unit of the data."""
         problem = radius_problem(threat, model.box, data.first)
-        self._add("threat", problem or f"{threat!r} suits the range.", mend=bool(problem))
+        suits = "suits the range" if model.box is not None else "may suit the data: the model declares no range"
+        self._add("threat", problem or f"{threat!r} {suits}.", mend=bool(problem))
 
     def applies(self, attacks: Sequence[str], bounds: Sequence[str], why: dict[str, str]) -> None:
         """What goes with the threat."""
@@ -201,7 +207,7 @@ class Seen:
     def time(self, estimate: Estimate | None) -> None:
         """How long an audit takes."""
         if estimate is None:
-            self._add("audit", "no guess of its time: the model gives no gradients.")
+            self._add("audit", "no guess of its time: how fast gradients are was not measured.")
             return
         self._add(
             "audit", f"{PLAN} on {plural(estimate.samples, 'sample')} takes up to about {duration(estimate.seconds)}, checks and "

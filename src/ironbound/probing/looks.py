@@ -15,7 +15,7 @@ from ironbound.core.attack import Attack
 from ironbound.core.errors import IronboundError
 from ironbound.core.predict import predict
 from ironbound.core.protocols import Can, Want
-from ironbound.core.rng import Rng, content_keys
+from ironbound.core.rng import Rng, content_keys, forked
 from ironbound.goals import Untargeted
 from ironbound.models.admission import KNOWN
 from ironbound.models.held import held
@@ -62,9 +62,9 @@ def guesses(model: Model, x: Tensor, y: Tensor, rows: int | None = None) -> list
     channels = x.shape[1] if x.ndim > 2 else 1
     tried: list[tuple[str, dict[str, Any], str]] = []
     if low >= 0 and high > 2:
-        top = 255.0 if high <= 255 else high
-        tried += [("as numbers up to 255", {"range": (0.0, top)}, f"--range 0,{top:g}"),
-                  ("divided by 255", {"range": (0.0, top), "std": top}, f"--range 0,{top:g} --std {top:g}")]  # fmt: skip
+        top = 255.0 if 127 < high <= 255 else high
+        tried += [(f"as numbers up to {top:g}", {"range": (0.0, top)}, f"--range 0,{top:g}"),
+                  (f"divided by {top:g}", {"range": (0.0, top), "std": top}, f"--range 0,{top:g} --std {top:g}")]  # fmt: skip
     if low < 0:
         span = _round(low, high)
         tried.append((f"in their own range {list(span)}", {"range": span}, f"--range={span[0]:g},{span[1]:g}"))
@@ -111,7 +111,9 @@ def moody(model: Model, x: Tensor) -> tuple[dict[str, int], bool]:
                 kinds[name] = kinds.get(name, 0) + 1
                 break
     calm = answers(model, x[:FEW]).double()
-    with held(model.net), torch.no_grad():  # running statistics are put back behind it
+    if model.random:  # two passes differ in any mode
+        return kinds, bool(kinds)
+    with held(model.net), forked(0, model.device), torch.no_grad():  # running statistics are put back behind it
         model.net.train()
         try:
             wild = model.module(x[:FEW]).double()
@@ -122,7 +124,7 @@ def moody(model: Model, x: Tensor) -> tuple[dict[str, int], bool]:
 
 def dead_gradients(model: Model, x: Tensor, y: Tensor, rows: int | None = None) -> dict[str, int] | None:
     """Of how many inputs the margin's gradient is zero, or NaN or infinite; None where there are no gradients."""
-    if Can.GRADIENT not in model.gives or model.random:
+    if Can.GRADIENT not in model.gives or model.random or not x.is_floating_point():
         return None
     norms: list[Tensor] = []
     width = 1.0 if model.box is None else model.box[1] - model.box[0]
@@ -138,7 +140,7 @@ def dead_gradients(model: Model, x: Tensor, y: Tensor, rows: int | None = None) 
 def speed(model: Model, x: Tensor, y: Tensor, rows: int | None = None) -> dict[str, float | None]:
     """Forward and backward rows a second, by a clock, and the bytes that one row keeps for its backward pass."""
     forward = _rate(len(x), model, lambda: answers(model, x, rows))
-    if Can.GRADIENT not in model.gives or model.random:
+    if Can.GRADIENT not in model.gives or model.random or not x.is_floating_point():
         return {"forward": forward, "backward": None, "bytes": None}
     width = 1.0 if model.box is None else model.box[1] - model.box[0]
     look = lambda: Attack(Linf(width / 1000), Untargeted(), Margin(), Look([], False), Direct(), Want.STRONGEST)(
@@ -164,10 +166,12 @@ def _kept(model: Model, x: Tensor) -> float | None:
     """Bytes a row that autograd keeps between the passes."""
     some = x[:8]
     kept: dict[int, int] = {}
+    own = {t.untyped_storage().data_ptr() for t in (*model.net.parameters(), *model.net.buffers())}
 
     def weigh(tensor: Tensor) -> Tensor:
-        if not isinstance(tensor, nn.Parameter):
-            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        place = tensor.untyped_storage().data_ptr()
+        if place not in own:  # transposed weights are views of them
+            kept[place] = tensor.untyped_storage().nbytes()
         return tensor
 
     with held(model.net), torch.autograd.graph.saved_tensors_hooks(weigh, lambda tensor: tensor):

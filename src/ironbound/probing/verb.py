@@ -13,7 +13,7 @@ from ironbound.data.dataset import Data
 from ironbound.models.model import Model
 from ironbound.names import set_of
 from ironbound.probing import applies, looks
-from ironbound.probing.findings import Finding, Seen
+from ironbound.probing.findings import MIXED, Finding, Seen
 
 SAMPLES = 256
 """How many samples are looked at unless more are wanted."""
@@ -126,7 +126,8 @@ def _tried(
         seen.guessed(clean, _guesses(model, data, rows))
         again, alone = (0.0, 0.0) if model.random else looks.unsteady(model, x)
         seen.steady(model, again, alone)
-        seen.modes(model, *looks.moody(model, x))
+        if again <= MIXED:  # else two passes differ in any mode
+            seen.modes(model, *looks.moody(model, x))
         some = slice(0, min(len(x), 128))
         seen.gradients(model, looks.dead_gradients(model, x[some], y[some], rows) if again < 1e-4 else None)
         fast = looks.speed(model, x[:SAMPLES], y[:SAMPLES], rows)

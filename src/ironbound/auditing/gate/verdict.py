@@ -14,7 +14,7 @@ from ironbound.auditing.gate.paired import Drop, drop_outcome, more_for_drop
 from ironbound.auditing.gate.reading import RIGHT, Reading, reading
 from ironbound.auditing.intervals import CONFIDENCE, Share
 from ironbound.auditing.report import wording
-from ironbound.auditing.report.schema import Condition, GateFacts
+from ironbound.auditing.report.schema import Condition, GateFacts, Outcome
 from ironbound.core.errors import UsageError
 from ironbound.core.text import json_text
 
@@ -160,8 +160,8 @@ def _floor(read: Reading, kind: str, wanted: float, confidence: float) -> Condit
     }  # fmt: skip
     if kind == "attacked" and not wording.was_attacked(read.facts):
         return {**condition, "outcome": "fail", "reason": f"attacked accuracy is not known: {UNATTACKED}"}
-    if kind == "certified" and _unsound(read):
-        return {**condition, "outcome": "fail", "reason": f"{found} counts for nothing: certified samples were broken"}
+    if why := _void(read, kind):
+        return {**condition, "outcome": why[0], "reason": f"{found} {why[1]}"}
     words = {"pass": f"is at least {figure}", "below": f"is below {figure}"}
     if condition["outcome"] != "cannot tell":
         return {**condition, "reason": f"{found} {words[condition['outcome']]}"}
@@ -181,6 +181,8 @@ def _drop(pairs: Pairs, kind: str, allowed: float, confidence: float) -> Conditi
     if kind == "attacked" and not all(wording.was_attacked(run.facts) for run in (pairs.new, pairs.old)):
         return {**condition, "outcome": "fail", "reason": f"drop of attacked accuracy is not known: {UNATTACKED}"}
     found = f"drop of {_called(pairs.new, kind)} since the baseline {_points(drop, confidence)}"
+    if why := _void(pairs.new, kind) or _void(pairs.old, kind):
+        return {**condition, "outcome": why[0], "reason": f"{found} {why[1]}"}
     if outcome == "pass":
         same = ", the model being the baseline's own," if drop.low == drop.high else ""
         return {**condition, "reason": f"{found}{same} is at most {figure}"}
@@ -252,6 +254,13 @@ def _red(read: Reading) -> list[str]:
 def _unsound(read: Reading) -> bool:
     failed = any(c["number"] == ALARM and c["result"] == "fail" for c in read.facts["checks"])
     return failed or read.facts.get("curve") == UNSOUND
+
+
+def _void(read: Reading, kind: str) -> tuple[Outcome, str] | None:
+    """Why a figure is none, whatever it is: the outcome and the reason. Attacks are not tried on what is certified."""
+    if kind != "clean" and _unsound(read):
+        return "fail", "counts for nothing: certified samples were broken"
+    return None
 
 
 def _pending(read: Reading) -> str:
