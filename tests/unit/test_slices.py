@@ -243,6 +243,8 @@ def test_a_gate_takes_what_was_not_attacked_for_no_figure_under_attack(tmp_path:
     assert Audit.load(tmp_path).gate(clean_at_least=0.01)
     drop = Audit.load(tmp_path).gate(baseline=tmp_path, allow_drop=0.5)
     assert "drop of attacked accuracy is not known" in drop.reason
+
+
 def test_a_zero_below_zero_is_zero_and_a_text_is_not_what_is_missing():
     zeros = groups_of(pa.chunked_array([pa.array([0.0, -0.0, 1.0] * 4)]))
     assert [zeros.names[i] for i in zeros.listed] == ["0.0", "1.0"]

@@ -105,7 +105,7 @@ def _conditions(gate: GateFacts) -> list[Element]:
 
 def _reasons(condition: Condition, confidence: float) -> list[str]:
     """All that is known of a condition."""
-    words = [condition["reason"]]
+    words, confidence = [condition["reason"]], condition.get("confidence", confidence)
     if "wanted" in condition:
         words.append(f"Wanted: {condition['wanted']:g}")
     if "share" in condition:

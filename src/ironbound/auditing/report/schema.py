@@ -341,6 +341,8 @@ class Condition(TypedDict):
     """Of the baseline: the paired drop and both ends of its interval."""
     more: NotRequired[int]
     """Where it cannot tell: about how many more samples would."""
+    confidence: NotRequired[float]
+    """Of its interval, two-sided; that of the gate where nothing is said."""
 
 
 class GateFacts(TypedDict):
