@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 import struct
+import subprocess
+import sys
 import warnings
 import zipfile
 import zlib
@@ -62,6 +65,16 @@ def test_empty_files_are_refused(tmp_path: Path, suffix: str) -> None:
 def test_other_files_are_not_guessed_at(tmp_path: Path, suffix: str) -> None:
     (tmp_path / f"a{suffix}").write_bytes(b"x")
     refused(tmp_path / f"a{suffix}", r"are not read as data; expected a .parquet or .npz")
+
+
+def test_a_csv_file_is_said_to_become_a_table(tmp_path: Path) -> None:
+    path = tmp_path / "a b.csv"
+    path.write_text("f,label\n0.5,1\n")
+    with pytest.raises(DataError) as caught:
+        load(path)
+    command = shlex.split(str(caught.value).split("To make a table of it: ")[1])
+    subprocess.run([sys.executable, *command[1:]], check=True)
+    assert load(path.with_suffix(".parquet")).y.tolist() == [1]
 
 
 def test_what_is_no_file_or_may_not_be_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

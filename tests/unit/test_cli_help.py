@@ -13,10 +13,12 @@ from typing import Any, get_args
 
 import pytest
 import typer.main
+from typer.testing import CliRunner
 
 from ironbound.cli import run
 from ironbound.cli.app import PANELS, app
 from ironbound.cli.completing import KNOWN, completes
+from ironbound.cli.pages import FORMS
 from ironbound.cli.settings import AttackSettings, CertifySettings, CompareSettings, HardenSettings, MergeSettings
 from ironbound.cli.settings.fields import Settings, panel_of
 from ironbound.defenses.catalogue import ENTRIES as TRAININGS
@@ -138,6 +140,20 @@ def test_values_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert completes("files")("zoo.py:") == ["zoo.py:net", "zoo.py:Big"]
     assert completes("runs")("") == ["runs/x", "runs/y", "runs/"]
     assert completes("runs")("runs/") == ["runs/x", "runs/y"]
+    assert completes("cite")("pg") == ["pgd", "pgd_kl"]  # an attack and a training of one name are one name
+    assert completes("form")("s") == ["sarif"]
+    assert KNOWN["form"] == tuple(FORMS)
+
+
+@pytest.mark.parametrize("command", ["verify", "merge", "compare", "report", "gate", "log"])
+def test_every_command_of_runs_completes_them(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "runs" / "x").mkdir(parents=True)
+    (tmp_path / "runs" / "x" / "manifest.json").touch()
+    monkeypatch.chdir(tmp_path)
+    for name, value in (("COMP_WORDS", f"ironbound {command} runs/"), ("COMP_CWORD", "2")):
+        monkeypatch.setenv(name, value)
+    found = CliRunner().invoke(app, env={"_IRONBOUND_COMPLETE": "complete_bash"}, prog_name="ironbound")
+    assert found.output.split() == ["runs/x"]
     assert completes("data")("digits:t") == ["digits:train", "digits:test"]
     assert completes("files")("nowhere/") == []
 

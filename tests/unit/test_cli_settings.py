@@ -43,14 +43,17 @@ def test_a_file_and_flags_over_it(tmp_path):
     ("change", "said"),
     [
         ({"metod": "pgd"}, "there is no key 'metod'. Did you mean 'method'?"),
-        ({"samples": "0"}, "--samples is how many samples"),
-        ({"samples": "many"}, "got 'many'"),
+        (
+            {"samples": "0"},
+            "--samples cannot be '0': input should be greater than or equal to 1. It says: how many samples",
+        ),
+        ({"samples": "many"}, "--samples cannot be 'many'"),
         ({"seed": "1.5"}, "--seed"),
-        ({"range": "0"}, "--range is lowest and highest"),
+        ({"range": "0"}, "--range cannot be '0': expected LOW,HIGH. It says: lowest and highest"),
         ({"range": "a,b"}, "--range"),
         ({"mean": "x"}, "--mean"),
         ({"outputs": "logic"}, "--outputs"),
-        ({"device": "gpu"}, "--device is cpu, cuda"),
+        ({"device": "gpu"}, "--device cannot be 'gpu'"),
         ({"rows": "-1"}, "--rows"),
         ({"method": ""}, "--method"),
         ({"threat": None}, "--threat"),
@@ -89,14 +92,18 @@ LINES = "model: zoo.py:net\ndata: digits\nthreat: linf:0.1\n"
         (LINES + "seed: 1\nsamples: 3\nseed: 2\n", "s.yaml, line 6: the key 'seed' is there twice, first in line 4"),
         (LINES + "a-b: 1\na_b: 2\n", "s.yaml, line 5: 'a_b' and 'a-b' are the same key"),
         (LINES + "\nsampels: 3\n", "s.yaml, line 5: there is no key 'sampels'. Did you mean 'samples'"),
-        (LINES + "# one\n# two\nsamples: many\n", "s.yaml, line 6: samples is how many.*got 'many'"),
-        (LINES + "seed: [1, 2]\n", r"s.yaml, line 4: seed is .*got \[1, 2\]"),
-        (LINES + "seed: {a: 1}\n", "s.yaml, line 4: seed is .*got {'a': 1}"),
-        (LINES + "method:\n- pgd\n- 3\n", "s.yaml, line 6: method is .*valid string"),
-        (LINES + "mean:\n  - 0.1\n  - 0.2\n  - x\n", "s.yaml, line 7: mean is .*valid number"),
-        (LINES + "range: [0, 1, 2]\n", "s.yaml, line 4: range is lowest"),
-        (LINES + "outputs: logic\n", "s.yaml, line 4: outputs is what the network answers; got 'logic'"),
-        (LINES + "samples: 0\nrows: -1\n", r"line 4: samples is .*; .*line 5: rows is "),
+        (LINES + "# one\n# two\nsamples: many\n", "s.yaml, line 6: samples cannot be 'many': .*how many"),
+        (LINES + "seed: [1, 2]\n", r"s.yaml, line 4: seed cannot be \[1, 2\]"),
+        (LINES + "seed: {a: 1}\n", "s.yaml, line 4: seed cannot be {'a': 1}"),
+        (LINES + "method:\n- pgd\n- 3\n", "s.yaml, line 6: method cannot be .*valid string"),
+        (LINES + "mean:\n  - 0.1\n  - 0.2\n  - x\n", "s.yaml, line 7: mean cannot be .*valid number"),
+        (
+            LINES + "range: [0, 1, 2]\n",
+            "s.yaml, line 4: range cannot be \\[0, 1, 2\\]: expected LOW,HIGH. It says: lowest",
+        ),
+        (LINES + "outputs: logic\n", "s.yaml, line 4: outputs cannot be 'logic': .* It says: what the network answers"),
+        (LINES + "samples: 0\nrows: -1\n", r"line 4: samples cannot be 0: .*; .*line 5: rows cannot be -1"),
+        (LINES + "rows: -1\nsamples: 0\n", r"line 4: rows cannot be -1: .*; .*line 5: samples cannot be 0"),
         (LINES + "out: 2026-13-45\n", "is no YAML: month must be in 1..12"),
         (LINES + "out: *nowhere\n", "s.yaml, line 4, is no YAML: found undefined alias 'nowhere'"),
     ],
@@ -110,9 +117,9 @@ def test_what_is_wrong_in_a_file_is_said_with_its_line(tmp_path, content, said):
 
 def test_a_flag_over_a_file_is_blamed_itself(tmp_path):
     (tmp_path / "s.yaml").write_text(LINES + "samples: 5\nweight-decay: x\n")
-    with pytest.raises(UsageError, match=r"^--samples is how many"):
+    with pytest.raises(UsageError, match=r"^--samples cannot be 'none'"):
         settings_of(RunSettings, {"samples": "none", "seed": "1"}, str(tmp_path / "s.yaml"))
-    with pytest.raises(UsageError, match="line 5: weight-decay is the pull"):
+    with pytest.raises(UsageError, match=r"line 5: weight-decay cannot be .* the pull"):
         settings_of(HardenSettings, {}, str(tmp_path / "s.yaml"))
     assert settings_of(HardenSettings, {"weight_decay": "1e-3"}, str(tmp_path / "s.yaml")).weight_decay == 1e-3
 

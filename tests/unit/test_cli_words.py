@@ -41,6 +41,16 @@ def test_bars_are_as_long_as_they_should_be(counts):
     assert all((length > 0) == (count > 0) for length, count in zip(found, counts, strict=True))
 
 
+def test_checks_are_no_table_of_one_word_columns_where_it_is_narrow(capsys, monkeypatch):
+    facts = {**audit(checks=[check(2, "fail", "red", evidence="Seen much. " * 20, next="Do that.")]), "notes": []}
+    for width, rule in ((80, False), (140, True)):
+        monkeypatch.setenv("COLUMNS", str(width))
+        summarise(Terminal(), facts, Path("runs"))
+        out = capsys.readouterr().out
+        assert ("what was seen" in out) == rule
+        assert ("2 name-2: failed\n  Seen much. Seen much." in out) == (not rule)
+
+
 def test_a_summary_says_the_context_of_every_figure(capsys):
     checks = [
         check(1),
@@ -243,6 +253,6 @@ def test_what_was_not_attacked_is_not_called_attacked(capsys):
     out = capsys.readouterr().out
     assert "certified 30.0% <= true robust accuracy <= 80.0% right when clean, no attack was run" in out
     assert "no proof was found, and no attack was run" in " ".join(out.split())  # it may stand in two lines
-    assert "By class. Right when clean: the worst of 10 is" in out
+    assert "By class. Right when clean: all 10 hold alike, such as" in out
     assert "under attack" not in out
     assert "attacked" not in out

@@ -99,6 +99,11 @@ def test_the_gap_in_words() -> None:
     assert fairness.gaps(sample, "hospital") == []
 
 
+def test_groups_that_hold_alike_have_no_worst() -> None:
+    sample = told(classes=[group("cat", 100, 99, 0, 0), group("dog", 100, 98, 0, 0)], slices=[])
+    assert fairness.gaps(sample)[0].startswith("Right under attack: all 2 hold alike, such as ")
+
+
 def test_many_equal_groups_are_one_question() -> None:
     groups = [(str(i), 30 + i % 3, 50) for i in range(3_000)]
     found, few = gap_of(groups), gap_of(groups[:6])

@@ -206,3 +206,11 @@ def test_few_samples_do_not_make_the_most_frequent_class_as_good(right: int, sai
     with torch.no_grad():
         net.weight.copy_(torch.eye(4))
     assert said in seen(net, (x, labels))["clean accuracy"].seen
+
+
+def test_the_model_as_a_flag_as_in_other_commands(tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
+    monkeypatch.chdir(write_zoo(tmp_path))
+    assert run(["probe", "--model", "zoo.py:nothing", "--data", "digits"]) == 2
+    assert "there is no 'nothing'" in capsys.readouterr().err
+    assert run(["probe", "zoo.py:net", "--model", "zoo.py:other", "--data", "digits"]) == 2
+    assert "model is given twice: 'zoo.py:net', and --model 'zoo.py:other'" in capsys.readouterr().err

@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 
-from ironbound.auditing.manifest import NAMES, probes_differ
+from ironbound.auditing.manifest import NAMES, probes_differ, said
 from ironbound.auditing.shards import Shard, places_of
 from ironbound.auditing.table import read_part, write_part
 from ironbound.core.errors import FingerprintMismatch, RunError
@@ -68,7 +68,7 @@ class RunFolder:
             write_json(path / "manifest.json", manifest)
             return RunFolder(path, manifest)
         there = RunFolder.open(path)
-        there.must_match(manifest["fingerprints"])
+        there.must_match(manifest["fingerprints"], words=manifest)
         there._must_follow(manifest)
         was, now = (Shard.of_manifest(m) or "undivided" for m in (there.manifest, manifest))
         if was != now:
@@ -96,12 +96,20 @@ class RunFolder:
             raise RunError(f"{path / 'manifest.json'} is not the manifest of a run.")
         return RunFolder(path, manifest)
 
-    def must_match(self, now: dict[str, str], ignoring: tuple[str, ...] = ()) -> None:
-        """Raise FingerprintMismatch, with the differences named, unless these fingerprints are those of the run."""
+    def must_match(
+        self, now: dict[str, str], ignoring: tuple[str, ...] = (), words: dict[str, Any] | None = None
+    ) -> None:
+        """Raise FingerprintMismatch, with the differences named, unless these fingerprints are those of the run.
+
+        words: the other run's manifest, to name its threat, plan and data as people do, and not by fingerprints alone.
+        """
         was = self.manifest["fingerprints"]
         changed = [n for n in NAMES if n not in ignoring and was.get(n) != now.get(n)]
         if changed:
-            what = "; ".join(f"{NAMES[n]} was {was.get(n)} and is {now.get(n)}" for n in changed)
+            what = "; ".join(
+                f"{NAMES[n]} was {was.get(n)}{said(self.manifest, n)} and is {now.get(n)}{said(words or {}, n)}"
+                for n in changed
+            )
             raise FingerprintMismatch(
                 f"{self.path} was made with something else: {what}. Use what it was made with, or a new folder."
             )

@@ -219,3 +219,10 @@ def _processor() -> str:
     flags = {flag for line in lines if line.startswith("flags") for flag in line.split(":", 1)[1].split()}
     fast = [flag for flag in ("amx_bf16", "avx512_bf16", "avx512f", "avx2") if flag in flags]
     return f"{named[0] if named else platform.processor()} ({', '.join(fast) or 'no vector flags known'})"
+
+
+def said(manifest: dict[str, Any], name: str) -> str:
+    """What a manifest calls that of which it keeps a fingerprint, in brackets behind a blank; "" where it says nothing."""
+    found = manifest.get(name)
+    words = (found.get("spec") or found.get("name")) if isinstance(found, dict) else None
+    return f" ({words})" if isinstance(words, str) and words else ""

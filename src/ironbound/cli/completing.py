@@ -33,6 +33,7 @@ KNOWN: dict[str, tuple[str, ...]] = {
         "captum:Deconvolution", "captum:DeepLift", "captum:FeatureAblation", "captum:GuidedBackprop", "captum:InputXGradient",
         "captum:IntegratedGradients", "captum:Occlusion", "captum:Saliency", "gradient", "integrated", "none",
     ),
+    "form": ("html", "json", "markdown", "junit", "sarif", "csv"),
     "split": ("train", "test", "validation"),
     "device": ("auto", "cpu", "cuda", "cuda:0"),
 }  # fmt: skip
@@ -60,7 +61,7 @@ def completes(kind: str) -> Callable[[str], list[str]]:
     def complete(incomplete: str) -> list[str]:
         with suppress(OSError, ValueError):  # a folder that may not be read completes to nothing
             if kind in finders:
-                return [found for found in finders[kind](incomplete) if found.startswith(incomplete)]
+                return [found for found in dict.fromkeys(finders[kind](incomplete)) if found.startswith(incomplete)]
             before, comma, last = incomplete.rpartition("|" if kind == "threat" else ",")
             names = [name for name in KNOWN[kind] if name.startswith(last)]
             plans = list(_files(last, (".yaml", ".yml"))) if kind == "audit" and not comma else []

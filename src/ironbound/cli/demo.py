@@ -173,7 +173,7 @@ def _say(terminal: Terminal, place: Path, audits: dict[str, Audit], seconds: dic
     facts = next(iter(audits.values())).facts
     caption = (
         f"Of {wording.plural(facts['attacked']['total'], 'test sample')} under {wording.threat(facts)}, "  # type: ignore[arg-type]
-        "in brackets the 95% interval of each figure:"
+        "below each figure its 95% interval:"
     )
     rows = [(name, audit.facts, wording.duration(seconds[name])) for name, audit in audits.items()]
     compared(terminal, rows, caption, last="training")

@@ -31,6 +31,10 @@ def run_probe(settings: ProbeSettings, terminal: Terminal) -> int:
         )
     else:
         terminal.say("Nothing has to be mended.", "green")
+    if threat is None:
+        terminal.say(
+            "Add --threat, such as linf:8/255, to hear which attacks and bounds go with it, and how long an audit takes."
+        )
     return 0 if found else 1
 
 

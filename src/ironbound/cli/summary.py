@@ -136,17 +136,26 @@ def _curve(terminal: Terminal, facts: Any) -> None:
 
 def _checks(terminal: Terminal, facts: Any) -> None:
     """What failed or could not tell with the next step; of the others their names."""
+    from rich.padding import Padding
     from rich.table import Table
     from rich.text import Text
 
     terminal.say()
     terminal.say(f"Confidence {facts['confidence']['grade']}: {facts['confidence']['text']}", style="bold")
     order = [c for result in CHECKS for c in facts["checks"] if c["result"] == result]
-    if order:
+    order.sort(key=lambda c: (list(CHECKS).index(c["result"]), SEVERITIES.index(c["severity"])))
+    if terminal.out.width < ROOMY:  # four columns would be one word wide each
+        for c in order:
+            style = RED[c["severity"]] if c["result"] == "fail" else None
+            terminal.say(f"{c['number']} {c['name']}: {CHECKS[c['result']]}", style=style or "bold")
+            for word in (c["evidence"], f"Next: {c['next']}" if c["next"] else ""):
+                if word:
+                    terminal.out.print(Padding(Text(shown(word)), (0, 0, 0, 2)))
+    elif order:
         table = Table(show_edge=False, pad_edge=False, header_style="dim")
         for column in ("check", "result", "what was seen", "next"):
             table.add_column(column, overflow="fold")
-        for c in sorted(order, key=lambda c: (list(CHECKS).index(c["result"]), SEVERITIES.index(c["severity"]))):
+        for c in order:
             style = RED[c["severity"]] if c["result"] == "fail" else None
             words = (f"{c['number']} {c['name']}", CHECKS[c["result"]], c["evidence"], c["next"])
             table.add_row(

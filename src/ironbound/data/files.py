@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,10 @@ from ironbound.data.dataset import Data
 from ironbound.data.request import Request
 
 EXPECTED = "a .parquet or .npz file, or a folder with x.npy and y.npy or with one folder of pictures for each class"
+CSV = (
+    " To make a table of it: python -c 'import sys, pyarrow.csv as c, pyarrow.parquet as p; "
+    "p.write_table(c.read_csv(sys.argv[1]), sys.argv[2])' {} {}"
+)
 SPLITS = ("train", "test", "val", "valid", "validation", "dev")
 
 
@@ -57,7 +62,11 @@ def _file(path: Path, request: Request) -> Data:
         from ironbound.data.archive import from_npz
 
         return from_npz(path, request)
-    raise DataError(f"{path}: files ending in {path.suffix or 'nothing'} are not read as data; expected {EXPECTED}.")
+    table = path.suffix.lower() == ".csv"
+    to_do = CSV.format(*(shlex.quote(str(name)) for name in (path, path.with_suffix(".parquet")))) if table else ""
+    raise DataError(
+        f"{path}: files ending in {path.suffix or 'nothing'} are not read as data; expected {EXPECTED}.{to_do}"
+    )
 
 
 def _folder(path: Path, request: Request) -> Data:

@@ -127,6 +127,13 @@ def _as_tensors(x: Any) -> Any:
 
 def _out_of_range(x: Tensor, low: float, high: float, box: tuple[float, float]) -> str:
     got = f"inputs lie in [{low:.4g}, {high:.4g}], but the model takes {list(box)}. "
+    if low >= 0 and x.ndim == 2:
+        ends = f"{min(low, box[0]):.4g}", f"{max(high, box[1]):.4g}"
+        return got + (
+            f"They are rows of {x.shape[1]} features. If some columns of the table are no inputs, name those that are "
+            f"(input=, at the prompt --input). If such values are valid, say ironbound.Model(net, range=({', '.join(ends)})), "
+            f"at the prompt --range {','.join(ends)}; a radius means the same in every feature, so rescale them first."
+        )
     if low >= 0 and 1 < high <= 255 and box == (0.0, 1.0):
         return (
             got + "If they are images of integers, divide them by 255, or say ironbound.Model(net, range=(0, 255)), "

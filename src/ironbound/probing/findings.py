@@ -156,7 +156,7 @@ class Seen:
             return
         self._add(
             "determinism",
-            f"two passes agree to {again:.1e}, one by one and all at once to {alone:.1e} of the largest answer.",
+            f"two passes agree {_closely(again)}, one by one and all at once {_closely(alone)}.",
         )
 
     def modes(self, model: Model, kinds: dict[str, int], differs: bool) -> None:
@@ -165,7 +165,7 @@ class Seen:
             drawn = "no layer is known to behave otherwise while training; a random model is not compared."
             self._add("modes", drawn if model.random else "training and evaluation answer alike.")
             return
-        names = ", ".join(f"{count} of {name}" for name, count in kinds.items()) or "something in the model"
+        names = ", ".join(f"{count} of {name}" for name, count in kinds.items()) or "some parts of the model"
         now = " The net was handed over in training mode; that is not used." if model.net.training else ""
         self._add("modes", f"{names} behave otherwise while training; all passes here are in evaluation mode.{now}")
 
@@ -218,3 +218,8 @@ class Seen:
 def _short(text: str) -> str:
     """The first two sentences."""
     return " ".join(re.split(r"(?<=\.) ", " ".join(text.split()))[:2])
+
+
+def _closely(difference: float) -> str:
+    """How well two passes agree, of a difference that is a share of the largest answer."""
+    return "exactly" if difference == 0 else f"to {difference:.1e} of the largest answer"

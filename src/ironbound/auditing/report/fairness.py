@@ -29,6 +29,11 @@ def gaps(audit: Audit, column: str | None = None) -> list[str]:
 def sentence(gap: GapFacts, doubted: bool = False) -> str:
     """One gap: both groups with their counts and intervals, and the gap with its own."""
     when = WORDS[gap["share"]] + (", so far" if doubted and gap["share"] == "attacked" else "")
+    if gap["worst"]["name"] == gap["best"]["name"]:
+        return (
+            f"Right {when}: all {gap['groups']:,} hold alike, such as {_named(gap['worst'])}. Fairness gap {size(gap)} "
+            f"(95% interval {ends(gap)})."
+        )
     words = (
         f"Right {when}: the worst of {gap['groups']:,} is {_named(gap['worst'])}, the best {_named(gap['best'])}. Fairness gap "
         f"{size(gap)} (95% interval {ends(gap)})"

@@ -8,14 +8,21 @@ from typing import Annotated
 
 import typer
 
+from ironbound.cli.completing import completes
 from ironbound.cli.flags import Debug, Json, Runs, with_flags
 from ironbound.cli.settings import CompareSettings, MergeSettings, VerifySettings
 from ironbound.cli.stopping import Interrupted
 from ironbound.cli.terminal import Terminal
 
-Compared = Annotated[list[str], typer.Argument(metavar="RUN...", help="folders of harden and audit, or of these")]
+Compared = Annotated[
+    list[str],
+    typer.Argument(metavar="RUN...", help="folders of harden and audit, or of these", autocompletion=completes("runs")),
+]
 Shards = Annotated[
-    list[str], typer.Argument(metavar="RUN...", help="the folders of all shards, or one that holds them")
+    list[str],
+    typer.Argument(
+        metavar="RUN...", help="the folders of all shards, or one that holds them", autocompletion=completes("runs")
+    ),
 ]
 
 
@@ -63,7 +70,10 @@ def report(
     form: Annotated[
         str,
         typer.Option(
-            metavar="FORM", help="html, json, markdown, junit, sarif or csv (default: html)", show_default=False
+            metavar="FORM",
+            help="html, json, markdown, junit, sarif or csv (default: html)",
+            show_default=False,
+            autocompletion=completes("form"),
         ),
     ] = "html",
     source: Annotated[

@@ -17,7 +17,7 @@ Probed = Annotated[
     str | None,
     typer.Argument(
         metavar="MODEL", autocompletion=completes("files"),
-        help="the network: file.py:function, or package.module:function (needed, here or in --config)",
+        help="the network: file.py:function, or package.module:function (needed, here, as --model, or in --config)",
     ),
 ]  # fmt: skip
 

@@ -7,11 +7,14 @@ from typing import Annotated
 
 import typer
 
+from ironbound.cli.completing import completes
 from ironbound.cli.flags import with_flags
 from ironbound.cli.settings import GateSettings, LogSettings
 from ironbound.cli.terminal import Terminal
 
-Run = Annotated[str, typer.Argument(metavar="RUN", help="the folder of a finished run")]
+Run = Annotated[
+    str, typer.Argument(metavar="RUN", help="the folder of a finished run", autocompletion=completes("runs"))
+]
 
 
 @with_flags(GateSettings, inspect.Parameter("run", inspect.Parameter.KEYWORD_ONLY, annotation=Run))

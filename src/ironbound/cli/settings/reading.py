@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from contextlib import suppress
 from pathlib import Path
 from reprlib import repr as repr_
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -26,9 +27,11 @@ def settings_of(kind: type[S], flags: dict[str, Any], config: str | None = None)
     try:
         return kind(**values)
     except ValidationError as error:
-        problems = {problem["loc"][:1]: problem for problem in reversed(error.errors())}  # the first of each key
-        said = [_said(kind, values, problem, file, flags) for problem in reversed(problems.values())]
-        raise UsageError("; ".join(said)) from None
+        problems: dict[Any, Any] = {}
+        for problem in error.errors():
+            problems.setdefault(problem["loc"][:1], problem)  # the first of each key
+        found = sorted(problems.values(), key=lambda problem: _line(problem, file, flags))
+        raise UsageError("; ".join(_said(kind, values, problem, file, flags) for problem in found)) from None
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -62,6 +65,14 @@ def _read(path: Path) -> _Keys:
     return _Keys(YamlFile(path, "--config", EXPECTED))
 
 
+def _line(problem: Any, file: _Keys | None, flags: dict[str, Any]) -> int:
+    """Where a problem stands in the file, so that the first line is told first; flags, and what is missing, go before."""
+    key = str(problem["loc"][0]) if problem["loc"] else ""
+    if file is None or key in flags or key not in file.keys:
+        return 0
+    return file.source.line((file.written[key],))
+
+
 def _said(kind: type[Settings], values: dict[str, Any], problem: Any, file: _Keys | None, flags: dict[str, Any]) -> str:
     """One problem in words."""
     key = str(problem["loc"][0]) if problem["loc"] else "settings"
@@ -75,6 +86,19 @@ def _said(kind: type[Settings], values: dict[str, Any], problem: Any, file: _Key
     words = kind.model_fields[key].description if key in kind.model_fields else ""
     if key not in values:
         return f"{name} is missing: {words}"
-    reason = str(problem["msg"]).removeprefix("Value error, ")
     got = repr(values[key]) if isinstance(values[key], (str, int, float, bool)) else repr_(values[key])
-    return f"{place}{name} is {words}; got {got} ({reason[:1].lower()}{reason[1:]})"
+    return f"{place}{name} cannot be {got}: {_reason(kind, key, problem, values[key])}. It says: {words}"
+
+
+def _reason(kind: type[Settings], key: str, problem: Any, value: Any) -> str:
+    """What Pydantic has against a value; what it says of a pair or a percentage means nothing to who wrote it."""
+    extra = kind.model_fields[key].json_schema_extra
+    shape = extra.get("metavar") if isinstance(extra, dict) else None
+    if problem["type"] in ("missing", "too_long") and shape is not None:
+        return f"expected {shape}"
+    reason = str(problem["msg"]).removeprefix("Value error, ").rstrip(".")
+    reason = f"{reason[:1].lower()}{reason[1:]}"
+    share = isinstance(value, str) and value.strip().endswith("%") and shape in ("F", "SHARE")
+    with suppress(ValueError):
+        return f"{reason}; write {float(value.strip()[:-1]) / 100:g}" if share else reason
+    return reason
