@@ -24,7 +24,7 @@ from ironbound.models.weights import save_weights
 
 SAMPLES, POOL = 48, 6  # those of tests/killed.py
 KILLS = [*["write"] * 8, *["event"] * 6, *["later"] * 6]
-MOST = {"write": 18, "event": 32, "later": 32}
+MOST = {"write": 18, "event": 48, "later": 48}
 """The latest moment of each kind: a pool or two away, and no later than what is left to do when all pools are finished."""
 
 
