@@ -7,6 +7,7 @@ the first assertion.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
@@ -139,10 +140,10 @@ class Heard:
 
 def _line(facts: dict[str, Any], figure: dict[str, Any]) -> str:
     against = "" if figure["requirement"] == "clean" else f" under {facts['threat']}"
+    low, high = math.floor(1000 * figure["low"]) / 1000, math.ceil(1000 * figure["high"]) / 1000  # never narrower
     return _clean(
         f"{figure['result']}: {figure['requirement']} accuracy{against} at least {figure['at_least']:g}? "
-        f"{figure['count']:,} of {figure['total']:,} ({100 * facts['confidence']:g}% interval {figure['low']:.3f} to "
-        f"{figure['high']:.3f})"
+        f"{figure['count']:,} of {figure['total']:,} ({100 * facts['confidence']:g}% interval {low:.3f} to {high:.3f})"
     )
 
 

@@ -30,7 +30,9 @@ def run_probe(settings: ProbeSettings, terminal: Terminal) -> int:
             f"To mend before figures are believed: {', '.join(dict.fromkeys(one.subject for one in mend))}.", "bold red"
         )
     else:
-        terminal.say("Nothing has to be mended.", "green")
+        better = sum(bool(finding.fix) for finding in found.findings)
+        further = f"; {better} {'thing' if better == 1 else 'things'} could be better" if better else ""
+        terminal.say(f"Nothing has to be mended{further}.", "green")
     if threat is None:
         terminal.say(
             "Add --threat, such as linf:8/255, to hear which attacks and bounds go with it, and how long an audit takes."

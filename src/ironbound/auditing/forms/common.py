@@ -24,9 +24,10 @@ def share_words(share: Any, confidence: float = CONFIDENCE) -> str:
 
 
 def drop_words(drop: list[float], confidence: float = CONFIDENCE) -> str:
-    """A paired drop with its interval, in points of a hundred."""
-    middle, low, high = (f"{100 * end:.2f}" for end in drop)
-    return f"{middle} points ({_of(confidence)} {low} to {high})"
+    """A paired drop with its interval, in points of a hundred; the ends are rounded outwards."""
+    middle, low, high = drop
+    down, up = math.floor(1e4 * low + 1e-6) / 100, math.ceil(1e4 * high - 1e-6) / 100
+    return f"{100 * middle:.2f} points ({_of(confidence)} {down:.2f} to {up:.2f})"
 
 
 def _of(confidence: float) -> str:

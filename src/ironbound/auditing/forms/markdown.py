@@ -122,7 +122,7 @@ def _results(audit: Audit) -> list[str]:
         "### Results",
         *_table(["", "share", "samples", "95% interval", "threat and checks"], rows),
         *([words(said)] if (said := wording.not_tried(audit)) else []),
-        f"Verdicts: {verdicts}. {wording.proofs(audit)}".strip(),
+        f"Verdicts: {verdicts}. {words(wording.proofs(audit))}".strip(),
         f"Confidence in the evaluation: **{audit['confidence']['grade']}**. {words(audit['confidence']['text'])}",
     ]
     return [*found, *_asked(audit["checks"])]
