@@ -310,7 +310,7 @@ def unsealed_again(folder):
     (hidden, r"sample \d+: it was left undecided after 'pgd'"),
     (claimed, r"sample \d+: its certificate by ibp cannot be confirmed"),
     (better, "audit.json: 'attacked' does not follow from the results"),
-    (renamed, "was made with something else: the model .* was 0000000000000000 and is [0-9a-f]{16}"),
+    (renamed, r"was made with something else: the model .* was 0000000000000000 \(net\) and is [0-9a-f]{16}"),
     (other_pools, "was finished, and has results of 24 of 24 samples, in 2 of 3 parts. It was altered"),
     (no_pools, "the folder cannot be read .*; it was altered"),
     (one_part_less, "was finished, and has results of 12 of 24 samples, in 1 of 2 parts. It was altered"),
