@@ -489,7 +489,7 @@ def test_flags_reach_the_parts_of_a_scheme() -> None:
     said = settings_of(HardenSettings, {**needed, **flags}).of_training()
     expected = Awp(Trades(Steps(10, share=0.3, start="nudged"), beta=3.0), gamma=0.005)
     assert training_named("awp", **said).objective == expected
-    with pytest.raises(UsageError, match="--how cannot be .best.: .* how sets are joined"):
+    with pytest.raises(UsageError, match=r"--how cannot be .best.: .* how sets are joined"):
         settings_of(HardenSettings, {**needed, "how": "best"})
 
 
