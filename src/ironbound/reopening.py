@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ironbound.core.errors import DataError, IronboundError, RunError, UsageError
+from ironbound.core.errors import BROKEN, DataError, IronboundError, RunError, UsageError
 from ironbound.core.rank import Rank
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ KEYS = ("split", "input", "label", "samples", "seed")
 """Of an origin of data, beside its source."""
 OURS = "ironbound.models.zoo"
 """The one installed module that a run may name; code elsewhere is named by the path of its file."""
-BROKEN: tuple[type[Exception], ...] = (KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError)
-"""What a folder that was altered by hand makes its readers raise."""
 
 
 def device_of(name: str) -> str:

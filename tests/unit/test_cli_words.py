@@ -19,8 +19,8 @@ from ironbound.cli.demo import demo_place
 from ironbound.cli.stopping import Interrupted
 from ironbound.cli.summary import lengths, summarise
 from ironbound.cli.terminal import Terminal
-from ironbound.cli.text import shown
 from ironbound.core.errors import OutOfMemory, SoundnessAlarm
+from ironbound.core.text import shown
 from report_samples import audit, check
 
 HOSTILE = "[red]x[/] \x1b[31m\r\n\x07\u202e\u2028[link=http://a]"

@@ -148,6 +148,6 @@ def _line(facts: dict[str, Any], figure: dict[str, Any]) -> str:
 
 
 def _clean(text: str) -> str:
-    from ironbound.cli.text import shown
+    from ironbound.core.text import shown
 
     return shown(text)

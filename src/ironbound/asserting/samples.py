@@ -18,6 +18,7 @@ from ironbound.auditing.plan import Attacking, Plan, Stage
 from ironbound.auditing.pools import Evaluation, Pool, audit_pool
 from ironbound.auditing.run import admitted, traced, tried
 from ironbound.auditing.sizes import usual_size
+from ironbound.auditing.verdicts import RIGHT, turns
 from ironbound.core import rows as rows_
 from ironbound.core.errors import UsageError
 from ironbound.core.progress import Listener
@@ -52,9 +53,7 @@ class Case:
 
     def counts(self, requirement: str) -> bool:
         """Whether it is a success of "clean", "attacked" or "certified" accuracy."""
-        if requirement == "certified":
-            return self.verdict == "certified"
-        return self.verdict != "wrong" and (requirement == "clean" or self.verdict != "broken")
+        return self.verdict in RIGHT[requirement]
 
 
 def order_of(survey: Survey, seed: int) -> Int[Tensor, " n"]:
@@ -64,10 +63,7 @@ def order_of(survey: Survey, seed: int) -> Int[Tensor, " n"]:
     """
     by_key = survey.keys.argsort(stable=True)
     keys = survey.keys[by_key]
-    place = torch.arange(len(keys))
-    begins = torch.ones(len(keys), dtype=torch.bool)
-    begins[1:] = keys[1:] != keys[:-1]
-    copy = place - torch.where(begins, place, 0).cummax(0).values
+    copy = torch.from_numpy(turns(keys.numpy()))
     drawn = Rng.of(seed, keys).fold("asserted").fold(copy).unit()
     return by_key[drawn.argsort(stable=True)]
 

@@ -6,7 +6,7 @@ from ironbound.asserting.found import Figure, Found
 from ironbound.asserting.samples import Case
 from ironbound.asserting.sequential import Sequential
 from ironbound.auditing.report.wording import span
-from ironbound.cli.text import shown
+from ironbound.core.text import shown
 from ironbound.showing.words import percent, plural
 
 LISTED = 5

@@ -47,6 +47,8 @@ UNSEALED = ("lock", "report.html", "found.html", SEAL)
 NEEDED = {"schema", "fingerprints", "pool", "plan", "kinds", "threat", "model", "data", "seed", "probes", "environment"}
 FINGERPRINTED = ("plan", "kinds", "bounds", "settings", "seed", "threat")
 """What follows from the fingerprinted things, so that it cannot differ where these are equal."""
+HARDENED = "harden.json"
+"""What a finished hardening has beside its audits; that of what it made is in its folder after/."""
 
 
 class RunFolder:

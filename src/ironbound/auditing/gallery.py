@@ -12,7 +12,7 @@ from torch import Tensor
 from ironbound.auditing.checks.check import Evidence
 from ironbound.auditing.folder import RunFolder
 from ironbound.auditing.inside import around
-from ironbound.auditing.verdicts import Verdicts
+from ironbound.auditing.verdicts import Verdicts, turns
 from ironbound.core.errors import RunError
 from ironbound.core.rng import Rng, content_keys
 from ironbound.core.store import read_tensors, write_tensors
@@ -86,19 +86,10 @@ def chosen(verdicts: Verdicts, weight: int) -> list[np.ndarray[Any, Any]]:
         places = np.flatnonzero(verdicts.verdict == verdict)
         places = places[np.argsort(verdicts.digest[places], kind="stable")]
         labels = verdicts.label[places]
-        by_turns = np.lexsort((np.arange(len(places)), _turns(labels)))
+        by_turns = np.lexsort((np.arange(len(places)), turns(labels)))
         kept = by_turns[: max(LEAST, int(most[verdict] * min(1.0, share)))]
         found.append(places[kept[np.lexsort((kept, labels[kept]))]])
     return found
-
-
-def _turns(labels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """For each element, how many equal ones stand before it."""
-    order = np.argsort(labels, kind="stable")
-    ascending = labels[order]
-    turns = np.empty(len(labels), dtype=np.int64)
-    turns[order] = np.arange(len(labels)) - np.searchsorted(ascending, ascending)
-    return turns
 
 
 def pictures(folder: Path, facts: dict[str, Any]) -> list[Picture]:

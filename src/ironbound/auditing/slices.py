@@ -11,13 +11,7 @@ from ironbound.auditing.columns import MOST as MOST
 from ironbound.auditing.columns import Groups, chosen, groups_of
 from ironbound.auditing.intervals import Share
 from ironbound.auditing.table import DATA
-from ironbound.auditing.verdicts import Verdicts
-
-SHARES = {
-    "clean": ("broken", "certified", "undecided"),
-    "attacked": ("certified", "undecided"),
-    "certified": ("certified",),
-}
+from ironbound.auditing.verdicts import RIGHT, Verdicts
 
 
 def by_class(verdicts: Verdicts, named: Sequence[str]) -> list[dict[str, Any]]:
@@ -54,9 +48,9 @@ def _counted(verdicts: Verdicts, group: np.ndarray[Any, Any], names: list[str]) 
     total = np.bincount(group, minlength=len(names)).tolist()
     counts = {
         share: np.bincount(group[np.isin(verdicts.verdict, kinds)], minlength=len(names)).tolist()
-        for share, kinds in SHARES.items()
+        for share, kinds in RIGHT.items()
     }
     return [
-        {"name": name, "total": total[i], **{s: Share.of(counts[s][i], total[i]).as_dict() for s in SHARES}}
+        {"name": name, "total": total[i], **{s: Share.of(counts[s][i], total[i]).as_dict() for s in RIGHT}}
         for i, name in enumerate(names)
     ]

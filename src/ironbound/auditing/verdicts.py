@@ -15,6 +15,12 @@ from ironbound.auditing.table import VERDICTS
 from ironbound.core.errors import RunError
 
 COLUMNS = ["index", "key", "label", "stage", "verdict", "prediction", "confidence"]
+RIGHT = {
+    "clean": ("broken", "certified", "undecided"),
+    "attacked": ("certified", "undecided"),
+    "certified": ("certified",),
+}
+"""The verdicts that count for each of the three fractions."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,17 +107,17 @@ class Verdicts:
     @property
     def clean(self) -> Share:
         """Right when clean, of all samples."""
-        return Share.of(self.count("broken", "certified", "undecided"), len(self))
+        return Share.of(self.count(*RIGHT["clean"]), len(self))
 
     @property
     def attacked(self) -> Share:
         """Not broken by any attack: an upper bound of the true robust accuracy. Wrong when clean counts as attacked."""
-        return Share.of(self.count("certified", "undecided"), len(self))
+        return Share.of(self.count(*RIGHT["attacked"]), len(self))
 
     @property
     def certified(self) -> Share:
         """Right and certified: a lower bound of the true robust accuracy."""
-        return Share.of(self.count("certified"), len(self))
+        return Share.of(self.count(*RIGHT["certified"]), len(self))
 
     def stage_costs(self, name: str) -> dict[str, float]:
         """What a stage entered, decided, ran and took (seconds by the wall's clock and of CPU), over all pools."""
@@ -202,6 +208,19 @@ def _column(folder: RunFolder, table: Any, name: str) -> np.ndarray[Any, Any]:
     if not all(isinstance(key, str) and len(key) == 32 and key.isascii() for key in keys):
         raise RunError(f"{folder.path} holds keys that are none. Its results were altered.")
     return np.array(keys, dtype="S32")
+
+
+def turns(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """For each element, how many equal ones stand before it, int64 (n,).
+
+    >>> turns(np.array([7, 3, 7, 7])).tolist()
+    [0, 0, 1, 2]
+    """
+    order = np.argsort(values, kind="stable")
+    ascending = values[order]
+    found = np.empty(len(values), dtype=np.int64)
+    found[order] = np.arange(len(values)) - np.searchsorted(ascending, ascending)
+    return found
 
 
 class Places:

@@ -124,8 +124,8 @@ def _complain(message: str, word: str = "Error") -> None:
     from rich.text import Text
 
     from ironbound.cli.terminal import console
-    from ironbound.cli.text import shown
     from ironbound.core.rank import Rank
+    from ironbound.core.text import shown
 
     ranked = Rank.of()
     if ranked.world > 1:

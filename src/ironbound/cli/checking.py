@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from ironbound.cli.opening import open_data, open_model
 from ironbound.cli.settings import ModelSettings, VerifySettings, settings_of
 from ironbound.cli.terminal import Terminal
-from ironbound.core.errors import DataError, RunError
-from ironbound.reopening import BROKEN, OPTIONS, is_whole, recorded_data, recorded_origin, trusted_code, trusted_weights
+from ironbound.core.errors import BROKEN, DataError, RunError
+from ironbound.reopening import OPTIONS, is_whole, recorded_data, recorded_origin, trusted_code, trusted_weights
 
 if TYPE_CHECKING:
     from ironbound.auditing.folder import RunFolder

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ironbound.cli.runs import place_of
 from ironbound.cli.settings import CompareSettings
 from ironbound.cli.terminal import Terminal
-from ironbound.cli.text import shown
+from ironbound.core.text import shown
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -34,6 +34,8 @@ def _write_forms(found: Gate, settings: GateSettings) -> None:
     from ironbound.auditing.audit import Audit
     from ironbound.core.store import write_text
 
+    if not (settings.junit or settings.sarif or settings.markdown):
+        return
     audit = Audit.load(found.facts["run"])
     forms = (
         (settings.junit, lambda: audit.to_junit(found)),

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ironbound.cli.terminal import Terminal
-from ironbound.cli.text import shown
 from ironbound.core.errors import UsageError
+from ironbound.core.text import shown
 
 if TYPE_CHECKING:
     from ironbound.probing.facts import Fact

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from ironbound.cli.checking import runs_in
+from ironbound.cli.settings.fields import parts
 from ironbound.cli.terminal import Terminal
-from ironbound.core.errors import RunError, UsageError
-from ironbound.reopening import BROKEN
+from ironbound.core.errors import BROKEN, RunError, UsageError
 
 WITNESSES = 24
 """Inputs that found.html shows, at most."""
@@ -27,9 +27,7 @@ def run_report(
     slice_by: columns, or several between commas. The run's own report.html and audit.json are both written anew with them, so
     that they say the same; a page elsewhere, or another form, leaves the run as it is.
     """
-    columns = (
-        None if slice_by is None else [name.strip() for part in slice_by for name in part.split(",") if name.strip()]
-    )
+    columns = None if slice_by is None else parts(slice_by)
     if form not in FORMS:
         raise UsageError(f"--form {form} is none of {', '.join(FORMS)}.")
     if form != "html":

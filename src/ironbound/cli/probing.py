@@ -7,7 +7,7 @@ from typing import Any
 from ironbound.cli.opening import open_data, open_model
 from ironbound.cli.settings import ProbeSettings
 from ironbound.cli.terminal import Terminal
-from ironbound.cli.text import shown
+from ironbound.core.text import shown
 
 
 def run_probe(settings: ProbeSettings, terminal: Terminal) -> int:

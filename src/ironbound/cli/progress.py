@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from ironbound.cli.text import shown
 from ironbound.core.progress import Event, Listener, silent
+from ironbound.core.text import shown
 
 WHOLE = ("pilot", "samples", "checks", "curve", "verify", "train", "tune", "transfer", "report")
 """Stages of a whole run, whose bars stay; the stages of a pool share one bar below them."""

@@ -9,7 +9,7 @@ from ironbound.auditing.intervals import Share
 from ironbound.auditing.report import fairness, wording
 from ironbound.auditing.report.render import SEVERITIES, meanings_of
 from ironbound.cli.terminal import Terminal
-from ironbound.cli.text import shown
+from ironbound.core.text import shown
 
 PARTS = ("certified", "undecided", "broken", "wrong")
 STYLES = {"certified": "green", "undecided": "yellow", "broken": "red", "wrong": "dim"}

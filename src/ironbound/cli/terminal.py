@@ -9,8 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from ironbound.cli.progress import Display, display
-from ironbound.cli.text import shown
-from ironbound.core.text import encoded
+from ironbound.core.text import encoded, shown
 
 WIDE = 120
 """Columns where no terminal says how many there are."""

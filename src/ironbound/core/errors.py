@@ -65,3 +65,7 @@ class OutOfMemory(IronboundError):
 
 class SoundnessAlarm(IronboundError):
     """A sample that was certified has been broken."""
+
+
+BROKEN: tuple[type[Exception], ...] = (KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError)
+"""What a folder that was altered by hand makes its readers raise."""

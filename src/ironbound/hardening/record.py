@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ironbound.auditing.audit import Audit
+from ironbound.auditing.folder import HARDENED
 from ironbound.auditing.manifest import environment, threat_facts
 from ironbound.auditing.report.hardening import render_hardening
 from ironbound.core.attack import Attack
@@ -23,7 +24,7 @@ from ironbound.defenses.train.checkpoint import STATE
 from ironbound.defenses.train.training import Training
 from ironbound.models.model import Model
 
-RECORD, WEIGHTS = "harden.json", "model.safetensors"
+RECORD, WEIGHTS = HARDENED, "model.safetensors"
 SCHEMA = 1
 """Counted up where what stands in the record changes its form."""
 CLIMBS = "gradient steps"

@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from ironbound.auditing.forms.common import NAME, cleaned, missed, share_words, utc
 from ironbound.auditing.forms.rules import GATE, LEVELS, WEAK, plain, rule_of_check, rules_of
+from ironbound.auditing.gaps import weakness
 from ironbound.auditing.intervals import CONFIDENCE, clopper_pearson
 from ironbound.auditing.report import wording
 from ironbound.auditing.report.schema import Audit, Condition, GateFacts, GroupFacts
@@ -149,7 +150,7 @@ def weak(audit: Audit, groups: Sequence[GroupFacts]) -> list[GroupFacts]:
     filled = [group for group in groups if group["total"]]
     upper = lambda share: clopper_pearson(share["count"], share["total"], level)[1]
     found = [group for group in filled if upper(group["attacked"]) < audit["attacked"]["low"]]
-    return sorted(found, key=lambda group: (group["attacked"]["fraction"], -group["total"], group["name"]))
+    return sorted(found, key=lambda group: (*weakness(group), group["name"]))
 
 
 def _result(

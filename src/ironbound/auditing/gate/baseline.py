@@ -9,6 +9,7 @@ import numpy as np
 from ironbound.auditing.gate.paired import Drop
 from ironbound.auditing.gate.reading import Reading
 from ironbound.auditing.manifest import probes_differ
+from ironbound.auditing.verdicts import turns
 from ironbound.core.errors import RunError
 
 
@@ -105,10 +106,4 @@ def _common(one: Any, other: Any) -> tuple[np.ndarray[Any, Any], np.ndarray[Any,
 
 def _numbered(keys: Any) -> Any:
     """Each key with the count of its equals before it, so that all differ."""
-    order = np.argsort(keys, kind="stable")
-    ascending = keys[order]
-    first = np.r_[True, ascending[1:] != ascending[:-1]]
-    begins = np.maximum.accumulate(np.where(first, np.arange(len(keys)), 0))
-    before = np.empty(len(keys), dtype=np.int64)
-    before[order] = np.arange(len(keys)) - begins
-    return np.char.add(keys, np.char.add(b"/", before.astype("S20")))
+    return np.char.add(keys, np.char.add(b"/", turns(keys).astype("S20")))

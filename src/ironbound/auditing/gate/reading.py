@@ -9,22 +9,11 @@ from typing import Any
 import numpy as np
 
 from ironbound.auditing.audit import Audit
-from ironbound.auditing.folder import RunFolder
+from ironbound.auditing.folder import HARDENED, RunFolder
 from ironbound.auditing.table import VERDICTS
-from ironbound.auditing.verdicts import Verdicts
-from ironbound.core.errors import RunError
+from ironbound.auditing.verdicts import RIGHT, Verdicts
+from ironbound.core.errors import BROKEN, RunError
 from ironbound.core.store import read_json
-
-HARDENING = "harden.json"
-"""What a finished hardening has: the audit of what it made is in its folder after/."""
-RIGHT = {
-    "clean": ("broken", "certified", "undecided"),
-    "attacked": ("certified", "undecided"),
-    "certified": ("certified",),
-}
-"""The verdicts that count for each of the three fractions."""
-UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError)
-"""What a folder that was altered by hand makes its readers raise."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,16 +48,16 @@ def reading(place: str | Path | Audit) -> Reading:
     path = place.folder if isinstance(place, Audit) else _audited(Path(place).expanduser())
     try:
         return _read(path)
-    except UNREADABLE as error:
+    except BROKEN as error:
         raise RunError(
             f"{path} cannot be read as a run ({type(error).__name__}: {error}). It was altered or damaged."
         ) from None
 
 
 def _audited(path: Path) -> Path:
-    if not (path / HARDENING).exists():
+    if not (path / HARDENED).exists():
         return path
-    record = read_json(path / HARDENING)
+    record = read_json(path / HARDENED)
     if not isinstance(record, dict) or record.get("after") != "after":
         raise RunError(f"{path} was trained without audits: audit its weights first, or harden with --audit.")
     return path / "after"

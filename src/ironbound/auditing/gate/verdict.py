@@ -11,10 +11,11 @@ from ironbound.auditing.curve.draw import UNSOUND
 from ironbound.auditing.gate.baseline import Pairs
 from ironbound.auditing.gate.floors import floor_outcome, more_for_floor
 from ironbound.auditing.gate.paired import Drop, drop_outcome, more_for_drop
-from ironbound.auditing.gate.reading import RIGHT, Reading, reading
+from ironbound.auditing.gate.reading import Reading, reading
 from ironbound.auditing.intervals import CONFIDENCE, Share
 from ironbound.auditing.report import wording
 from ironbound.auditing.report.schema import Condition, GateFacts, Outcome
+from ironbound.auditing.verdicts import RIGHT
 from ironbound.core.errors import UsageError
 from ironbound.core.text import json_text
 

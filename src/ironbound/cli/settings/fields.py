@@ -21,7 +21,7 @@ def _each(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-def _parts(value: Any) -> Any:
+def parts(value: Any) -> Any:
     """The same, each with parts between commas."""
     texts = _each(value)
     return [part for text in texts for part in _listed(text)] if isinstance(texts, list) else texts
@@ -70,7 +70,7 @@ def key(
 Numbers = Annotated[tuple[float, ...], BeforeValidator(_listed)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_listed), Field(min_length=1)]
 Texts = Annotated[tuple[str, ...], BeforeValidator(_each)]
-Lists = Annotated[tuple[str, ...], BeforeValidator(_parts)]
+Lists = Annotated[tuple[str, ...], BeforeValidator(parts)]
 Limits = Annotated[tuple[float, float] | None, BeforeValidator(_limits)]
 Count = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_count)]
 Drops = Annotated[dict[str, float], BeforeValidator(_drops)]
